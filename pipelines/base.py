@@ -1,0 +1,26 @@
+"""Stage base: a pretrained model to start from; ``scratch`` is the empty one."""
+
+from pathlib import Path
+
+from genfoundry.errors import ConfigError
+from genfoundry.io import canonical_json, publish_folder
+from genfoundry.modelfile import copy_model, load_model
+from genfoundry.paths import ModelPaths
+from genfoundry.settings import Base
+from genfoundry.stage import run_stage
+
+
+def main(base: Base, paths: ModelPaths, root: Path) -> None:
+    source = root / base.path
+    if base.path and not source.is_dir():
+        raise ConfigError(f"bases.{paths.key}.path is {base.path!r}: no such folder; name a model/ folder of genfoundry")
+    with publish_folder(paths.model) as folder:
+        if base.path:
+            load_model(source)
+            copy_model(source, folder)
+        else:
+            (folder / "base.json").write_bytes(canonical_json({"empty": True}))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,14 @@
+"""Stage evaluate: every score with its error bar, its protocol, and what it is held against."""
+
+from genfoundry.evaluation.scoring import write_scores
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.settings import Evaluation
+from genfoundry.stage import run_stage
+
+
+def main(evaluation: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -> None:
+    write_scores(evaluation, paths, dataset)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,15 @@
+"""Stage extract: features of the samples, or what each held-out document costs the model."""
+
+from genfoundry.evaluation.extract import write_features
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.settings import Evaluation
+from genfoundry.stage import run_stage
+from genfoundry.tracking.runs import Run
+
+
+def main(evaluation: Evaluation, paths: ModelPaths, dataset: DatasetPaths, run: Run) -> None:
+    write_features(evaluation, paths, dataset, run)
+
+
+if __name__ == "__main__":
+    run_stage(main)

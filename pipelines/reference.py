@@ -1,0 +1,15 @@
+"""Stage reference: what scores are held against: a feature network for grids, n-gram models for tokens."""
+
+from genfoundry.evaluation.reference import write_reference
+from genfoundry.io import write_json
+from genfoundry.paths import DatasetPaths
+from genfoundry.settings import Reference
+from genfoundry.stage import run_stage
+
+
+def main(reference: Reference, paths: DatasetPaths) -> None:
+    write_json(paths.reports / "reference.json", write_reference(paths, reference))
+
+
+if __name__ == "__main__":
+    run_stage(main)

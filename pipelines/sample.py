@@ -1,0 +1,15 @@
+"""Stage sample: draw from the model, one seed a sample."""
+
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.sampling import write_samples
+from genfoundry.settings import Sampling
+from genfoundry.stage import run_stage
+from genfoundry.tracking.runs import Run
+
+
+def main(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, run: Run) -> None:
+    write_samples(sampling, paths, dataset, run)
+
+
+if __name__ == "__main__":
+    run_stage(main)

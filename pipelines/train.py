@@ -1,0 +1,27 @@
+"""Stage train: arrays and starting weights to a model that stands alone."""
+
+from genfoundry.dag import Node
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.settings import Execution, Training
+from genfoundry.specs import Section
+from genfoundry.stage import run_stage
+from genfoundry.tracking.runs import Run
+from genfoundry.training.loop import train
+
+
+def main(
+    options: Section,
+    training: Training,
+    execution: Execution,
+    node: Node,
+    family: str,
+    paths: ModelPaths,
+    dataset: DatasetPaths,
+    init: ModelPaths,
+    run: Run,
+) -> None:
+    train(node, options, training, execution, paths, dataset, init, family, run)
+
+
+if __name__ == "__main__":
+    run_stage(main)

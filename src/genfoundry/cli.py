@@ -1,0 +1,111 @@
+"""The `genfoundry` command. Heavy packages are imported by the commands that need them."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from genfoundry.errors import Exit, GenfoundryError
+from genfoundry.paths import state_root, workspace
+
+
+def _bootstrap(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.bootstrap import bootstrap
+
+    print(bootstrap(root))
+    return Exit.OK
+
+
+def _check(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.checking import check
+
+    faults, notes = check(root)
+    for line in notes:
+        print(f"note: {line}")
+    for line in faults:
+        print(f"fault: {line}", file=sys.stderr)
+    print(f"{len(faults)} faults" if faults else "params.yaml, dvc.yaml, data and environment are in order")
+    return Exit.USAGE if faults else Exit.OK
+
+
+def _record(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry import settings
+    from genfoundry.stage import typed_params
+    from genfoundry.summary import summary
+    from genfoundry.tracking.record import record
+
+    tree = settings.load(root)
+    told = record(root, tree, lambda node: typed_params(node, tree))
+    print("\n".join(summary(root, tree, told)))
+    return Exit.OK
+
+
+def _trace(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry import settings
+    from genfoundry.stage import typed_params
+    from genfoundry.tracking.record import record
+    from genfoundry.tracking.store import open_store
+    from genfoundry.tracking.trace import trace
+
+    tree = settings.load(root)
+    record(root, tree, lambda node: typed_params(node, tree))
+    store = open_store(state_root(root), tree.project)
+    print("\n".join(trace(root, store, options.what, options.forward)))
+    return Exit.OK
+
+
+def _ui(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry import settings
+    from genfoundry.stage import typed_params
+    from genfoundry.tracking.record import record
+    from genfoundry.tracking.store import open_store
+
+    tree = settings.load(root)
+    record(root, tree, lambda node: typed_params(node, tree))
+    store = open_store(state_root(root), tree.project)
+    # Without the job runner: two processes instead of eleven (tried).
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    address = f"http://{options.host}:{options.port}/#/experiments/{store.experiment}"
+    print(f"MLflow on {address}   (choose 'Model training' if asked; Ctrl-C stops it)", flush=True)
+    artifacts = (state_root(root) / "mlruns/artifacts").as_uri()
+    command = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--default-artifact-root", artifacts]
+    os.execv(sys.executable, [sys.executable, *command, "--host", options.host, "--port", str(options.port), "--workers", "1"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="genfoundry", description="From raw data to a champion.", epilog="Exit codes: docs/exit-codes.md")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def add(name: str, run: Callable[[argparse.Namespace, Path], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    add("bootstrap", _bootstrap, "bring data/ to what data.dvc says, or tell what differs")
+    add("check", _check, "validate params.yaml, dvc.yaml, data and environment; all faults at once")
+    add("record", _record, "make MLflow agree with the files: runs, models, scores, registered versions")
+    trace = add("trace", _trace, "from a sample, file, run, version or digest back to the raw data")
+    trace.add_argument("what", help="path, sample id, record id, run id, version (name/1, name@champion), sha256 or md5")
+    trace.add_argument("--forward", action="store_true", help="show all that was made from it instead")
+    ui = add("ui", _ui, "open the MLflow UI on this project's store")
+    ui.add_argument("--host", default="127.0.0.1")
+    ui.add_argument("--port", type=int, default=5000)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.run(options, workspace()))
+    except GenfoundryError as error:
+        print(f"genfoundry {options.command}: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    except ModuleNotFoundError as error:
+        print(f"genfoundry {options.command}: package {error.name!r} is not installed; run `make install`", file=sys.stderr)
+        return int(Exit.USAGE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Turn the split records into memory-mapped arrays.
+
+Rows are ordered by content hash and arrays hold no ids: a raw copy added later, under any name, leaves them as
+they are, byte for byte, and nothing is trained anew. Which record a row is stands in the index beside them.
+"""
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genfoundry.errors import DataError
+from genfoundry.io import publish_folder, read_all_records, read_records, read_table, write_json, write_table
+from genfoundry.paths import DatasetPaths
+from genfoundry.settings import Encode
+from genfoundry.specs import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_arrays(modality: ModuleType, config: Encode, paths: DatasetPaths) -> None:
+    """Publish ``arrays`` (with ``spec.json``), ``index`` and ``encode.json``."""
+    index = _index(paths)
+    counts = {split: int((index["split"] == split).sum()) for split in SPLITS}
+    rows = index.set_index("id")[["split", "row"]]
+
+    def read(split: str) -> "Iterator[pd.DataFrame]":
+        for table in read_records(paths.clean):
+            table = table.drop(columns="split").join(rows[rows["split"] == split], on="id", how="inner")
+            if len(table):
+                yield table
+
+    with publish_folder(paths.arrays) as folder:
+        spec, report = modality.encode(read, counts, config, folder)
+        if labels := _labels(index):
+            spec = spec.model_copy(update={"labels": labels})
+            for split in SPLITS:
+                mine = index[index["split"] == split]["label"]
+                numbers = np.array([labels.index(label) for label in mine], np.int64)
+                np.save(folder / f"{split}_labels.npy", numbers, allow_pickle=False)
+        write_json(folder / "spec.json", spec.model_dump(mode="json"))
+    with publish_folder(paths.index) as folder:
+        for split in SPLITS:
+            mine = index[index["split"] == split]
+            write_table(folder / f"{split}.parquet", mine[["row", "id", "sha256", "label"]].reset_index(drop=True))
+    write_json(paths.reports / "encode.json", _report(report, index, labels))
+
+
+def _index(paths: DatasetPaths) -> "pd.DataFrame":
+    """All records in use: split, row in the split's arrays, id, sha256, label; rows in the order of the hash."""
+    splits = read_table(paths.splits / "ids.parquet")
+    labels = read_all_records(paths.clean, ["id", "label"]).set_index("id")
+    index = splits.join(labels, on="id").sort_values(["sha256", "id"], ignore_index=True)
+    index["row"] = index.groupby("split").cumcount().astype("int64")
+    return index
+
+
+def _labels(index: "pd.DataFrame") -> tuple[str, ...]:
+    """Class names in the order of their numbers; empty without labels.
+
+    Raises:
+        DataError: Some records have a label and some have none.
+    """
+    missing = index["label"].isna()
+    if missing.all():
+        return ()
+    if missing.any():
+        names = ", ".join(index["id"][missing].head(5))
+        raise DataError(
+            f"{int(missing.sum())} of {len(index)} records have no label, such as {names}; give them one (images: "
+            "a sub-folder), or leave labels out for all"
+        )
+    return tuple(sorted(set(index["label"])))
+
+
+def _report(report: dict[str, Any], index: "pd.DataFrame", labels: tuple[str, ...]) -> dict[str, Any]:
+    return {**report, "labels": len(labels), "records": len(index)}

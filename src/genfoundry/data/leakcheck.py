@@ -1,0 +1,95 @@
+"""Is anything of evaluation in training? Brute force, on purpose another way than the search that removed copies."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from genfoundry.data.keepers import Rule
+from genfoundry.specs import Sets, Vectors
+
+BLOCK = 256
+"""Evaluation rows compared with all training rows at once."""
+
+
+class Nearest(NamedTuple):
+    """For each evaluation row, the training record most like it, and whether that is a leak."""
+
+    row: np.ndarray
+    """int64 (E,): row of the training record; -1 where none shares anything."""
+    score: np.ndarray
+    """float64 (E,): Jaccard index or cosine."""
+    containment: np.ndarray
+    """float64 (E,): largest share of the row's elements that one training record holds; 0 for vectors."""
+    leaks: np.ndarray
+    """bool (E,): similar by the rule to some training record, or contained in one."""
+
+
+def nearest(
+    prints: Sets | Vectors, evaluation: np.ndarray, training: np.ndarray, rule: Rule, max_containment: float
+) -> Nearest:
+    """Compare every evaluation row with every training row."""
+    found = Nearest(
+        np.full(len(evaluation), -1, np.int64),
+        np.zeros(len(evaluation)),
+        np.zeros(len(evaluation)),
+        np.zeros(len(evaluation), bool),
+    )
+    if not len(evaluation) or not len(training):
+        return found
+    if isinstance(prints, Sets):
+        _nearest_sets(prints, evaluation, training, rule, max_containment, found)
+    else:
+        _nearest_vectors(prints, evaluation, training, rule, found)
+    return found
+
+
+def _nearest_sets(
+    sets: Sets, evaluation: np.ndarray, training: np.ndarray, rule: Rule, share: float, found: Nearest
+) -> None:
+    """By a sparse matrix product: entry (i, j) counts the elements that i and j share."""
+    from scipy.sparse import csr_matrix
+
+    _, column = np.unique(sets.hashes, return_inverse=True)
+    matrix = csr_matrix(
+        (np.ones(len(column), np.int32), column, sets.ptr), shape=(len(sets.ptr) - 1, column.max(initial=0) + 1)
+    )
+    sizes, other = np.diff(sets.ptr), matrix[training].T.tocsr()
+    for start in range(0, len(evaluation), BLOCK):
+        mine = evaluation[start : start + BLOCK]
+        product = (matrix[mine] @ other).tocoo()
+        place, train, shared = product.row + start, training[product.col], product.data
+        inside = shared / sizes[evaluation[place]]
+        score = shared / (sizes[evaluation[place]] + sizes[train] - shared)
+        order = np.lexsort((-train, score))  # the best is written last
+        found.row[place[order]], found.score[place[order]] = train[order], score[order]
+        np.maximum.at(found.containment, place, inside)
+        found.leaks[place[(score >= rule.threshold) | (inside >= share)]] = True
+
+
+def _nearest_vectors(
+    vectors: Vectors, evaluation: np.ndarray, training: np.ndarray, rule: Rule, found: Nearest
+) -> None:
+    """By products in double precision, and a plain loop over windows for whatever is close."""
+    other = vectors.vectors[training].astype(np.float64).T
+    for start in range(0, len(evaluation), BLOCK):
+        mine = evaluation[start : start + BLOCK]
+        cosine = np.round(vectors.vectors[mine].astype(np.float64) @ other, 6)
+        best = cosine.argmax(axis=1)
+        places = np.arange(start, start + len(mine))
+        found.row[places], found.score[places] = training[best], cosine[np.arange(len(mine)), best]
+        for row, column in zip(*np.nonzero(cosine >= rule.threshold), strict=True):
+            if _local(vectors.details[mine[row]], vectors.details[training[column]]) >= rule.local:
+                found.leaks[start + row] = True
+
+
+def _local(first: np.ndarray, second: np.ndarray) -> float:
+    """The tenth of the windows with the least correlation begins here; -1 where no window has contrast."""
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    scores = []
+    for top in range(0, first.shape[0] - 5, 2):
+        for left in range(0, first.shape[1] - 5, 2):
+            a, b = (picture[top : top + 6, left : left + 6].ravel() for picture in (first, second))
+            if max(a.std() / max(first.std(), 1e-3), b.std() / max(second.std(), 1e-3)) > 0.25:
+                both = a.std() * b.std()
+                scores.append(((a - a.mean()) * (b - b.mean())).mean() / both if both > 1e-11 else 0.0)
+    return round(float(np.quantile(scores, 0.1)), 6) if scores else -1.0

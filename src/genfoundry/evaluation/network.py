@@ -1,0 +1,206 @@
+"""The in-domain feature network: what images look like to a classifier of their own data set.
+
+Letters in tensor names: B batch, C channels, D features, K classes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genfoundry.errors import DataError
+from genfoundry.io import file_digest, read_json, write_json
+from genfoundry.progress import progress
+from genfoundry.specs import Section
+
+THREADS = 2
+"""Sums over another number of threads end in other last bits; features must not depend on the number of cores."""
+
+BATCH = 256
+"""Rows embedded at once, the last batch filled up: a row's features don't depend on how many there are."""
+
+SMALLEST_SIDE = 4
+"""Halve the grid until no axis is longer than this."""
+
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+PREPROCESSING = "uint8 / 127.5 - 1, no resize"
+
+
+class Layout(Section):
+    """What a feature network is, beside its weights: the contents of network.json."""
+
+    kind: Literal["conv", "pca"]
+    """conv: a classifier trained on the training records; pca: their principal components."""
+    channels: int
+    shape: tuple[int, ...]
+    dimension: int
+    """Features, D."""
+    classes: int
+    """Classes, K; 0 for pca, which has no logits."""
+    preprocessing: str = PREPROCESSING
+    digest: str = ""
+    """sha256 of the weights file: the identity of the network."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for two scores in its features to be comparable."""
+        return self.model_dump(mode="json", include={"kind", "dimension", "preprocessing", "digest"})
+
+
+class FeatureNetwork(nn.Module):
+    """Base of both kinds: features of stored levels."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+
+    def embed(self, grid: Tensor) -> Tensor:
+        """Features float32 (B, D) of float32 (B, C, *shape) in [-1, 1]."""
+        raise NotImplementedError
+
+    def classify(self, features: Tensor) -> Tensor | None:
+        """Logits float32 (B, K) of features, or None for a network without classes."""
+        raise NotImplementedError
+
+
+class Classifier(FeatureNetwork):
+    """A small convolutional classifier; its features are the last hidden layer before its nonlinearity.
+
+    Before, because about a third of the units are dead behind it. GroupNorm (Wu and He 2018, arXiv:1803.08494), because
+    it has no running statistics: an image's features don't depend on its batch, and there is no other mode.
+    """
+
+    def __init__(self, layout: Layout, width: int = 32) -> None:
+        super().__init__(layout)
+        rank = len(layout.shape)
+        conv, self.pool = CONVOLUTIONS[rank], POOLS[rank]
+        sides, widths = list(layout.shape), [width]
+        self.strides: list[tuple[int, ...]] = []
+        while max(sides) > SMALLEST_SIDE:
+            # Only long axes are halved: a 4 x 64 spectrogram keeps its four bands.
+            self.strides.append(tuple(2 if side > SMALLEST_SIDE else 1 for side in sides))
+            sides = [side // step for side, step in zip(sides, self.strides[-1], strict=True)]
+            widths.append(min(2 * widths[-1], 4 * width))
+        self.stem = conv(layout.channels, width, 3, padding=1)
+        self.convs = nn.ModuleList(conv(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False))
+        self.norms = nn.ModuleList(nn.GroupNorm(8, width) for width in widths)
+        self.hidden = nn.Linear(widths[-1] * int(np.prod(sides)), layout.dimension)
+        self.head = nn.Linear(layout.dimension, layout.classes)
+
+    def embed(self, grid: Tensor) -> Tensor:
+        hidden = F.silu(self.norms[0](self.stem(grid)))
+        for stride, conv, norm in zip(self.strides, self.convs, self.norms[1:], strict=True):
+            hidden = F.silu(norm(conv(self.pool(hidden, stride))))
+        return self.hidden(hidden.flatten(1))
+
+    def classify(self, features: Tensor) -> Tensor:
+        return self.head(F.silu(features))
+
+
+class Components(FeatureNetwork):
+    """Principal components of the training records, for data without labels."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        inputs = layout.channels * int(np.prod(layout.shape))
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("components", torch.zeros(inputs, layout.dimension))
+
+    def embed(self, grid: Tensor) -> Tensor:
+        return (grid.flatten(1) - self.mean) @ self.components
+
+    def classify(self, features: Tensor) -> None:
+        return None
+
+
+def make(layout: Layout) -> FeatureNetwork:
+    """A network of that layout, its weights yet to come."""
+    return Classifier(layout) if layout.kind == "conv" else Components(layout)
+
+
+@contextmanager
+def repeatable(seed: int = 0) -> Iterator[None]:
+    """The same numbers on every run of this machine: seed, threads and algorithms fixed, then as they were."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(THREADS)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(strict)
+
+
+def as_grid(levels: np.ndarray) -> Tensor:
+    """Stored levels uint8 (B, C, *shape) as float32 in [-1, 1]."""
+    return torch.tensor(levels, dtype=torch.float32) / 127.5 - 1
+
+
+def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[np.ndarray, np.ndarray | None]:
+    """Features float32 (N, D) and logits float32 (N, K), or None, of uint8 (N, C, *shape).
+
+    Args:
+        network: A network of either kind.
+        levels: Stored levels, at least one row.
+        what: Name of the rows for progress and errors; no progress is shown without one.
+
+    Raises:
+        DataError: The levels are no uint8 grid of the network's shape.
+    """
+    layout = network.layout
+    if levels.dtype != np.uint8 or levels.shape[1:] != (layout.channels, *layout.shape) or not len(levels):
+        raise DataError(
+            f"{what or 'grids'}: {levels.dtype} {levels.shape}, but the feature network takes uint8 "
+            f"(N, {layout.channels}, {', '.join(map(str, layout.shape))}); sample from a model of the same data set"
+        )
+    features, logits = [], []
+    shown = progress(len(levels), f"features of {what}") if what else nullcontext()
+    with torch.inference_mode(), repeatable(), shown as bar:
+        for start in range(0, len(levels), BATCH):
+            count = min(BATCH, len(levels) - start)
+            filled = np.zeros((BATCH, *levels.shape[1:]), np.uint8)
+            filled[:count] = levels[start : start + count]
+            embedded = network.embed(as_grid(filled))
+            classified = network.classify(embedded)
+            features.append(embedded[:count].numpy())
+            if classified is not None:
+                logits.append(classified[:count].numpy())
+            if bar:
+                bar.advance(count)
+    return np.concatenate(features), np.concatenate(logits) if logits else None
+
+
+def save(network: FeatureNetwork, folder: Path) -> Layout:
+    """Write network.safetensors and network.json; returns the layout with the digest of the weights."""
+    weights = {name: tensor.contiguous() for name, tensor in sorted(network.state_dict().items())}
+    save_file(weights, folder / "network.safetensors")
+    layout = network.layout.model_copy(update={"digest": file_digest(folder / "network.safetensors")})
+    write_json(folder / "network.json", layout.model_dump(mode="json"))
+    network.layout = layout
+    return layout
+
+
+def load(folder: Path) -> FeatureNetwork:
+    """The network of a reference folder.
+
+    Raises:
+        DataError: The weights are not those that network.json names.
+    """
+    layout = Layout.model_validate(read_json(folder / "network.json"))
+    weights = folder / "network.safetensors"
+    found = file_digest(weights)
+    if found != layout.digest:
+        raise DataError(f"{weights}: sha256 {found[:12]}, network.json names {layout.digest[:12]}; run dvc repro")
+    network = make(layout)
+    network.load_state_dict(load_file(weights))
+    return network.eval()

@@ -1,0 +1,89 @@
+"""The picture of one model's scores: each with its error bar, beside the floor or the baselines."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genfoundry.evaluation.evidence import Evidence
+from genfoundry.io import publish_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from genfoundry.evaluation.scoring import Record
+
+MODEL, RIVALS, SOFT = "#2458b3", "#8a94a3", "#5b6675"
+NAMES = {"floor": "real data", "unigram": "unigram model", "bigram": "bigram model"}
+LINES = (
+    ("nats", "this model", MODEL, "o-"),
+    ("bigram_nats", NAMES["bigram"], RIVALS, "--"),
+    ("unigram_nats", NAMES["unigram"], RIVALS, ":"),
+)
+COLUMNS = 3
+BINS = 12
+"""Bins of equal numbers of documents along the length."""
+
+
+def _label(axes: "Axes", text: str, x: float, y: float, **style: Any) -> None:
+    axes.annotate(text, (x, y), (0, 9), textcoords="offset points", ha="center", **style)
+
+
+def _score(axes: "Axes", record: "Record") -> None:
+    names = ["this model", *(NAMES.get(rival, rival) for rival in record.rivals)]
+    for row, value in enumerate((rival.value for rival in record.rivals.values()), start=1):
+        axes.plot([value], [row], "D", color=RIVALS, markersize=7)
+        _label(axes, f"{value:.4g}", value, row, color=SOFT, fontsize=9)
+    low, high = record.score.interval
+    if math.isfinite(record.score.se):
+        axes.plot([low, high], [0, 0], color=MODEL, linewidth=3, solid_capstyle="butt", alpha=0.5)
+    axes.plot([record.score.value], [0], "o", color=MODEL, markersize=8)
+    label = f"{record.score.value:.4g}"
+    if math.isfinite(record.score.se):
+        label += f" ± {1.96 * record.score.se:.2g}"
+    _label(axes, label, record.score.value, 0, color=MODEL, fontsize=10, weight="bold")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.7)
+    axes.margins(x=0.25)
+    better = "higher" if record.protocol["higher_is_better"] else "lower"
+    axes.set_title(f"{record.name}  ({better} is better)", loc="left", fontsize=11)
+
+
+def _by_length(axes: "Axes", evidence: Evidence) -> None:
+    size = evidence["byte_counts"].astype(np.float64)
+    order = np.argsort(size, kind="stable")
+    bins = [rows for rows in np.array_split(order, BINS) if len(rows) and size[rows].sum() > 0]
+    for name, label, colour, style in LINES:
+        if evidence.has(name):
+            bits = [evidence[name][rows].sum() / size[rows].sum() / math.log(2) for rows in bins]
+            axes.plot([np.median(size[rows]) for rows in bins], bits, style, color=colour, label=label, markersize=4)
+    axes.set_xscale("log")
+    axes.set_xlabel("bytes of the document")
+    axes.set_title("bits per byte by length of the document", loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+
+
+def write_plot(path: Path, records: Sequence["Record"], evidence: Evidence) -> None:
+    """Publish the picture; equal scores give equal bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    lengths = evidence.has("nats")
+    panels = len(records) + lengths
+    columns = min(panels, COLUMNS)
+    rows = math.ceil(panels / columns)
+    figure = Figure(figsize=(4.6 * columns, 2.7 * rows + 0.4), dpi=110, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, record in zip(grid, records, strict=False):
+        _score(axes, record)
+    if lengths:
+        _by_length(grid[len(records)], evidence)
+    for axes in grid[panels:]:
+        axes.set_axis_off()
+    for axes in grid[:panels]:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", alpha=0.25)
+    with publish_file(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary, metadata={"Software": None})

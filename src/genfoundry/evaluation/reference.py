@@ -1,0 +1,21 @@
+"""What scores are held against: the reference of a data set, by the kind of its data."""
+
+from typing import Any
+
+from genfoundry.io import read_json
+from genfoundry.paths import DatasetPaths
+from genfoundry.settings import Reference
+from genfoundry.specs import GridSpec, parse_spec
+
+
+def write_reference(paths: DatasetPaths, config: Reference) -> dict[str, Any]:
+    """Publish the reference folder of a data set; returns the numbers for its report."""
+    spec = parse_spec(read_json(paths.arrays / "spec.json"))
+    if isinstance(spec, GridSpec):
+        # Inside: the branch for tokens must not pay for torch.
+        from genfoundry.evaluation.features import write_grid_reference
+
+        return write_grid_reference(paths.arrays, spec, paths.reference, config)
+    from genfoundry.evaluation.ngrams import write_token_reference
+
+    return write_token_reference(paths.arrays, spec, paths.reference)

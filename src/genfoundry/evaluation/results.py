@@ -1,0 +1,82 @@
+"""What the stages left in ``reports/`` for the page that compares models; a missing file is a line that says so."""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genfoundry.io import read_json
+
+Curve = list[tuple[float, float]]
+
+
+@dataclass
+class ModelResult:
+    """Everything about one model that the page shows."""
+
+    key: str
+    dataset: str
+    family: str
+    settings: Mapping[str, Any]
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    grid: bytes = b""
+    texts: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    """Files that were not there, and the stage that writes them."""
+
+    def higher_is_better(self, key: str) -> bool:
+        """Direction of a score, as its protocol has it."""
+        return bool(self.protocols.get(key, {}).get("higher_is_better"))
+
+
+def read_report(folder: Path, name: str, stage: str, missing: list[str]) -> dict[str, Any]:
+    if (folder / name).is_file():
+        return dict(read_json(folder / name))
+    missing.append(f"{folder.name}/{name} (stage {stage})")
+    return {}
+
+
+def _finite(row: Mapping[str, str], name: str) -> float:
+    try:
+        return float(row.get(name) or "nan")
+    except ValueError:
+        return math.nan
+
+
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """Training and validation losses over steps, as far as they are finite; empty without files."""
+    found: dict[str, Curve] = {}
+    for file in ("history.csv", "validation.csv"):
+        if not (folder / file).is_file():
+            continue
+        with (folder / file).open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+        for name in [name for name in (rows[0] if rows else {}) if name and "loss" in name]:
+            points = [(_finite(row, "step"), _finite(row, name)) for row in rows]
+            points = [point for point in points if all(map(math.isfinite, point))]
+            if points:
+                found[name] = points
+    return found
+
+
+def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapping[str, Any]) -> ModelResult:
+    """What is there of one model under ``reports/models/<key>``."""
+    result = ModelResult(key, dataset, family, settings)
+    result.scores = read_report(folder, "scores.json", "evaluate", result.missing)
+    result.protocols = read_report(folder, "protocols.json", "evaluate", result.missing)
+    result.train = read_report(folder, "train.json", "train", result.missing)
+    result.curves = read_curves(folder)
+    if not result.curves:
+        result.missing.append(f"{folder.name}/history.csv (stage train)")
+    if (folder / "samples/grid.png").is_file():
+        result.grid = (folder / "samples/grid.png").read_bytes()
+    elif (folder / "samples/samples.json").is_file():
+        result.texts = list(read_json(folder / "samples/samples.json")["texts"])
+    else:
+        result.missing.append(f"{folder.name}/samples (stage sample)")
+    return result

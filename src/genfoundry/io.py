@@ -1,0 +1,253 @@
+"""Files that are whole or absent: publish by rename, manifest last, digests by content.
+
+A folder's ``manifest.json`` lists size and sha256 of its files and nothing of its inputs; the folder's digest
+is the sha256 of that canonical manifest. Nothing here depends on time, host or path.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genfoundry.errors import DataError, DiskError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, two spaces and a final newline; NaN and infinity are refused."""
+    return (json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of the canonical JSON of a value, as hex."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or failing disk into a DiskError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise DiskError(f"{path}: {error.strerror}; free some space (dvc gc -w) and run again") from error
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _temporary(target: Path) -> Path:
+    """A name beside the target, so that the rename stays inside one file system; leftovers of dead processes go."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.*.partial"):
+        pid = left.name.rsplit(".", 2)[1]
+        if pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists():
+            _remove(left)
+    return target.parent / f".{target.name}.{os.getpid()}.partial"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def publish_file(target: Path) -> Iterator[Path]:
+    """A path to write to; it becomes ``target`` when the block ends well, and is removed otherwise."""
+    temporary = _temporary(target)
+    try:
+        with disk_errors(target):
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def publish_folder(target: Path) -> Iterator[Path]:
+    """A folder to write to; with its manifest added it becomes ``target`` when the block ends well."""
+    temporary = _temporary(target)
+    temporary.mkdir()
+    try:
+        with disk_errors(target):
+            yield temporary
+            manifest = {"format": FORMAT, "files": _files(temporary)}
+            for name in manifest["files"]:
+                _sync(temporary / name)
+            (temporary / MANIFEST).write_bytes(canonical_json(manifest))
+            _sync(temporary / MANIFEST)
+            if target.exists():
+                _remove(target)
+            os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 of a published folder's manifest.
+
+    Raises:
+        DataError: The folder was not published (it has no manifest).
+    """
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise DataError(f"{folder}: no {MANIFEST}, so it was never finished; run dvc repro")
+    return file_digest(manifest)
+
+
+def verify_folder(folder: Path) -> str:
+    """Digest of a published folder after comparing every file with the manifest.
+
+    Raises:
+        DataError: A file is missing, added or changed; all are named.
+    """
+    digest = folder_digest(folder)
+    wanted, found = read_json(folder / MANIFEST)["files"], _files(folder)
+    faults = [f"{name} is missing" for name in wanted.keys() - found.keys()]
+    faults += [f"{name} was added" for name in found.keys() - wanted.keys()]
+    faults += [f"{name} was changed" for name in wanted.keys() & found.keys() if wanted[name] != found[name]]
+    if faults:
+        raise DataError(f"{folder}: {'; '.join(sorted(faults))}; remove the folder and run dvc repro")
+    return digest
+
+
+def tree_digest(path: Path) -> str:
+    """sha256 over names and contents of a file or of all files below a folder, ``__pycache__`` left out."""
+    if path.is_file():
+        return file_digest(path)
+    if (path / MANIFEST).is_file():
+        return folder_digest(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return digest_of({file.relative_to(path).as_posix(): file_digest(file) for file in files})
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Publish a value as canonical JSON."""
+    with publish_file(path) as temporary:
+        temporary.write_bytes(canonical_json(value))
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; a clear error if it is missing or broken."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run dvc repro") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); remove it and run dvc repro") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Publish a text file."""
+    with publish_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as Parquet whose bytes depend on its contents alone; not atomic: use inside ``publish_*``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata()
+    # All-null columns get no type from pandas; a reader must not care whether a label happened to occur.
+    for number, column in enumerate(arrow.schema):
+        if pa.types.is_null(column.type) or pa.types.is_large_string(column.type):
+            arrow = arrow.set_column(number, column.name, arrow.column(number).cast(pa.string()))
+        elif pa.types.is_large_binary(column.type):
+            arrow = arrow.set_column(number, column.name, arrow.column(number).cast(pa.binary()))
+    pq.write_table(arrow, path, compression="zstd")
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
+    """A Parquet file as a table."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; run dvc repro") from None
+
+
+SHARD_BYTES = 64 * 2**20
+"""Content per shard: large enough for Parquet, small enough to hold several in memory."""
+
+
+class ShardWriter:
+    """Writes tables of records as ``part-00000.parquet``, ... of about ``SHARD_BYTES`` of content each."""
+
+    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        self.folder, self.shard_bytes = folder, shard_bytes
+        self.tables: list[pd.DataFrame] = []
+        self.held = self.shards = self.rows = 0
+
+    def add(self, table: "pd.DataFrame") -> None:
+        if len(table):
+            self.tables.append(table)
+            self.rows += len(table)
+            self.held += int(table["content"].str.len().sum())
+            if self.held >= self.shard_bytes:
+                self.flush()
+
+    def flush(self) -> None:
+        import pandas as pd
+
+        if self.tables:
+            write_table(self.folder / f"part-{self.shards:05d}.parquet", pd.concat(self.tables, ignore_index=True))
+            self.shards, self.tables, self.held = self.shards + 1, [], 0
+
+
+def write_records(folder: Path, tables: Iterable["pd.DataFrame"], shard_bytes: int = SHARD_BYTES) -> int:
+    """Write record tables as shards into a folder that is being published; returns the number of records."""
+    writer = ShardWriter(folder, shard_bytes)
+    for table in tables:
+        writer.add(table)
+    writer.flush()
+    return writer.rows
+
+
+def read_records(folder: Path, columns: list[str] | None = None) -> Iterator["pd.DataFrame"]:
+    """The shards of a published folder of records, in order, one table each."""
+    folder_digest(folder)
+    for shard in sorted(folder.glob("part-*.parquet")):
+        yield read_table(shard, columns)
+
+
+def read_all_records(folder: Path, columns: list[str] | None = None) -> "pd.DataFrame":
+    """All records of a folder as one table."""
+    import pandas as pd
+
+    tables = list(read_records(folder, columns))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns or [])

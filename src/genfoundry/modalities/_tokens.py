@@ -1,0 +1,102 @@
+"""Tokenizers and token streams on disk.
+
+A split is one stream: boundary, document, boundary, document, ... with an index of where each document's boundary
+stands, so that windows may cross documents and a document can be priced on its own.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genfoundry.errors import DataError
+from genfoundry.modalities.text import BOUNDARY, Encode
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from tokenizers import Tokenizer
+
+
+def load(folder: Path) -> "Tokenizer":
+    """The tokenizer of a folder."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; run dvc repro")
+    return Tokenizer.from_file(str(path))
+
+
+def train(config: Encode, texts: Iterable[str]) -> "Tokenizer":
+    """A tokenizer of that kind, learnt on the texts; the order of the texts does not matter."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size if config.tokenizer == "bpe" else 257,
+        special_tokens=[BOUNDARY],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts if config.tokenizer == "bpe" else (), trainer=trainer)
+    tree = json.loads(tokenizer.to_str())
+    # As a special token the boundary would be found inside texts that spell it; as a plain entry no merge makes it.
+    tree["added_tokens"] = []
+    if config.tokenizer == "characters":
+        _add_characters(tree, texts)
+    return Tokenizer.from_str(json.dumps(tree, ensure_ascii=False))
+
+
+def _add_characters(tree: dict[str, Any], texts: Iterable[str]) -> None:
+    """Merges that join the UTF-8 bytes of each multi-byte character, and no two characters."""
+    characters = sorted({character for text in texts for character in set(text) if ord(character) > 127})
+    letters, vocab, merges = _byte_letters(), tree["model"]["vocab"], []
+    for character in characters:
+        left, *rest = (letters[byte] for byte in character.encode())
+        for right in rest:
+            if left + right not in vocab:
+                vocab[left + right] = len(vocab)
+                merges.append([left, right])
+            left += right
+    tree["model"]["merges"] = merges
+    isolated = {"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated", "invert": False}
+    plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    tree["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [isolated, plain]}
+
+
+def _byte_letters() -> list[str]:
+    """The letter that stands for each byte in a byte-level vocabulary (Radford et al. 2019)."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = iter(range(256, 512))
+    return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]
+
+
+def write_split(
+    tokenizer: "Tokenizer", tables: "Iterator[pd.DataFrame]", count: int, folder: Path, split: str
+) -> dict[str, Any]:
+    """Write the arrays of a split, documents in the order of column ``row``; returns its figures."""
+    kind = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
+    encoded: list[np.ndarray] = [np.empty(0, kind)] * count
+    sizes = {name: np.zeros(count, np.int64) for name in ("bytes", "characters", "words")}
+    for table in tables:
+        texts = list(table["content"])
+        for start in range(0, len(texts), 1024):
+            part, rows = texts[start : start + 1024], table["row"].to_numpy()[start : start + 1024]
+            for row, text, found in zip(rows, part, tokenizer.encode_batch_fast(part), strict=True):
+                encoded[row] = np.array([0, *found.ids], kind)
+                sizes["bytes"][row] = len(text.encode())
+                sizes["characters"][row] = len(text)
+                sizes["words"][row] = len(text.split())
+    offsets = np.concatenate([[0], np.cumsum([len(tokens) for tokens in encoded])]).astype(np.int64)
+    np.save(
+        folder / f"{split}_tokens.npy", np.concatenate(encoded) if encoded else np.empty(0, kind), allow_pickle=False
+    )
+    np.save(folder / f"{split}_offsets.npy", offsets, allow_pickle=False)
+    for name, values in sizes.items():
+        np.save(folder / f"{split}_{name}.npy", values, allow_pickle=False)
+    tokens, size = int(offsets[-1]) - count, int(sizes["bytes"].sum())
+    return {"records": count, "tokens": tokens, "bytes": size, "bytes_per_token": round(size / max(tokens, 1), 4)}

@@ -1,0 +1,381 @@
+"""Images: a folder of pictures whose sub-folders are labels; models see grids of pixels.
+
+Facts of a picture: width, height, mode and format as read; once clean, width, height and mode of the pixels.
+"""
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from genfoundry import settings
+from genfoundry.errors import DataError
+from genfoundry.modalities import _descriptor, _tables
+from genfoundry.pages import picture
+from genfoundry.specs import REJECTED_COLUMNS, DataSpec, GridSpec, Vectors
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image as Picture
+
+FACTS = ("width", "height", "mode", "format")
+
+Format = Literal["png", "jpeg", "webp", "bmp", "gif", "tiff"]
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+"""What Pillow's decoders raise on broken files."""
+
+
+class Ingest(settings.Ingest):
+    """How pictures are read."""
+
+    formats: tuple[Format, ...] = ("png", "jpeg", "webp", "bmp", "gif", "tiff")
+    """Formats that may be decoded; others are set aside."""
+    max_pixels: int = Field(default=64 * 10**6, ge=1)
+    """Pictures with more pixels are set aside before they are decoded."""
+    max_bytes: int = Field(default=256 * 2**20, ge=1)
+    """Larger files are set aside unread."""
+
+
+class Preprocess(settings.Preprocess):
+    """How pictures become canonical."""
+
+    height: int = Field(default=0, ge=0)
+    """Rows of pixels; 0 keeps the pictures' own, which must then be all the same."""
+    width: int = Field(default=0, ge=0)
+    """Columns of pixels; 0 keeps the pictures' own, which must then be all the same."""
+    mode: Literal["L", "RGB"] = "RGB"
+    """Grey or colour; transparent parts become white."""
+    fit: Literal["crop", "stretch"] = "crop"
+    """To another aspect: cut the longer side around the middle, or stretch."""
+    max_aspect: float = Field(default=4.0, ge=1)
+    """Pictures with a longer side above this many times the shorter one are dropped."""
+    min_side: int = Field(default=1, ge=1)
+    """Pictures with a side of fewer pixels are dropped."""
+    min_range: int = Field(default=1, ge=0, le=255)
+    """Pictures whose brightest and darkest level differ by less are dropped as blank; 0 keeps them."""
+
+
+class Dedup(settings.Dedup):
+    """Which pictures count as copies."""
+
+    threshold: float = Field(default=0.0, ge=0, le=1)
+    """Least cosine of two descriptors; 0 calibrates it on planted copies (their 1 % quantile)."""
+    local: float = Field(default=0.8, ge=-1, le=1)
+    """Least local correlation: the 10 % quantile over windows of the two pictures."""
+
+
+class Encode(settings.Encode):
+    """How pictures become arrays."""
+
+
+# ------------------------------------------------------------------------------------------------ read
+def read(source: Path, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
+    """Tables of pictures and of what was set aside."""
+    tables = _tables.Tables(FACTS)
+    for name, path in _tables.files(source):
+        _add(tables, name, path, config)
+        if tables.full:
+            yield tables.take()
+    yield tables.take()
+
+
+def _add(tables: _tables.Tables, name: str, path: Path, config: Ingest) -> None:
+    size = path.stat().st_size
+    if size == 0 or size > config.max_bytes:
+        limit = f"{size} bytes, at most {config.max_bytes} (ingest.max_bytes)"
+        tables.reject(name, "empty", "no bytes") if size == 0 else tables.reject(name, "too_large", limit)
+        return
+    data = path.read_bytes()
+    facts = _inspect(data, config)
+    if len(facts) == 2:
+        tables.reject(name, *facts)
+        return
+    split = _tables.given_split(name)
+    folders = PurePosixPath(name).parts[1 if split else 0 : -1]
+    tables.add(name, folders[-1] if folders else None, split, data, *facts)
+
+
+def _inspect(data: bytes, config: Ingest) -> tuple[Any, ...]:
+    """(width, height, mode, format), or (reason, detail) if it is no picture we take."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                kind = str(image.format or "").lower()
+                if kind not in config.formats:
+                    return "format", f"{kind or 'unknown'}; ingest.formats allows {', '.join(config.formats)}"
+                if image.width * image.height > config.max_pixels:
+                    return "too_many_pixels", f"{image.width} x {image.height}, at most {config.max_pixels} pixels"
+                if getattr(image, "n_frames", 1) > 1:
+                    return "animated", f"{image.n_frames} frames"  # type: ignore[attr-defined]
+                image.load()
+                return image.width, image.height, image.mode, kind
+        except Image.UnidentifiedImageError:
+            return "not_an_image", f"begins with {data[:8].hex(' ')}"
+        except Image.DecompressionBombError as error:
+            return "too_many_pixels", str(error)[:200]
+        except UNREADABLE as error:
+            # Pillow prints addresses of objects, which differ from run to run.
+            return "broken", re.sub(r" at 0x[0-9a-f]+", "", str(error))[:200]
+
+
+# ------------------------------------------------------------------------------------------------ clean
+def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """(pictures as uint8 pixels in rows, columns, channels; what was dropped and why)."""
+    import pandas as pd
+
+    rows, dropped = [], []
+    for name, label, split, content in zip(*(records[c] for c in ("id", "label", "split", "content")), strict=True):
+        image = _open(content)
+        if reason := _drop(image, config):
+            dropped.append((name, *reason))
+            continue
+        image = _canonical(image, config)
+        low, high = _levels(image)
+        if high - low < config.min_range:
+            dropped.append((name, "blank", f"all levels between {low} and {high}"))
+            continue
+        pixels = image.tobytes()
+        rows.append((name, label, split, _tables.sha256(pixels), pixels, image.width, image.height, image.mode))
+    kept = pd.DataFrame(rows, columns=["id", "label", "split", "sha256", "content", "width", "height", "mode"])
+    kept = kept.astype(dict.fromkeys(("id", "label", "split", "sha256", "mode"), "str"))
+    _one_shape(kept)
+    return kept, pd.DataFrame(dropped, columns=list(REJECTED_COLUMNS), dtype="str")
+
+
+def _open(content: bytes) -> "Picture":
+    """The picture upright, with eight bits a channel, transparency over white."""
+    from PIL import Image, ImageOps
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image: Picture = Image.open(io.BytesIO(content))
+        image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        return _eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image
+
+
+def _eight_bits(image: "Picture") -> "Picture":
+    """Grey of 16 or more bits scaled to 8: Pillow's own conversion cuts everything above 255 to white."""
+    from PIL import Image
+
+    levels = np.asarray(image).astype(np.float64)
+    top = 65535.0 if image.mode != "F" and levels.max(initial=0) > 255 else 255.0
+    return Image.fromarray(np.clip(levels * 255 / top + 0.5, 0, 255).astype(np.uint8))
+
+
+def _drop(image: "Picture", config: Preprocess) -> tuple[str, str] | None:
+    short, long = sorted(image.size)
+    if short < config.min_side:
+        return "too_small", f"{image.width} x {image.height}, needs {config.min_side} on each side"
+    if long > config.max_aspect * short:
+        return "aspect", f"{image.width} x {image.height}, at most {config.max_aspect:g} to 1"
+    return None
+
+
+def _canonical(image: "Picture", config: Preprocess) -> "Picture":
+    """The mode and size of the config."""
+    from PIL import Image, ImageOps
+
+    size = (config.width or image.width, config.height or image.height)
+    image = image.convert(config.mode)
+    if image.size == size:
+        return image
+    if config.fit == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _levels(image: "Picture") -> tuple[int, int]:
+    pixels = np.asarray(image)
+    return int(pixels.min()), int(pixels.max())
+
+
+def _one_shape(records: "pd.DataFrame") -> None:
+    sizes = records.groupby(["height", "width"])["id"].agg(["count", "first"]).sort_values("count", ascending=False)
+    if len(sizes) > 1:
+        found = zip(sizes.index[:4], sizes["count"], sizes["first"], strict=False)
+        listed = "; ".join(f"{h} x {w}: {count} ({name}, ...)" for (h, w), count, name in found)
+        raise DataError(f"images differ in height x width: {listed}; set preprocess.height and preprocess.width")
+
+
+# ------------------------------------------------------------------------------------------------ contract
+def expectations() -> list[dict[str, Any]]:
+    """What raw pictures must keep: ids unique, sizes and modes that can become pixels."""
+    modes = [
+        "1",
+        "L",
+        "LA",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "CMYK",
+        "YCbCr",
+        "I;16",
+        "I;16B",
+        "I;16L",
+        "I",
+        "F",
+        "HSV",
+        "LAB",
+    ]
+    return [
+        {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}, "severity": "critical"},
+        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "id"}, "severity": "critical"},
+        {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "id"}, "severity": "critical"},
+        {
+            "type": "expect_column_values_to_match_regex",
+            "kwargs": {"column": "sha256", "regex": "^[0-9a-f]{64}$"},
+            "severity": "critical",
+        },
+        *(
+            {
+                "type": "expect_column_values_to_be_between",
+                "kwargs": {"column": side, "min_value": 1},
+                "severity": "critical",
+            }
+            for side in ("width", "height")
+        ),
+        {
+            "type": "expect_column_values_to_be_in_set",
+            "kwargs": {"column": "mode", "value_set": modes},
+            "severity": "critical",
+        },
+        {
+            "type": "expect_column_values_to_be_between",
+            "kwargs": {"column": "width", "min_value": 8, "mostly": 0.95},
+            "severity": "warning",
+        },
+        {
+            "type": "expect_column_values_to_be_unique",
+            "kwargs": {"column": "sha256", "mostly": 0.9},
+            "severity": "warning",
+        },
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ copies
+def pixels(records: "pd.DataFrame") -> np.ndarray:
+    """uint8 (N, H, W, C) of clean records.
+
+    Raises:
+        DataError: They are not all of one size.
+    """
+    _one_shape(records)
+    if not len(records):
+        return np.zeros((0, 1, 1, 1), np.uint8)
+    height, width = int(records["height"].iloc[0]), int(records["width"].iloc[0])
+    return np.frombuffer(b"".join(records["content"]), np.uint8).reshape(len(records), height, width, -1)
+
+
+def fingerprints(records: "pd.DataFrame", config: Dedup) -> Vectors:
+    """Descriptor and small luminance picture of each picture."""
+    return _descriptor.describe(pixels(records))
+
+
+def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
+    """Benign copies: scaled up or down and back, brighter, less contrast, blurred, noisy; each kind in turn."""
+    edited = records.copy()
+    edited["content"] = [_edit(one, number % 6, generator).tobytes() for number, one in enumerate(pixels(records))]
+    return edited
+
+
+def _edit(levels: np.ndarray, kind: int, generator: np.random.Generator) -> np.ndarray:
+    from PIL import Image, ImageFilter
+
+    grey = levels.shape[-1] == 1
+    image = Image.fromarray(levels[..., 0] if grey else levels)
+    width, height = image.size
+    values = levels.astype(np.float64)
+    if kind in (0, 1):
+        small = (max(8, round(0.6 * width)), max(8, round(0.6 * height)))
+        size, way = (small, Image.Resampling.LANCZOS) if kind else ((2 * width, 2 * height), Image.Resampling.BICUBIC)
+        values = np.asarray(image.resize(size, way).resize((width, height), Image.Resampling.LANCZOS))
+    elif kind == 2:
+        values = values * 1.2
+    elif kind == 3:
+        values = (values - values.mean()) * 0.8 + values.mean()
+    elif kind == 4:
+        # 0.7 pixels of 32 (measured on CIFAR-10); on 8 pixels that would turn digits into one another.
+        values = np.asarray(image.filter(ImageFilter.GaussianBlur(min(2.0, 0.7 * min(width, height) / 32))))
+    else:
+        values = values + generator.normal(0, 8, values.shape)
+    return np.clip(np.round(values), 0, 255).astype(np.uint8).reshape(levels.shape)
+
+
+# ------------------------------------------------------------------------------------------------ arrays
+def encode(
+    read: "Callable[[str], Iterator[pd.DataFrame]]", counts: Mapping[str, int], config: Encode, folder: Path
+) -> tuple[DataSpec, dict[str, Any]]:
+    """``<split>.npy``: uint8 (N, C, H, W), row by row in the order of column ``row``."""
+    report: dict[str, Any] = {}
+    shapes = {}
+    for split, count in counts.items():
+        array: np.ndarray | None = None
+        for table in read(split):
+            values = pixels(table).transpose(0, 3, 1, 2)
+            shapes[values.shape[1:]] = str(table["id"].iloc[0])
+            if len(shapes) > 1:
+                listed = "; ".join(f"{shape}: {name}, ..." for shape, name in shapes.items())
+                raise DataError(f"images differ in shape: {listed}; set preprocess.height and preprocess.width")
+            if array is None:
+                target = folder / f"{split}.npy"
+                array = np.lib.format.open_memmap(target, "w+", np.uint8, (count, *values.shape[1:]))
+            array[table["row"].to_numpy()] = values
+        if array is not None:
+            array.flush()
+        report[split] = {"records": count}
+    if not shapes:
+        raise DataError("no image is left to encode; look at the reports of preprocess and deduplicate")
+    channels, height, width = next(iter(shapes))
+    return GridSpec(channels=channels, shape=(height, width)), report
+
+
+def decode(samples: Sequence[np.ndarray], folder: Path) -> list[bytes]:
+    """PNG of each uint8 (C, H, W)."""
+    return [png(np.asarray(sample).transpose(1, 2, 0)) for sample in samples]
+
+
+# ------------------------------------------------------------------------------------------------ pages
+def png(levels: np.ndarray) -> bytes:
+    """PNG of uint8 (H, W, C)."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    # Small pictures uncompressed: zlib's choices differ between processors, and pages are cached by content.
+    level = 0 if levels.size <= 16_384 else 6
+    Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(buffer, "PNG", compress_level=level)
+    return buffer.getvalue()
+
+
+def show(record: Mapping[str, Any], width: int = 128) -> str:
+    """A picture as HTML, raw or clean."""
+    if "format" in record:
+        image = _open(record["content"]).convert("RGB")
+        image.thumbnail((2 * width, 2 * width))
+        levels = np.asarray(image)
+    else:
+        shape = (int(record["height"]), int(record["width"]), -1)
+        levels = np.frombuffer(record["content"], np.uint8).reshape(shape)
+    return picture(png(levels), width=width)
+
+
+def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """Two pictures side by side as HTML."""
+    return f"{show(first)} &nbsp; {show(second)}"

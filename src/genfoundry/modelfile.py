@@ -1,0 +1,98 @@
+"""A trained model as a folder that stands alone: weights (safetensors), config, spec, tokenizer; no code, no pickle."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from genfoundry import parts
+from genfoundry.errors import ConfigError, DataError
+from genfoundry.io import FORMAT, MANIFEST, canonical_json, read_json, verify_folder
+from genfoundry.nn.contract import Model
+from genfoundry.settings import parse
+from genfoundry.specs import DataSpec, Section, parse_spec
+
+WEIGHTS, CONFIG, SPEC, TOKENIZER = "weights.safetensors", "config.json", "spec.json", "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in eval mode with what it was built from."""
+
+    model: Model
+    spec: DataSpec
+    family: str
+    config: Section
+
+
+def default_device() -> str:
+    """The GPU if torch sees one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def is_empty(folder: Path) -> bool:
+    """True for the base ``scratch``: a published folder without weights."""
+    return not (folder / WEIGHTS).exists()
+
+
+def build(family: str, options: Section, spec: DataSpec, seed: int) -> Model:
+    """A fresh model whose weights follow from the seed."""
+    torch.manual_seed(seed)
+    model: Model = parts.load("models", family).build(options, spec)
+    return model
+
+
+def write_model(folder: Path, state: dict[str, torch.Tensor], family: str, options: Section, arrays: Path) -> None:
+    """Write a model into a folder that is being published; spec and tokenizer come from the arrays it learnt from."""
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    save_file(weights, folder / WEIGHTS)
+    config = {"format": FORMAT, "family": family, "options": options.model_dump(mode="json")}
+    (folder / CONFIG).write_bytes(canonical_json(config))
+    for name in (SPEC, TOKENIZER):
+        if (arrays / name).exists():
+            shutil.copyfile(arrays / name, folder / name)
+
+
+def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
+    """The model of a published folder, every byte checked against its manifest.
+
+    Raises:
+        DataError: The folder is damaged, or its weights don't fit its config.
+        ConfigError: The folder holds no model.
+    """
+    verify_folder(folder)
+    if is_empty(folder):
+        raise ConfigError(f"{folder}: holds no {WEIGHTS}; name a trained model")
+    config, spec = read_json(folder / CONFIG), parse_spec(read_json(folder / SPEC))
+    options = parse(parts.load("models", config["family"]).Config, config["options"], f"{folder / CONFIG}: options")
+    model = build(config["family"], options, spec, seed=0)
+    load_weights(model, folder)
+    return LoadedModel(model.to(device).eval(), spec, config["family"], options)
+
+
+def load_weights(model: Model, folder: Path) -> None:
+    """Put a folder's weights into a model of the same shape."""
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise DataError(f"{folder / WEIGHTS}: not safetensors ({error}); run dvc repro") from None
+    mine = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if mine != theirs:
+        name = sorted(set(mine.items()) ^ set(theirs.items()))[0][0]
+        raise ConfigError(
+            f"{folder}: its tensor {name!r} is {theirs.get(name, 'absent')}, the model wants {mine.get(name, 'none')}; "
+            "init_from needs the same family, options and data spec"
+        )
+    model.load_state_dict(weights)
+
+
+def copy_model(source: Path, folder: Path) -> None:
+    """Copy a published model's files, without its manifest, into a folder that is being published."""
+    verify_folder(source)
+    for file in sorted(source.iterdir()):
+        if file.name != MANIFEST:
+            shutil.copyfile(file, folder / file.name)

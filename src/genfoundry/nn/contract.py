@@ -1,0 +1,140 @@
+"""What a model is to the pipeline: losses by objective, samples by seed, and what else it may offer.
+
+A family is one module ``models/<family>.py`` with ``Config`` and ``build(config, spec) -> Model``. Training sees
+``objectives`` and ``loss``; sampling sees ``sample``; evaluation asks for ``Likelihood``. Letters in tensor names:
+B batch, T tokens, V vocabulary, C channels, Z latent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from genfoundry.nn.noise import normal, uniform
+
+
+class TokenBatch(NamedTuple):
+    """Windows of tokens."""
+
+    tokens: Tensor
+    """int64 (B, T+1): inputs are ``[:, :-1]``, targets ``[:, 1:]``."""
+    mask: Tensor
+    """float32 (B, T+1): 1 where the token counts as a target."""
+    labels: Tensor | None
+    """int64 (B,), or None without labels."""
+    index: Tensor
+    """int64 (B,): global number of each example in the run, by which noise is keyed."""
+
+
+class GridBatch(NamedTuple):
+    """Grids of numbers in the spec's range."""
+
+    grid: Tensor
+    """float32 (B, C, *shape)."""
+    labels: Tensor | None
+    """int64 (B,), or None without labels."""
+    index: Tensor
+    """int64 (B,): global number of each example in the run, by which noise is keyed."""
+
+
+Batch = TokenBatch | GridBatch
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where in the run a loss is computed; also the source of its noise."""
+
+    number: int
+    """Steps done so far."""
+    total: int
+    """Steps of the whole run."""
+    seed: int
+    """Seed of the run; validation uses another one."""
+
+    def normal(self, batch: Batch, shape: Sequence[int], stream: int = 0) -> Tensor:
+        """Standard normal float32 (B, *shape), equal for equal (seed, step, example), on any number of devices."""
+        return normal(batch.index, (self.seed, self.number, stream), shape)
+
+    def uniform(self, batch: Batch, shape: Sequence[int], stream: int = 0) -> Tensor:
+        """Uniform in [0, 1) float32 (B, *shape), keyed alike."""
+        return uniform(batch.index, (self.seed, self.number, stream), shape)
+
+
+class Loss(NamedTuple):
+    """What is minimised, and its parts for the curves."""
+
+    total: Tensor
+    """float32 scalar: mean over the examples (grids) or target tokens (tokens) of the batch."""
+    parts: Mapping[str, Tensor]
+    """Scalars by name, detached."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Samples asked for: one seed each, so that a sample does not depend on its batch."""
+
+    seeds: Tensor
+    """int64 (B,)."""
+    labels: Tensor | None = None
+    """int64 (B,) for conditional families."""
+    prompts: Sequence[Sequence[int]] | None = None
+    """Tokens to continue, one sequence a request, for token families."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The model's ``sampling`` section as a dict: length, temperature, top_k, top_p, ..."""
+
+    def normal(self, shape: Sequence[int], stream: int = 0) -> Tensor:
+        """Standard normal float32 (B, *shape), keyed by each request's seed."""
+        return normal(self.seeds, (stream,), shape)
+
+    def uniform(self, shape: Sequence[int], stream: int = 0) -> Tensor:
+        """Uniform in [0, 1) float32 (B, *shape), keyed by each request's seed."""
+        return uniform(self.seeds, (stream,), shape)
+
+
+class Model(nn.Module):
+    """Base of every family."""
+
+    def objectives(self) -> Mapping[str, Sequence[nn.Parameter]]:
+        """Objectives and the parameters each one moves, in the order they step; one for most families."""
+        return {"loss": list(self.parameters())}
+
+    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
+        """Loss of one objective on a batch."""
+        raise NotImplementedError
+
+    def sample(self, requests: Requests) -> Tensor | list[list[int]]:
+        """One sample a request: float32 (B, C, *shape) in the spec's range, or token lists without boundary."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """A family that can price tokens."""
+
+    context: int
+    """Most tokens the model can look at."""
+
+    def nats(self, tokens: Tensor) -> Tensor:
+        """Negative log-likelihood of ``tokens[:, 1:]`` given all before: float32 (B, T) for int64 (B, T+1)."""
+        ...
+
+
+@runtime_checkable
+class Latent(Protocol):
+    """A family with a latent space."""
+
+    def encode(self, grid: Tensor) -> Tensor:
+        """Mean latent of each grid: float32 (B, Z)."""
+        ...
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Grids of latents: float32 (B, C, *shape) in the spec's range."""
+        ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A family that heeds ``Requests.labels``."""
+
+    num_classes: int

@@ -1,0 +1,144 @@
+"""Samples by seed, in batches whose size does not matter."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genfoundry.errors import DataError
+from genfoundry.io import canonical_json, publish_folder, write_json, write_table
+from genfoundry.modelfile import TOKENIZER, LoadedModel, default_device, load_model
+from genfoundry.nn.contract import Model, Requests
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.postprocess import texts_of, write_sample_report
+from genfoundry.progress import progress
+from genfoundry.settings import Sampling
+from genfoundry.specs import DataSpec, GridSpec
+from genfoundry.tracking.runs import Run
+
+DEFAULT_TEXTS = 64
+"""Text samples where the settings name no number."""
+
+SHOWN, SHOWN_TEXTS = 100, 8
+"""Samples in the report of a grid and of a text model."""
+
+SEED_STRIDE = 2**32
+"""Sample i of sampling seed s has seed s * 2**32 + i."""
+
+
+def seeds_of(sampling: Sampling, count: int) -> Tensor:
+    """int64 (count,)."""
+    return sampling.seed * SEED_STRIDE + torch.arange(count, dtype=torch.int64)
+
+
+def labels_of(spec: DataSpec, count: int) -> Tensor | None:
+    """Labels in turn, for families that heed them: int64 (count,), or None without labels."""
+    return torch.arange(count) % len(spec.labels) if spec.labels else None
+
+
+def draw(
+    model: Model,
+    spec: DataSpec,
+    seeds_B: Tensor,
+    options: dict[str, Any],
+    batch: int,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Tensor | list[list[int]]:
+    """One sample a seed: uint8 (B, C, *shape), or token lists.
+
+    Raises:
+        DataError: A sample is not finite.
+    """
+    labels_B = labels_of(spec, len(seeds_B))
+    device = next(model.parameters()).device
+    grids: list[Tensor] = []
+    texts: list[list[int]] = []
+    with torch.inference_mode():
+        for start in range(0, len(seeds_B), batch):
+            rows = slice(start, start + batch)
+            labels = labels_B[rows].to(device) if labels_B is not None else None
+            found = model.sample(Requests(seeds_B[rows].to(device), labels, None, options))
+            if isinstance(spec, GridSpec):
+                assert isinstance(found, Tensor)
+                grids.append(to_levels(found, spec))
+            else:
+                assert isinstance(found, list)
+                texts += found
+            advance(len(seeds_B[rows]))
+    return torch.cat(grids) if isinstance(spec, GridSpec) else texts
+
+
+def draw_loaded(loaded: LoadedModel, seeds_B: Tensor, sampling: Sampling, **more: Any) -> Tensor | list[list[int]]:
+    """``draw`` with a loaded model and a ``sampling`` section."""
+    return draw(loaded.model, loaded.spec, seeds_B, sampling.model_dump(), sampling.batch, **more)
+
+
+def to_levels(grid: Tensor, spec: GridSpec) -> Tensor:
+    """Values in the spec's range as stored levels: uint8, rounded to nearest."""
+    if not torch.isfinite(grid).all():
+        raise DataError("sample: the model drew NaN or infinite values; look at its loss curve, lower training.optimizer.lr")
+    low, high = spec.range
+    return ((grid - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+
+
+def to_range(levels: Tensor, spec: GridSpec) -> Tensor:
+    """Stored levels as float32 in the spec's range."""
+    low, high = spec.range
+    return levels.to(torch.float32) * ((high - low) / 255) + low
+
+
+def write_samples(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, run: Run) -> None:
+    """Publish ``samples/`` with its index and protocol, the report of the first ones, and ``sample.json``."""
+    import pandas as pd
+
+    loaded = load_model(paths.model, default_device())
+    grid = isinstance(loaded.spec, GridSpec)
+    count = sampling.n or (len(np.load(dataset.arrays / "test.npy", mmap_mode="r")) if grid else DEFAULT_TEXTS)
+    seeds = seeds_of(sampling, count)
+    started = time.monotonic()
+    with progress(count, f"sampling {paths.key}") as bar:
+        found = draw_loaded(loaded, seeds, sampling, advance=bar.advance)
+    run.metric("samples_per_second", count / (time.monotonic() - started))
+    texts = [] if grid else texts_of(found, paths.model / TOKENIZER)
+    contents = [row.numpy().tobytes() for row in found] if grid else [text.encode() for text in texts]
+    ids = [f"{paths.key}/{number:06d}" for number in range(count)]
+    labels = labels_of(loaded.spec, count) if getattr(loaded.model, "num_classes", 0) else None
+    index = {
+        "row": range(count),
+        "id": ids,
+        "seed": seeds.tolist(),
+        "label": [loaded.spec.labels[label] for label in labels] if labels is not None else pd.array([None] * count, "string"),
+        "sha256": [hashlib.sha256(content).hexdigest() for content in contents],
+    }
+    with publish_folder(paths.samples) as folder:
+        if grid:
+            np.save(folder / "samples.npy", found.numpy(), allow_pickle=False)
+        else:
+            rows = [
+                {"id": name, "seed": seed, "text": text, "tokens": tokens}
+                for name, seed, text, tokens in zip(ids, seeds.tolist(), texts, found, strict=True)
+            ]
+            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            (folder / "samples.jsonl").write_text(lines, encoding="utf-8", newline="\n")
+        write_table(folder / "index.parquet", pd.DataFrame(index))
+        (folder / "protocol.json").write_bytes(canonical_json(protocol(sampling, loaded, count)))
+    with publish_folder(paths.reports / "samples") as folder:
+        write_sample_report(folder, found[:SHOWN] if grid else texts, SHOWN if grid else SHOWN_TEXTS)
+    lengths = [len(row) for row in found] if not grid else []
+    extra = {"mean_tokens": sum(lengths) / count, "empty": lengths.count(0)} if lengths else {}
+    write_json(paths.reports / "sample.json", {"samples": count, "different": len(set(index["sha256"])), **extra})
+    if not grid and lengths.count(0) == count:
+        raise DataError(f"sample@{paths.key}: all {count} samples are empty; look at the loss curve, train longer")
+
+
+def protocol(sampling: Sampling, loaded: LoadedModel, count: int) -> dict[str, Any]:
+    """How the samples were drawn, as far as it moves a score; batch size and devices don't."""
+    common = {"sampler": loaded.family, "n": count, "seed": sampling.seed}
+    if isinstance(loaded.spec, GridSpec):
+        return common
+    return common | {name: getattr(sampling, name) for name in ("length", "temperature", "top_k", "top_p")}

@@ -1,0 +1,341 @@
+"""params.yaml as one typed, frozen tree.
+
+A stage reads only the sections it names; ``genfoundry check`` reads them all and reports every fault at once.
+Sections whose fields belong to a part (a modality, a family) are classes of that part's module.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from genfoundry import parts
+from genfoundry.errors import ConfigError
+from genfoundry.specs import Key, Section
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+MAX_BYTES = 1_000_000
+"""A params.yaml above this is refused before it is parsed: aliases can multiply it."""
+
+
+class Ingest(Section):
+    """How the source is read; a modality adds its own fields."""
+
+    max_rejected: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of records that may be set aside as unreadable before the stage fails."""
+
+
+class Expectation(Section):
+    """One Great Expectations expectation over the table of records."""
+
+    type: str
+    """Name as Great Expectations writes it in suites, such as ``expect_column_values_to_be_between``."""
+    kwargs: dict[str, Any] = {}
+    """Its arguments, such as ``{column: width, min_value: 8}``."""
+    severity: Literal["critical", "warning", "info"] = "critical"
+    """Only ``critical`` fails the stage."""
+
+
+class Validation(Section):
+    """The contract that raw records must keep, beside the modality's own suite."""
+
+    expectations: tuple[Expectation, ...] = ()
+
+
+class Preprocess(Section):
+    """How records become canonical; a modality adds its own fields."""
+
+    max_dropped: float = Field(default=0.5, ge=0, le=1)
+    """Largest share of records that may be dropped before the stage fails."""
+
+
+class Dedup(Section):
+    """What counts as a copy; a modality adds its own fields."""
+
+    max_removed: float = Field(default=0.9, ge=0, le=1)
+    """Largest share of records that deduplication may remove before the stage fails."""
+
+
+class Split(Section):
+    """How records are divided; a given split (folder or column) wins over the drawn one."""
+
+    val: float = Field(default=0.1, ge=0, lt=1)
+    """Share of records drawn for validation."""
+    test: float = Field(default=0.1, gt=0, lt=1)
+    """Share of records drawn for testing."""
+    salt: str = ""
+    """Goes into the hash that draws the split; another salt is another split."""
+    max_containment: float = Field(default=0.8, gt=0, le=1)
+    """An evaluation record with this share of its 5-grams inside one training record is set aside."""
+    min_records: int = Field(default=2, ge=1)
+    """Least number of records in each split."""
+
+
+class Encode(Section):
+    """How clean records become arrays; a modality adds its own fields."""
+
+
+class Reference(Section):
+    """What scores are held against; fields for images and for text."""
+
+    features: int = Field(default=32, ge=2)
+    """Width of the feature network's embedding; the smaller of this and N/10 is used, N the held-out records."""
+    steps: int = Field(default=600, ge=1)
+    """Training steps of the feature network."""
+    seed: int = Field(default=0, ge=0)
+    max_error_ratio: float = Field(default=0.8, gt=0)
+    """The network's held-out error must be below this share of a linear classifier's, else PCA features are used."""
+
+
+DATASET_SECTIONS: dict[str, type[Section]] = {
+    "ingest": Ingest,
+    "validation": Validation,
+    "preprocess": Preprocess,
+    "dedup": Dedup,
+    "split": Split,
+    "encode": Encode,
+    "reference": Reference,
+}
+
+
+class Optimizer(Section):
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(default=0.01, ge=0)
+    """On matrices only; gains, biases and embeddings are left alone."""
+    eps: float = Field(default=1e-8, gt=0)
+
+
+class Schedule(Section):
+    """Learning rate over the run: linear warm-up, then the named decay to ``final`` of the peak."""
+
+    name: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: int = Field(default=50, ge=0)
+    """Steps of linear warm-up."""
+    final: float = Field(default=0.1, ge=0, le=1)
+
+
+class Training(Section):
+    """The mathematics of a training run: all that moves the weights."""
+
+    seed: int = Field(default=0, ge=0)
+    steps: int = Field(default=1000, ge=1)
+    """Batches to train on."""
+    batch: int = Field(default=64, ge=1)
+    """Examples in a global batch, over all devices: images, or windows of tokens."""
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    clip: float = Field(default=1.0, ge=0)
+    """Largest gradient norm; 0 turns clipping off."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the exponential moving average whose weights are kept; 0 keeps the raw weights."""
+    select: Literal["best", "last"] = "best"
+    """Which weights become the model: lowest validation loss, or the last step's."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after this many validations without a new best; 0 never stops early."""
+    val_every: int = Field(default=100, ge=1)
+    """Steps between validations."""
+    val_batches: int = Field(default=0, ge=0)
+    """Batches of a validation; 0 takes the whole validation split."""
+    sample_every: int = Field(default=0, ge=0)
+    """Steps between pictures of samples from the same requests; 0 takes a quarter of the steps."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between points of the loss curve; each point is the mean since the last one."""
+    precision: Literal["32", "bf16-mixed"] = "32"
+    determinism: Literal["bitwise", "fast"] = "bitwise"
+    """bitwise: equal inputs and equal execution give equal bytes; fast: equal records, batches, seeds and noise."""
+
+
+class Sampling(Section):
+    """How samples are drawn for evaluation; a family may use more fields of ``options``."""
+
+    n: int = Field(default=0, ge=0)
+    """Number of samples; 0 takes as many as there are test records (images) or 64 (text)."""
+    seed: int = Field(default=0, ge=0)
+    """Sample i is drawn with seed ``seed * 2**32 + i``, so it does not depend on batch size or devices."""
+    batch: int = Field(default=256, ge=1)
+    length: int = Field(default=256, ge=1)
+    """Tokens of a text sample at most."""
+    temperature: float = Field(default=1.0, gt=0)
+    top_k: int = Field(default=0, ge=0)
+    """Draw among the k likeliest tokens; 0 draws among all."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Draw among the likeliest tokens that hold this share of probability."""
+
+
+class Evaluation(Section):
+    """Which scores are computed; empty takes every metric that the data allow."""
+
+    metrics: dict[Key, dict[str, Any]] = {}
+    """Options by metric name, the name of a file under metrics/."""
+    window: int = Field(default=0, ge=0)
+    """Tokens of context when documents are scored; 0 takes the model's own."""
+    stride: int = Field(default=0, ge=0)
+    """Tokens newly scored per window; 0 takes half the window."""
+    batch: int = Field(default=64, ge=1)
+
+
+MODEL_SECTIONS: dict[str, type[Section]] = {
+    "training": Training,
+    "sampling": Sampling,
+    "evaluation": Evaluation,
+}
+
+
+class Execution(Section):
+    """On what a model is trained: read and logged, no part of a model's identity, so it may change on resume."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(default=0, ge=0)
+    """Devices on each node; 0 takes all GPUs, or one CPU process."""
+    nodes: int = Field(default=1, ge=1)
+    strategy: Literal["auto", "ddp"] = "auto"
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of each process; 0 takes the cores divided by the processes."""
+    checkpoint_every: float = Field(default=120.0, gt=0)
+    """Seconds between checkpoints."""
+
+
+class Base(Section):
+    """A pretrained model to start from; without a path it is the empty base ``scratch``."""
+
+    path: str = ""
+    """Folder of a model that genfoundry made (its ``model/``)."""
+
+
+class DatasetBlock(Section):
+    """One block under ``datasets:``; its sections are typed by the modality."""
+
+    modality: Key
+    source: str
+    """Folder or file below data/ or imports/, relative to the project."""
+    ingest: dict[str, Any]
+    validation: dict[str, Any]
+    preprocess: dict[str, Any]
+    dedup: dict[str, Any]
+    split: dict[str, Any]
+    encode: dict[str, Any]
+    reference: dict[str, Any]
+
+
+class ModelBlock(Section):
+    """One block under ``models:``; ``options`` is typed by the family."""
+
+    dataset: Key
+    family: Key
+    init_from: Key = "scratch"
+    options: dict[str, Any]
+    training: dict[str, Any]
+    sampling: dict[str, Any]
+    evaluation: dict[str, Any]
+
+
+class Settings(Section):
+    """The whole of params.yaml, sections still raw."""
+
+    format: Literal[1]
+    project: Key
+    """Name of the MLflow experiment."""
+    execution: dict[str, Any]
+    bases: dict[Key, dict[str, Any]]
+    datasets: dict[Key, DatasetBlock]
+    models: dict[Key, ModelBlock]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML 1.2 file as a mapping (ruamel reads 1e-4 as a number, as DVC does; PyYAML would not)."""
+    try:
+        return _parse_yaml(path, path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+
+
+@lru_cache(maxsize=16)
+def _parse_yaml(path: Path, content: bytes) -> dict[str, Any]:
+    """Parsed once for each content: a stage asks for the same file several times."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    if len(text) > MAX_BYTES or text.count("*") > 100:
+        raise ConfigError(f"{path}: {len(text)} characters with {text.count('*')} '*'; too large, or an alias bomb")
+    try:
+        tree = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise ConfigError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: needs a mapping at the top, got {type(tree).__name__}")
+    return tree
+
+
+def faults(section: type[Section], values: Mapping[str, Any], where: str) -> list[str]:
+    """Every fault of a block, one line each: where, what with its value, what to do."""
+    try:
+        section.model_validate(values)
+    except ValidationError as error:
+        return [_fault(section, fault, where) for fault in error.errors()]
+    return []
+
+
+def _fault(section: type[Section], fault: Any, where: str) -> str:
+    path = [str(step) for step in fault["loc"]]
+    place = ".".join(step for step in [where, *path] if step)
+    if fault["type"] == "extra_forbidden":
+        owner: Any = section
+        for step in path[:-1]:
+            field = getattr(owner, "model_fields", {}).get(step)
+            owner = field.annotation if field else None
+            if owner is None:
+                break
+        known = list(getattr(owner, "model_fields", {}) or {})
+        return f"params.yaml: unknown key '{place}'{parts.nearest(path[-1], known)}"
+    if fault["type"] == "missing":
+        return f"params.yaml: '{place}' is missing; add it (a section may be {{}})"
+    return f"params.yaml: '{place}' is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def parse(section: type[SectionType], values: Any, where: str) -> SectionType:
+    """A typed section.
+
+    Raises:
+        ConfigError: With every fault of the section, one line each.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"params.yaml: '{where}' is {values!r}; needs a block of settings (it may be {{}})")
+    lines = faults(section, values, where)
+    if lines:
+        raise ConfigError("\n".join(lines))
+    return section.model_validate(values)
+
+
+def load(root: Path) -> Settings:
+    """params.yaml of a workspace, its upper levels checked."""
+    return parse(Settings, read_yaml(root / "params.yaml"), "")
+
+
+def dataset_section(settings: Settings, key: str, name: str) -> Section:
+    """A typed section of a dataset, with the fields its modality adds."""
+    if key not in settings.datasets:
+        raise ConfigError(f"params.yaml: no dataset {key!r}{parts.nearest(key, list(settings.datasets))}")
+    block = settings.datasets[key]
+    kind = getattr(parts.load("modalities", block.modality), name.capitalize(), DATASET_SECTIONS[name])
+    return parse(kind, getattr(block, name), f"datasets.{key}.{name}")
+
+
+def model_section(settings: Settings, key: str, name: str) -> Section:
+    """A typed section of a model; ``options`` is the family's ``Config``."""
+    if key not in settings.models:
+        raise ConfigError(f"params.yaml: no model {key!r}{parts.nearest(key, list(settings.models))}")
+    block = settings.models[key]
+    kind = parts.load("models", block.family).Config if name == "options" else MODEL_SECTIONS[name]
+    return parse(kind, getattr(block, name), f"models.{key}.{name}")

@@ -1,0 +1,232 @@
+"""Run one stage: give it what it asks for, prove that it finished, leave its trace.
+
+The parameters of a stage's ``main`` are named after what they hold, so the signature says all it may read.
+An exit code is no proof (design rule 3): the runner checks every declared output before it reports success.
+"""
+
+import ctypes
+import fcntl
+import inspect
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from genfoundry import parts, settings
+from genfoundry.dag import Node, find, stage_inputs
+from genfoundry.errors import BusyError, ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
+from genfoundry.io import verify_folder
+from genfoundry.paths import DatasetPaths, ModelPaths, workspace
+from genfoundry.tracking.lineage import results, write_lineage
+from genfoundry.tracking.runs import NoRun, Run, fail, finish, open_run, reap, start
+from genfoundry.tracking.store import open_store
+
+Main = Callable[..., None]
+
+SECTIONS = {**settings.DATASET_SECTIONS, **settings.MODEL_SECTIONS, "options": None}
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT outside training: unwinds, so that partial files go and the run is closed."""
+
+
+def rank_zero() -> bool:
+    """True in the process that writes: the other ranks of a multi-device run only compute."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def arguments(main: Main, node: Node, root: Path, tree: settings.Settings, run: Any) -> dict[str, Any]:
+    """Values for the parameters of a stage's ``main``, by name.
+
+    Raises:
+        ConfigError: A section is wrong; all its faults are named.
+    """
+    offered = {"run": lambda: run, "root": lambda: root, **_offers(node, root, tree)}
+    values = {}
+    for name in inspect.signature(main).parameters:
+        if name in SECTIONS:
+            section = settings.dataset_section if node.kind == "dataset" else settings.model_section
+            values[name] = section(tree, node.key, name)
+        elif name in offered:
+            values[name] = offered[name]()
+        else:
+            raise AssertionError(f"pipelines/{node.stage}.py: nothing is known to fill parameter {name!r}")
+    return values
+
+
+def _offers(node: Node, root: Path, tree: settings.Settings) -> dict[str, Callable[[], Any]]:
+    if node.kind == "dataset":
+        block = tree.datasets[node.key]
+        return {
+            "paths": lambda: DatasetPaths(root, node.key),
+            "modality": lambda: parts.load("modalities", block.modality),
+            "source": lambda: root / block.source,
+        }
+    if node.kind == "model":
+        model = tree.models[node.key]
+        return {
+            "paths": lambda: ModelPaths(root, node.key),
+            "dataset": lambda: DatasetPaths(root, model.dataset),
+            "init": lambda: ModelPaths(root, model.init_from),
+            "family": lambda: model.family,
+            "execution": lambda: settings.parse(settings.Execution, tree.execution, "execution"),
+            "node": lambda: node,
+        }
+    if node.kind == "base":
+        base = tree.bases[node.key]
+        return {
+            "paths": lambda: ModelPaths(root, node.key),
+            "base": lambda: settings.parse(settings.Base, base, f"bases.{node.key}"),
+        }
+    return {"datasets": lambda: tree.datasets, "models": lambda: tree.models}
+
+
+def typed_params(node: Node, tree: settings.Settings) -> dict[str, Any]:
+    """The stage's sections with their defaults filled in, as MLflow parameters."""
+    values: dict[str, Any] = {}
+    for name in node.params:
+        steps = name.split(".")
+        if len(steps) != 3 or steps[0] not in ("datasets", "models"):
+            continue
+        group, key, field = steps
+        block = getattr(tree, group).get(key)
+        if field in SECTIONS:
+            section = settings.dataset_section if group == "datasets" else settings.model_section
+            values[field] = section(tree, key, field).model_dump(mode="json")
+        else:
+            values[field] = getattr(block, field)
+    return values
+
+
+@contextmanager
+def _lock(root: Path, node: Node) -> Iterator[None]:
+    """One process a stage and workspace: a second writer on the same files ends at once."""
+    path = root / ".dvc/tmp/genfoundry" / f"{node.address}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            raise BusyError(f"already running as process {holder}; wait for it, or stop it with kill {holder}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _die_with_parent() -> None:
+    """Linux: get SIGTERM when DVC dies, else a killed `dvc repro` leaves its stage training (tried)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(signal.Signals(number).name)
+
+
+def _check_outputs(root: Path, node: Node) -> None:
+    missing = [out for out in results(node) if not (root / out).exists()]
+    if missing:
+        raise DataError(f"ended without writing {', '.join(missing)}; its result is not used")
+    for out in results(node):
+        if (root / out).is_dir():
+            verify_folder(root / out)
+
+
+def _explain(error: BaseException) -> GenfoundryError | None:
+    """The error for a person, if this one has a known remedy."""
+    if isinstance(error, GenfoundryError):
+        return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return InfrastructureError(
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no detail'}); "
+            "lower training.batch or sampling.batch, or the model's width, or use a larger machine"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return ConfigError(f"package {error.name!r} is not installed; run `make install`, then `make repro`")
+    return None
+
+
+def execute(main: Main, stage: str, key: str, root: Path) -> int:
+    """Run a stage and return its exit code; messages go to stderr."""
+    run: Run | None = None
+    address = f"{stage}@{key}" if key else stage
+    started = time.monotonic()
+    try:
+        node, tree = find(root, address), settings.load(root)
+        if not rank_zero():
+            main(**arguments(main, node, root, tree, NoRun()))
+            return Exit.OK
+        with _lock(root, node):
+            values = arguments(main, node, root, tree, None)
+            inputs = stage_inputs(root, node)
+            run = _begin(root, node, tree)
+            if "run" in values:
+                values["run"] = run
+            main(**values)
+            _check_outputs(root, node)
+            record = write_lineage(root, node, inputs)
+            run.metric("stage_seconds", time.monotonic() - started)
+            _end(run, root, node, tree, record)
+        return Exit.OK
+    except BaseException as error:
+        return _failed(error, address, run)
+
+
+def _begin(root: Path, node: Node, tree: settings.Settings) -> Run:
+    from genfoundry.paths import state_root
+
+    store = open_store(state_root(root), tree.project)
+    reap(store)
+    run = open_run(store, root, node)
+    start(run)
+    return run
+
+
+def _end(run: Run, root: Path, node: Node, tree: settings.Settings, record: dict[str, Any]) -> None:
+    from genfoundry.tracking.publish import log_stage
+
+    log_stage(run, root, node, record, typed_params(node, tree))
+    finish(run)
+
+
+def _failed(error: BaseException, address: str, run: Run | None) -> int:
+    known = _explain(error)
+    if isinstance(error, Stopped):
+        code, message = int(Exit.PREEMPTED), f"stopped by {error}; run dvc repro to start this stage again"
+    elif known is not None:
+        code, message = int(known.exit_code), str(known)
+    else:
+        code, message = 1, f"{type(error).__name__}: {error}"
+        traceback.print_exception(error)
+    if run is not None:
+        fail(run.store, run.run_id, f"in {run.stage}: {message}")
+    print(f"genfoundry: {address}: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def run_stage(main: Main) -> None:
+    """Entry point of every module in pipelines/: ``python -m pipelines.<stage> [key]``."""
+    stage = Path(inspect.getfile(main)).stem
+    _die_with_parent()
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    wants_key = stage != "report"
+    if len(sys.argv) != (2 if wants_key else 1):
+        usage = f"usage: python -m pipelines.{stage}" + " <key of params.yaml>" * wants_key
+        print(f"genfoundry: {usage}", file=sys.stderr)
+        sys.exit(Exit.USAGE)
+    try:
+        root = workspace()
+    except ConfigError as error:
+        print(f"genfoundry: {error}", file=sys.stderr)
+        sys.exit(Exit.USAGE)
+    sys.exit(int(execute(main, stage, sys.argv[1] if wants_key else "", root)))

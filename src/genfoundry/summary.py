@@ -1,0 +1,49 @@
+"""What `make repro` prints at the end: what was made, the scores with their error bars, where to look."""
+
+from pathlib import Path
+
+from genfoundry.io import read_json
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.settings import Settings
+from genfoundry.specs import SPLITS
+from genfoundry.tracking.record import Recorded
+
+
+def summary(root: Path, tree: Settings, told: Recorded) -> list[str]:
+    """Lines for a terminal."""
+    lines = ["", "datasets"]
+    for key in tree.datasets:
+        lines.append(f"  {key:24} {_dataset(DatasetPaths(root, key))}")
+    lines += ["", "models"]
+    for key in tree.models:
+        version, champion = told.versions.get(key, ("", False))
+        mark = f"version {version}" + (", now champion" if champion else "") if version else "not registered"
+        lines.append(f"  {key:24} {mark}")
+        lines += [f"    {line}" for line in _scores(ModelPaths(root, key).reports / "scores.json")]
+    if told.stale:
+        lines += ["", "not up to date (run dvc repro)"]
+        lines += [f"  {address:24} {reason}" for address, reason in told.stale.items()]
+    if told.restored:
+        lines += ["", f"logged to MLflow from files: {', '.join(told.restored)}"]
+    if told.reaped:
+        lines += ["", f"{told.reaped} runs of dead processes were closed as FAILED"]
+    return [*lines, "", "look further:   make ui     and open   reports/index.html", ""]
+
+
+def _dataset(paths: DatasetPaths) -> str:
+    encoded = paths.reports / "encode.json"
+    if not encoded.is_file():
+        return "not made"
+    told = read_json(encoded)
+    return ", ".join(f"{told[split]['records']:,} {split}" for split in SPLITS if split in told)
+
+
+def _scores(path: Path) -> list[str]:
+    if not path.is_file():
+        return ["no scores"]
+    lines = []
+    for name, entry in read_json(path).items():
+        beside = ", ".join(f"{word} {entry[word]:.4g}" for word in ("floor", "unigram", "bigram") if word in entry)
+        se = f" +- {1.96 * entry['se']:.2g}" if "se" in entry else ""
+        lines.append(f"{name:28} {entry['value']:.4g}{se}" + (f"   ({beside})" if beside else ""))
+    return lines

@@ -1,0 +1,33 @@
+"""Which inputs made which output: one small file a stage, by content digest (no time, host, commit or run in it)."""
+
+from pathlib import Path
+from typing import Any
+
+from genfoundry.dag import Node, digests, stage_inputs
+from genfoundry.io import FORMAT, digest_of, write_json
+
+
+def lineage_file(root: Path, node: Node) -> Path:
+    return root / "artifacts/lineage" / f"{node.address}.json"
+
+
+def results(node: Node) -> tuple[str, ...]:
+    """Outputs that a stage makes itself: all but its lineage file."""
+    return tuple(out for out in node.outs if not out.startswith("artifacts/lineage/"))
+
+
+def write_lineage(root: Path, node: Node, inputs: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write and return a stage's lineage: fingerprint, inputs, parameters and outputs with their digests."""
+    inputs = inputs or stage_inputs(root, node)
+    record = {
+        "format": FORMAT,
+        "stage": node.stage,
+        "key": node.key,
+        "fingerprint": digest_of(inputs),
+        "inputs": inputs["deps"],
+        "params": inputs["params"],
+        "lock": inputs["lock"],
+        "outputs": digests(root, results(node)),
+    }
+    write_json(lineage_file(root, node), record)
+    return record

@@ -1,0 +1,138 @@
+"""`genfoundry record`: make MLflow agree with the files, whatever happened to either.
+
+A stage that DVC restored from its cache or skipped starts no process and logs nothing (tried); a store may have been
+deleted or copied. The lineage files say which results belong to the present state; what a run lacks is logged from
+the reports. Running it twice changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genfoundry.dag import Node, digests, fingerprint, nodes
+from genfoundry.io import folder_digest, read_json
+from genfoundry.paths import ModelPaths, state_root
+from genfoundry.settings import Settings
+from genfoundry.tracking import tags
+from genfoundry.tracking.lineage import lineage_file, results
+from genfoundry.tracking.publish import log_stage
+from genfoundry.tracking.registry import register
+from genfoundry.tracking.runs import Run, finish, open_parent, open_run, reap
+from genfoundry.tracking.store import Store, open_store
+
+
+@dataclass
+class Recorded:
+    """What record found and did."""
+
+    stages: int = 0
+    restored: list[str] = field(default_factory=list)
+    """Stages logged from files."""
+    stale: dict[str, str] = field(default_factory=dict)
+    """Stages without a present result, and why."""
+    versions: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    """Registered version by model, and whether it became champion now."""
+    reaped: int = 0
+
+
+def stale_reason(root: Path, node: Node) -> str:
+    """Why a stage's files are no present result; empty if they are."""
+    path = lineage_file(root, node)
+    if not path.is_file():
+        return "never ran here"
+    record = read_json(path)
+    missing = [name for name in (*node.deps, *results(node)) if not (root / name).exists()]
+    if missing:
+        return f"{missing[0]} is missing"
+    if record["fingerprint"] != fingerprint(root, node):
+        return "settings, code or inputs changed since"
+    changed = [name for name, digest in digests(root, results(node)).items() if record["outputs"].get(name) != digest]
+    return f"{changed[0]} was changed by hand" if changed else ""
+
+
+def present(root: Path, told: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]:
+    """Stages whose files are their present result, with their lineage."""
+    for node in nodes(root).values():
+        reason = stale_reason(root, node)
+        if reason:
+            told.stale[node.address] = reason
+        else:
+            told.stages += 1
+            yield node, read_json(lineage_file(root, node))
+
+
+def record(root: Path, tree: Settings, params_of: Any) -> Recorded:
+    """Reconcile the store with the workspace; ``params_of(node)`` gives a stage's typed parameters."""
+    store, told = open_store(state_root(root), tree.project), Recorded()
+    told.reaped = reap(store)
+    whole: dict[str, set[str]] = {}
+    runs: dict[str, Run] = {}
+    for node, lineage in present(root, told):
+        run = open_run(store, root, node)
+        runs[node.key or node.stage] = run
+        whole.setdefault(node.key, set()).add(node.stage)
+        if run.client.get_run(run.run_id).data.tags.get(tags.STAGE + node.stage) != lineage["fingerprint"]:
+            log_stage(run, root, node, lineage, params_of(node))
+            _copy_timings(store, run, node, lineage["fingerprint"])
+            _note_restored(run, node)
+            told.restored.append(node.address)
+            finish(run)
+    for key in tree.models:
+        if {"train", "evaluate"} <= whole.get(key, set()):
+            paths = ModelPaths(root, key)
+            told.versions[key] = register(runs[key], key, paths.model, paths.reports)
+            _describe_model(runs[key], root, key, told.versions[key][0])
+    _close_parent(store, root, runs, told)
+    return told
+
+
+def _note_restored(run: Run, node: Node) -> None:
+    before = run.client.get_run(run.run_id).data.tags.get(tags.RESTORED, "")
+    run.tags({tags.RESTORED: " ".join(sorted({*before.split(), node.stage}))})
+
+
+def _copy_timings(store: Store, run: Run, node: Node, stage_fingerprint: str) -> None:
+    """Throughput and the like exist in MLflow alone: take them from the run where this very stage ran."""
+    query = f"tags.`{tags.STAGE}{node.stage}` = '{stage_fingerprint}'"
+    prefix, known = f"{node.stage}/", run.last_steps()
+    for other in store.client.search_runs([store.experiment], filter_string=query):
+        if other.info.run_id == run.run_id:
+            continue
+        for name, value in other.data.metrics.items():
+            if name.startswith(prefix) and name.removeprefix(prefix) not in known:
+                run.metric(name.removeprefix(prefix), value)
+        run.flush()
+        return
+
+
+def _describe_model(run: Run, root: Path, key: str, version: str) -> None:
+    """The top of the model's page: scores with error bars, version, digest."""
+    paths = ModelPaths(root, key)
+    lines = [f"**{key}**, registered as version {version}, model `{folder_digest(paths.model)[:12]}`", ""]
+    lines += ["| score | value | standard error | beside it |", "|---|---|---|---|"]
+    for name, entry in read_json(paths.reports / "scores.json").items():
+        beside = ", ".join(f"{word} {entry[word]:.4g}" for word in ("floor", "unigram", "bigram") if word in entry)
+        lines.append(f"| {name} | {entry['value']:.4g} | {entry.get('se', float('nan')):.2g} | {beside} |")
+    run.tags({"mlflow.note.content": "\n".join(lines), "genfoundry.version": version})
+
+
+def _close_parent(store: Store, root: Path, runs: dict[str, Run], told: Recorded) -> None:
+    """The parent's page links every dataset and model of the present state, also those made under an earlier one."""
+    parent = open_parent(store, root)
+    lines = ["State of the repository: datasets, bases and models it is made of.", "", "| what | run | registered |", "|---|---|---|"]
+    for key, run in runs.items():
+        if run.run_id != parent:
+            link = f"[{key}](#/experiments/{store.experiment}/runs/{run.run_id})"
+            lines.append(f"| {link} | `{run.run_id[:8]}` | {told.versions.get(key, ('',))[0]} |")
+    store.client.set_tag(parent, "mlflow.note.content", "\n".join(lines))
+    store.client.set_terminated(parent, "FINISHED")
+
+
+def lookup(store: Store, node_stage: str, stage_fingerprint: str) -> str | None:
+    """Id of the run that holds a stage's result."""
+    query = f"tags.`{tags.STAGE}{node_stage}` = '{stage_fingerprint}'"
+    found = store.client.search_runs([store.experiment], filter_string=query, max_results=1)
+    return found[0].info.run_id if found else None
+
+

@@ -1,0 +1,88 @@
+"""Models in MLflow: one LoggedModel and one registered version for each content digest; first one becomes champion.
+
+Only `genfoundry record` and `promote` come here, never a stage. Weights stay safetensors; nothing is pickled.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from genfoundry.io import folder_digest, read_json
+from genfoundry.tracking import tags
+from genfoundry.tracking.runs import Run, numbers
+from genfoundry.tracking.store import Store, locked
+
+CHAMPION = "champion"
+
+
+def register(run: Run, key: str, model: Path, reports: Path) -> tuple[str, bool]:
+    """Version of a published model, registered if it was not; True if it was made champion.
+
+    Registering the same bytes again gives the version that is there.
+    """
+    store, digest = run.store, folder_digest(model)
+    scores = numbers(_headline(reports / "scores.json"))
+    with locked(store.lock):
+        model_id = _logged_model(run, key, model, digest)
+        _log_scores(run, model_id, scores)
+        version = _version(store, key, model_id, run.run_id, digest, scores)
+        aliases = store.client.get_registered_model(key).aliases
+        if CHAMPION not in aliases:
+            store.client.set_registered_model_alias(key, CHAMPION, version)
+            return version, True
+    return version, False
+
+
+def _headline(scores: Path) -> dict[str, float]:
+    if not scores.is_file():
+        return {}
+    return {name: entry["value"] for name, entry in read_json(scores).items()}
+
+
+def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
+    from mlflow.entities import LoggedModelOutput
+
+    client, experiment = run.client, run.store.experiment
+    found = client.search_logged_models([experiment], filter_string=f"tags.`{tags.DIGEST}` = '{digest}'")
+    ready = [entry for entry in found if str(entry.status) in ("READY", "LoggedModelStatus.READY")]
+    if ready:
+        model_id = ready[0].model_id
+    else:
+        config = read_json(model / "config.json")
+        params = {name: str(value) for name, value in config["options"].items()}
+        params["family"] = config["family"]
+        made = client.create_logged_model(
+            experiment, key, source_run_id=run.run_id, tags={tags.DIGEST: digest, tags.KEY: key}, params=params, model_type="genfoundry"
+        )
+        client.log_model_artifacts(made.model_id, str(model))
+        client.finalize_logged_model(made.model_id, "READY")
+        model_id = made.model_id
+    outputs = client.get_run(run.run_id).outputs
+    linked = {output.model_id for output in outputs.model_outputs} if outputs else set()
+    if model_id not in linked:
+        client.log_outputs(run.run_id, models=[LoggedModelOutput(model_id, step=0)])
+    return model_id
+
+
+def _log_scores(run: Run, model_id: str, scores: Mapping[str, float]) -> None:
+    there = {metric.key for metric in run.client.get_logged_model(model_id).metrics or []}
+    for name, value in scores.items():
+        if name not in there:
+            run.client.log_metric(run.run_id, name, value, model_id=model_id)
+
+
+def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, scores: Mapping[str, float]) -> str:
+    from mlflow.exceptions import MlflowException
+
+    client = store.client
+    try:
+        client.get_registered_model(key)
+    except MlflowException:
+        client.create_registered_model(key, description=f"The model `{key}` of params.yaml; one version for each content digest.")
+    for entry in client.search_model_versions(f"name = '{key}'"):
+        if entry.tags.get(tags.DIGEST) == digest:
+            return str(entry.version)
+    told = {tags.DIGEST: digest, **{name: f"{value:.6g}" for name, value in scores.items()}}
+    made = client.create_model_version(
+        key, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, tags={name.replace(":", "."): text for name, text in told.items()}
+    )
+    return str(made.version)

@@ -1,0 +1,59 @@
+"""Checkpoints that are whole or ignored: written beside, hashed, renamed; two are kept; a damaged one falls back.
+
+Lightning's own save goes through $TMPDIR and destroyed the old file on a full disk; ``torch.load`` loads a flipped
+bit in silence (both tried). The folder is named by the run's fingerprint, so that a resume never continues
+something else.
+"""
+
+import hashlib
+import io
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genfoundry.io import publish_file
+
+KEEP = 2
+
+
+class Checkpoints:
+    """The checkpoints of one training run: ``step-<n>-<sha256 of the file>.pt``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def files(self) -> list[tuple[int, Path]]:
+        """(step, file), newest first."""
+        found = [(re.match(r"step-(\d+)-[0-9a-f]{64}\.pt$", path.name), path) for path in self.folder.glob("step-*.pt")]
+        return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Write a checkpoint; older ones than the last two go only after it is there."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        payload = buffer.getbuffer()
+        target = self.folder / f"step-{step:09d}-{hashlib.sha256(payload).hexdigest()}.pt"
+        with publish_file(target) as temporary:
+            temporary.write_bytes(payload)
+        for _, old in self.files()[KEEP:]:
+            old.unlink()
+        return target
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest checkpoint whose bytes match its name, or None; damaged ones are said and removed."""
+        for step, path in self.files():
+            payload = path.read_bytes()
+            if hashlib.sha256(payload).hexdigest() == path.stem.rsplit("-", 1)[1]:
+                state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+                return state
+            print(f"genfoundry: checkpoint of step {step} is damaged ({path.name}); using the one before", file=sys.stderr)
+            path.unlink()
+        return None
+
+    def clear(self) -> None:
+        """Remove all: the model is published."""
+        shutil.rmtree(self.folder, ignore_errors=True)

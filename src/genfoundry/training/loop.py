@@ -1,0 +1,150 @@
+"""Train one model: from arrays and starting weights to a published folder, resumed exactly if it was killed."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from genfoundry.dag import Node, fingerprint
+from genfoundry.data.batches import GridData, TokenData
+from genfoundry.errors import ConfigError, DataError
+from genfoundry.io import read_json
+from genfoundry.modelfile import build, is_empty, load_weights
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.progress import progress
+from genfoundry.nn.contract import Batch
+from genfoundry.settings import Execution, Training
+from genfoundry.specs import DataSpec, Section, parse_spec
+from genfoundry.tracking.runs import NoRun, Run
+from genfoundry.training.batches import Stream, open_data, to_batch
+from genfoundry.training.checkpoints import Checkpoints
+from genfoundry.training.control import Control, Selection
+from genfoundry.training.module import Trainee
+from genfoundry.training.results import Curve, Pictures, log_timings, publish
+from genfoundry.training.setup import Devices, choose_devices, rank_zero, set_determinism, strategy
+
+
+def train(
+    node: Node,
+    options: Section,
+    training: Training,
+    execution: Execution,
+    paths: ModelPaths,
+    dataset: DatasetPaths,
+    init: ModelPaths,
+    family: str,
+    run: Run | NoRun,
+) -> None:
+    """Train and publish ``model/``, ``progress/``, ``history.csv``, ``validation.csv`` and ``train.json``.
+
+    Raises:
+        ConfigError: The devices, the family and the data, or the starting weights don't fit together.
+        DivergedError: Loss or gradient left the finite numbers.
+        PreemptedError: SIGTERM or SIGINT came; the state is saved.
+    """
+    devices = choose_devices(execution)
+    set_determinism(training, execution, devices)
+    spec = parse_spec(read_json(dataset.arrays / "spec.json"))
+    model = build(family, options, spec, training.seed)
+    if not is_empty(init.model):
+        load_weights(model, init.model)
+    context = getattr(model, "context", 0)
+    data, held = open_data(dataset.arrays, "train", spec, context), open_data(dataset.arrays, "val", spec, context)
+    _fits(paths.key, dataset.key, training, data, devices)
+
+    module, selection = Trainee(model, training), Selection(training)
+    checkpoints = Checkpoints(paths.state / "checkpoints" / f"{paths.key}-{fingerprint(paths.root, node)[:16]}")
+    found = checkpoints.load()
+    if found:
+        module.restore(found["module"])
+        selection.restore(found["selection"])
+        print(f"continuing after step {module.done} of {training.steps}", flush=True)
+    stream = Stream(data, spec, training.batch, training.seed, module.done, training.steps)
+    pictures = Pictures(checkpoints.folder / "progress", spec, dataset.arrays)
+    with progress(training.steps, f"training {paths.key}") as bar, run.system_metrics():
+        bar.done = module.done
+        validation = _validation(held, spec, training)
+        control = Control(
+            training, selection, checkpoints, execution.checkpoint_every, validation, pictures.take, Curve(run).log, bar
+        )
+        _fit(module, control, stream, training, execution, devices, paths)
+    if not rank_zero():
+        return
+    if module.done == 0 or not selection.best:
+        raise DataError(f"train@{paths.key}: no step was done; the training split is empty or training.steps is 0")
+    log_timings(run, module, control, training, context)
+    pictures.publish(paths.reports / "progress", module.done)
+    publish(paths, dataset, module, selection, family, options)
+    checkpoints.clear()
+
+
+def _fits(model: str, dataset: str, training: Training, data: GridData | TokenData, devices: Devices) -> None:
+    where = f"params.yaml: 'models.{model}.training.batch' is {training.batch}"
+    if training.batch > len(data):
+        raise ConfigError(f"{where}, but {dataset} has {len(data)} training examples; lower it")
+    if training.batch % devices.world:
+        raise ConfigError(f"{where}, not a multiple of {devices.world} processes; change one of them")
+
+
+def _validation(
+    held: GridData | TokenData, spec: DataSpec, training: Training
+) -> Callable[[int, int], Iterator[Batch]]:
+    """Batches of the validation split that a rank evaluates."""
+    limit = training.val_batches or math.inf
+
+    def batches(rank: int, world: int) -> Iterator[Batch]:
+        for number, values in enumerate(held.sequential(training.batch)):
+            if number >= limit:
+                return
+            if number % world == rank:
+                yield to_batch(values, spec)
+
+    return batches
+
+
+def _fit(
+    module: Trainee,
+    control: Control,
+    stream: Stream,
+    training: Training,
+    execution: Execution,
+    devices: Devices,
+    paths: ModelPaths,
+) -> None:
+    if module.done >= training.steps:
+        return
+    with warnings.catch_warnings():
+        # Lightning's advice on worker counts: batches come whole from memory maps, workers would only copy them.
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+        trainer = pl.Trainer(
+            accelerator=devices.accelerator,
+            devices=devices.count,
+            num_nodes=execution.nodes,
+            strategy=strategy(execution, devices, len(module.model.objectives())),
+            precision=training.precision,
+            max_epochs=1,
+            deterministic=training.determinism == "bitwise",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            default_root_dir=paths.state,
+            callbacks=[_Ranks(stream), control],
+        )
+        trainer.fit(module, DataLoader(stream, batch_size=None))
+
+
+class _Ranks(pl.Callback):
+    """Tells the stream which share of each batch is this process's."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.stream.rank, self.stream.world = trainer.global_rank, trainer.world_size

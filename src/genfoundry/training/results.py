@@ -1,0 +1,107 @@
+"""What a training run leaves: curves as it goes, the model and its reports at the end, timings for MLflow alone."""
+
+import csv
+import platform
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genfoundry.io import publish_file, publish_folder, write_json
+from genfoundry.modelfile import write_model
+from genfoundry.nn.contract import Model
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.postprocess import write_progress
+from genfoundry.sampling import draw, seeds_of
+from genfoundry.settings import Sampling, Training
+from genfoundry.specs import DataSpec, Section
+from genfoundry.tracking.runs import NoRun, Run
+from genfoundry.training.control import Control, Selection
+from genfoundry.training.module import Trainee
+
+PROGRESS_SAMPLES = {"grid": 36, "token": 4}
+"""Samples in a picture of the progress, always from the same seeds."""
+
+PROGRESS_TOKENS = 96
+"""Tokens of a text in a picture of the progress."""
+
+
+class Curve:
+    """Sends new points of the loss curve to the run as training goes on, behind what is there already."""
+
+    def __init__(self, run: Run | NoRun) -> None:
+        self.run, self.sent = run, run.last_steps()
+
+    def log(self, module: Trainee) -> None:
+        if module.history and module.history[-1]["step"] == module.done:
+            point = dict(module.history[-1])
+            step = int(point.pop("step"))
+            self.run.metrics({name: value for name, value in point.items() if step > self.sent.get(name, -1)}, step)
+
+
+class Pictures:
+    """Samples of the same requests at several steps, kept beside the checkpoints until the model is published."""
+
+    def __init__(self, folder: Path, spec: DataSpec, arrays: Path) -> None:
+        self.folder, self.spec, self.arrays = folder, spec, arrays
+
+    def take(self, model: Model, step: int) -> None:
+        seeds = seeds_of(Sampling(), PROGRESS_SAMPLES[self.spec.kind])
+        options = Sampling(length=PROGRESS_TOKENS).model_dump()
+        samples: Tensor | list[list[int]] = draw(model, self.spec, seeds, options, len(seeds))
+        write_progress(self.folder, step, samples, self.arrays)
+
+    def publish(self, target: Path, steps: int) -> None:
+        """Publish the pictures up to the last step (a kill may have left later ones)."""
+        with publish_folder(target) as folder:
+            for file in sorted(self.folder.glob("samples-*")):
+                if int(file.stem.rsplit("-", 1)[1]) <= steps:
+                    (folder / file.name).write_bytes(file.read_bytes())
+
+
+def log_timings(run: Run | NoRun, module: Trainee, control: Control, training: Training, context: int) -> None:
+    """Throughput and memory: they differ from run to run, so they go to MLflow alone."""
+    steps, seconds = module.done - control.first_step, time.monotonic() - control.started_at
+    if steps:
+        unit = "tokens_per_second" if context else "samples_per_second"
+        examples = steps * training.batch * max(context, 1)
+        run.metrics({"seconds": seconds, "steps_per_second": steps / seconds, unit: examples / seconds})
+    # Linux counts in KiB, macOS in bytes.
+    scale = 2**10 if platform.system() == "Linux" else 1
+    run.metric("peak_memory_gib", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30)
+    if torch.cuda.is_available():
+        run.metric("peak_gpu_memory_gib", torch.cuda.max_memory_allocated() / 2**30)
+
+
+def publish(
+    paths: ModelPaths, dataset: DatasetPaths, module: Trainee, selection: Selection, family: str, options: Section
+) -> None:
+    """Publish ``model/``, ``history.csv``, ``validation.csv`` and ``train.json``."""
+    with publish_folder(paths.model) as folder:
+        write_model(folder, selection.best, family, options, dataset.arrays)
+    write_csv(paths.reports / "history.csv", module.history)
+    write_csv(paths.reports / "validation.csv", selection.validations)
+    objective = next(iter(module.model.objectives()))
+    write_json(
+        paths.reports / "train.json",
+        {
+            "steps": module.done,
+            "best_step": selection.best_step,
+            "best_val_loss": selection.best_loss,
+            "final_loss": module.history[-1][objective],
+            "parameters": sum(parameter.numel() for parameter in module.model.parameters()),
+            "examples_seen": module.done * module.training_settings.batch,
+        },
+    )
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Publish rows as CSV, columns in order of first appearance."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with publish_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

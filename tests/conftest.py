@@ -1,0 +1,101 @@
+"""Shared fixtures: one miniature project, run once for the whole session, and copies of it to break."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+for name, value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis"),
+}.items():
+    os.environ.setdefault(name, value)
+# The suite must not write into the store of the checkout, nor into that of a retraining around it.
+for name in ("GENFOUNDRY_STATE", "DVC_ROOT", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(name, None)
+
+TRACKED = ("pipelines", "src", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "requirements.lock", "pyproject.toml")
+PARAMS = ROOT / "tests/miniature.yaml"
+
+
+class Project:
+    """A project folder and commands in it, each a process as a user would start it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, check: bool = True, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            command, cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False, env={**os.environ, "PATH": path, **env}
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+        return done
+
+    def dvc(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "dvc", *words, **more)
+
+    def genfoundry(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", "genfoundry.cli", *words, PYTHONPATH="src", **more)
+
+    def stage(self, stage: str, key: str, **more: object) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, "-m", f"pipelines.{stage}", key, **more)
+
+    def edit(self, old: str, new: str, file: str = "params.yaml") -> None:
+        path = self.root / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{file}: {old!r} stands {text.count(old)} times"
+        path.write_text(text.replace(old, new))
+
+    def copy(self, target: Path) -> "Project":
+        shutil.copytree(self.root, target, symlinks=True)
+        return Project(target)
+
+    def git(self, *words: str) -> str:
+        return self.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words).stdout.strip()
+
+
+def lay_out(root: Path) -> Project:
+    """A fresh project: the tracked files of this checkout, miniature settings, miniature data, git and DVC."""
+    import miniature
+
+    root.mkdir(parents=True)
+    for name in TRACKED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copyfile(source, root / name)
+    shutil.copyfile(PARAMS, root / "params.yaml")
+    miniature.write(root / "data")
+    project = Project(root)
+    project.git("init", "-q")
+    project.dvc("init", "-q")
+    project.dvc("config", "core.analytics", "false")
+    project.dvc("add", "-q", "data")
+    project.git("add", "-A")
+    project.git("commit", "-q", "-m", "miniature")
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The miniature project after `dvc repro` and `genfoundry record`. Look, don't touch: copy it to change it."""
+    project = lay_out(tmp_path_factory.mktemp("miniature") / "project")
+    project.dvc("repro", "-q", timeout=600)
+    project.genfoundry("record")
+    project.git("add", "-A")
+    project.git("commit", "-q", "-m", "finished")
+    return project
+
+
+@pytest.fixture()
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished miniature project, free to be changed."""
+    return finished.copy(tmp_path / "project")

@@ -1,0 +1,90 @@
+"""The data line in one process, over a source that a test makes: every stage's function, no DVC, no tracking."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from genfoundry import parts, settings
+from genfoundry.data import cleaning, dedup, encoding, ingest, leaks
+from genfoundry.io import read_all_records, read_json, read_table
+from genfoundry.paths import DatasetPaths
+
+
+class Line:
+    """A dataset under ``root`` with its sections, given by name; sections left out are empty."""
+
+    def __init__(self, root: Path, modality: str, source: Path, **sections: dict[str, Any]) -> None:
+        self.paths, self.source = DatasetPaths(root, "data"), source
+        self.modality = parts.load("modalities", modality)
+        self.sections = {
+            name: settings.parse(getattr(self.modality, name.capitalize(), base), sections.get(name, {}), name)
+            for name, base in settings.DATASET_SECTIONS.items()
+        }
+
+    def ingest(self) -> "Line":
+        ingest.read_source(self.modality, self.source, self.sections["ingest"], self.paths)
+        return self
+
+    def preprocess(self) -> "Line":
+        cleaning.clean_records(self.modality, self.sections["preprocess"], self.sections["split"], self.paths)
+        return self
+
+    def deduplicate(self) -> "Line":
+        dedup.drop_copies(self.modality, self.sections["dedup"], self.paths)
+        return self
+
+    def split(self) -> "Line":
+        leaks.guard_splits(self.modality, self.sections["split"], self.sections["dedup"], self.paths)
+        return self
+
+    def encode(self) -> "Line":
+        encoding.write_arrays(self.modality, self.sections["encode"], self.paths)
+        return self
+
+    def run(self) -> "Line":
+        return self.ingest().preprocess().deduplicate().split().encode()
+
+    def records(self) -> pd.DataFrame:
+        return read_all_records(self.paths.records)
+
+    def clean(self) -> pd.DataFrame:
+        return read_all_records(self.paths.clean)
+
+    def rejected(self, folder: str = "records") -> dict[str, str]:
+        """Reason by id of what a stage set aside."""
+        table = read_table(getattr(self.paths, folder) / "rejected.parquet")
+        return dict(zip(table["id"], table["reason"], strict=True))
+
+    def duplicates(self) -> pd.DataFrame:
+        return read_table(self.paths.copies / "duplicates.parquet")
+
+    def report(self, stage: str) -> dict[str, Any]:
+        return read_json(self.paths.reports / f"{stage}.json")
+
+
+def words(generator: np.random.Generator, count: int, vocabulary: int = 5000) -> str:
+    """Random words: two such texts share no 5-gram in practice."""
+    return " ".join(f"w{number}" for number in generator.integers(0, vocabulary, count))
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def smooth(generator: np.random.Generator, side: int = 32, channels: int = 3) -> np.ndarray:
+    """A random picture of large blobs, uint8 (side, side, channels): pictures of two seeds are unlike."""
+    coarse = generator.integers(0, 256, (6, 6, channels)).astype(np.uint8)
+    image = Image.fromarray(coarse[..., 0] if channels == 1 else coarse).resize((side, side), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(side, side, channels)
+
+
+def save(path: Path, levels: np.ndarray, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(path, **options)
+    return path

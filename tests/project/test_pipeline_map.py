@@ -1,0 +1,125 @@
+"""dvc.yaml is the map of the line: its params are what each main() names, its code deps are what it imports."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from imports import ROOT, SRC, closure
+
+from genfoundry import dag, parts
+from genfoundry.settings import DATASET_SECTIONS, MODEL_SECTIONS, read_yaml
+from genfoundry.stage import SECTIONS
+
+STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
+NODES = dag.nodes(ROOT)
+
+
+def main_of(stage: str) -> inspect.Signature:
+    module = __import__(f"pipelines.{stage}", fromlist=["main"])
+    return inspect.signature(module.main)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_has_one_thin_module(stage: str) -> None:
+    path = ROOT / "pipelines" / f"{stage}.py"
+
+    assert len(path.read_text().splitlines()) <= 35
+    body = STAGES[stage].get("do", STAGES[stage])
+    assert body["cmd"] == f"python -m pipelines.{stage}" + (" ${key}" if "do" in STAGES[stage] else "")
+
+
+@pytest.mark.parametrize("address", NODES)
+def test_params_are_the_sections_that_main_names(address: str) -> None:
+    node, names = NODES[address], set(main_of(NODES[address].stage).parameters)
+    scalars = {"modality", "source", "dataset", "init_from", "family"}
+    sections = {name.split(".")[-1] for name in node.params} - scalars
+
+    if node.kind in ("dataset", "model"):
+        assert sections == names & set(SECTIONS)
+    if node.kind == "dataset":
+        assert ("modality" in names) == (f"datasets.{node.key}.modality" in node.params)
+
+
+@pytest.mark.parametrize("address", NODES)
+def test_code_deps_are_what_the_stage_imports(address: str) -> None:
+    node = NODES[address]
+    wanted = closure(ROOT / "pipelines" / f"{node.stage}.py") | {f"pipelines/{node.stage}.py"}
+    # Parts are loaded by name: those that this block names count as imported.
+    for name in node.code:
+        match = re.match(r"src/genfoundry/(models|modalities)/([a-z0-9_]+)\.py$", name)
+        if match:
+            wanted |= closure(ROOT / name) | {name}
+    covered = {name for name in wanted if any(name == dep or name.startswith(dep + "/") for dep in node.code)}
+
+    assert wanted - covered == set(), f"{address} runs this code, but dvc.yaml does not list it"
+
+
+@pytest.mark.parametrize("address", NODES)
+def test_every_code_dep_is_used(address: str) -> None:
+    node = NODES[address]
+    wanted = closure(ROOT / "pipelines" / f"{node.stage}.py") | {f"pipelines/{node.stage}.py"}
+    loaded = [name for name in node.code if re.match(r"src/genfoundry/(models|modalities|metrics)", name)]
+    wanted |= {file for name in loaded if (ROOT / name).is_file() for file in closure(ROOT / name)}
+
+    idle = [dep for dep in node.code if dep not in loaded and not any(f == dep or f.startswith(dep + "/") for f in wanted)]
+    assert idle == []
+
+
+def test_every_output_has_one_maker_and_every_input_one() -> None:
+    outs = [out for node in NODES.values() for out in node.outs]
+    assert len(outs) == len(set(outs))
+    for node in NODES.values():
+        for dep in node.data:
+            assert dep in outs or dep.startswith(("data/", "imports/")) or dep in ("reports/datasets", "reports/models")
+
+
+def test_sections_of_settings_are_all_read_by_a_stage() -> None:
+    read = {name for stage in STAGES for name in main_of(stage).parameters}
+
+    assert {*DATASET_SECTIONS, *MODEL_SECTIONS, "options"} <= read
+
+
+def test_free_strings_stay_out_of_commands() -> None:
+    for stage, body in STAGES.items():
+        assert set(re.findall(r"\$\{([^}]+)\}", body.get("do", body)["cmd"])) <= {"key"}, stage
+
+
+def test_a_folder_is_the_registry() -> None:
+    for kind in ("models", "metrics", "modalities"):
+        for name in parts.names(kind):
+            assert parts.load(kind, name).__name__ == f"genfoundry.{kind}.{name}"
+
+
+def test_data_and_modalities_never_import_torch() -> None:
+    for folder in ("data", "modalities", "metrics"):
+        for file in sorted((SRC / folder).rglob("*.py")):
+            assert not re.search(r"^\s*(import|from) (torch|pytorch_lightning)", file.read_text(), re.M), file
+
+
+@pytest.mark.parametrize(
+    ("package", "home"),
+    [("pytorch_lightning", "training"), ("mlflow", "tracking"), ("great_expectations", "data/expectations.py")],
+)
+def test_a_heavy_package_has_one_home(package: str, home: str) -> None:
+    for file in sorted(SRC.rglob("*.py")):
+        if re.search(rf"^\s*(import|from) {package}\b", file.read_text(), re.M):
+            assert file.relative_to(SRC).as_posix().startswith(home), f"{file} imports {package}"
+
+
+def test_resolution_is_dvc_s_own(tmp_path: Path) -> None:
+    from dvc.repo import Repo
+
+    graph = {}
+    with Repo(str(ROOT)) as repo:
+        for stage in repo.index.stages:
+            if stage.path_in_repo.endswith("dvc.yaml"):
+                graph[stage.name] = stage
+    assert set(graph) == set(NODES)
+    for address, node in NODES.items():
+        stage = graph[address]
+        assert stage.cmd == node.cmd
+        assert {out.def_path for out in stage.outs} == set(node.outs)
+        params = {name for dep in stage.deps if hasattr(dep, "params") for name in dep.params}
+        assert params == set(node.params)
+        assert {dep.def_path for dep in stage.deps if not hasattr(dep, "params")} == set(node.deps)

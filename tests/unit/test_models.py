@@ -1,0 +1,233 @@
+"""The contract test: every file under models/ keeps it, also the ones to come."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from genfoundry import parts
+from genfoundry.errors import ConfigError
+from genfoundry.models import transformer, vae
+from genfoundry.nn.contract import Batch, GridBatch, Latent, Likelihood, Model, Requests, Step, TokenBatch
+from genfoundry.specs import DataSpec, GridSpec, TokenSpec
+
+GRID = GridSpec(channels=1, shape=(8, 8), labels=("a", "b"))
+TOKENS = TokenSpec(vocab_size=11)
+FAMILIES = parts.names("models")
+SMALL = {"vae": {"width": 8, "latent": 3}, "transformer": {"width": 16, "layers": 2, "heads": 2, "context": 12}}
+"""Options that make a family small; a family without an entry is tested with its defaults."""
+
+
+def spec_of(family: str) -> DataSpec:
+    module = parts.load("models", family)
+    for spec in (GRID, TOKENS):
+        try:
+            module.build(module.Config(**SMALL.get(family, {})), spec)
+        except ConfigError:
+            continue
+        return spec
+    raise AssertionError(f"{family} builds from neither spec")
+
+
+def make(family: str) -> tuple[Model, DataSpec]:
+    module, spec = parts.load("models", family), spec_of(family)
+    torch.manual_seed(3)
+    return module.build(module.Config(**SMALL.get(family, {})), spec), spec
+
+
+def batch_of(spec: DataSpec, count: int = 6, first: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(5)
+    index = torch.arange(first, first + count)
+    if isinstance(spec, GridSpec):
+        rows = torch.rand((first + count, 1, 8, 1), generator=generator)[first:] * 2 - 1
+        grid = rows.expand(-1, 1, 8, 8).contiguous()
+        return GridBatch(grid, index % 2, index)
+    tokens = torch.randint(1, 11, (first + count, 9), generator=generator)[first:]
+    return TokenBatch(tokens, torch.ones(tokens.shape), None, index)
+
+
+STEP = Step(number=3, total=10, seed=1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_other_spec_is_refused_by_name(family: str) -> None:
+    module = parts.load("models", family)
+    other = TOKENS if spec_of(family) is GRID else GRID
+
+    with pytest.raises(ConfigError, match=f"model {family}: needs"):
+        module.build(module.Config(), other)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradient_reaches_every_parameter(family: str) -> None:
+    model, spec = make(family)
+    seen: set[int] = set()
+    for _ in range(4):  # zeros at the start (identity blocks, uniform first guess) let gradient through step by step
+        for objective, parameters in model.objectives().items():
+            model.zero_grad(set_to_none=True)
+            model.loss(objective, batch_of(spec), STEP).total.backward()
+            seen |= {id(p) for p in parameters if p.grad is not None and torch.isfinite(p.grad).all() and p.grad.any()}
+            with torch.no_grad():
+                for parameter in parameters:
+                    if parameter.grad is not None:
+                        parameter -= 0.1 * parameter.grad
+    idle = [name for name, parameter in model.named_parameters() if id(parameter) not in seen]
+
+    assert idle == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_objectives_cover_the_parameters(family: str) -> None:
+    model, _ = make(family)
+    moved = {id(parameter) for group in model.objectives().values() for parameter in group}
+
+    assert moved == {id(parameter) for parameter in model.parameters()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loss_is_a_function_of_batch_and_step(family: str) -> None:
+    model, spec = make(family)
+    objective = next(iter(model.objectives()))
+    first = model.loss(objective, batch_of(spec), STEP).total
+    torch.rand(17)  # what the global generator does must not matter
+
+    torch.testing.assert_close(model.loss(objective, batch_of(spec), STEP).total, first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_halves_of_a_batch_make_the_loss_of_the_whole(family: str) -> None:
+    model, spec = make(family)
+    objective = next(iter(model.objectives()))
+    whole = model.loss(objective, batch_of(spec, 6), STEP).total
+    halves = [model.loss(objective, batch_of(spec, 3, first), STEP).total for first in (0, 3)]
+
+    torch.testing.assert_close((halves[0] + halves[1]) / 2, whole)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_batch_can_be_learnt(family: str) -> None:
+    model, spec = make(family)
+    objective = next(iter(model.objectives()))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(120):
+        loss = model.loss(objective, batch_of(spec), STEP).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sample_depends_on_its_seed_alone(family: str) -> None:
+    model, spec = make(family)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    model.eval()
+    options = {"length": 20}
+    with torch.inference_mode():
+        whole = model.sample(Requests(torch.arange(5), torch.arange(5) % 2, None, options))
+        part = model.sample(Requests(torch.tensor([3]), torch.tensor([1]), None, options))
+
+    if isinstance(spec, GridSpec):
+        assert whole.shape == (5, 1, 8, 8)
+        assert whole.min() >= spec.range[0] and whole.max() <= spec.range[1]
+        torch.testing.assert_close(part[0], whole[3], rtol=1e-5, atol=1e-5)
+        assert not torch.equal(whole[0], whole[1])
+    else:
+        assert len(whole) == 5 and part[0] == whole[3]
+        assert any(row != whole[0] for row in whole[1:])
+        assert all(0 < token < 11 for row in whole for token in row)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_copy_of_the_state_is_the_model(family: str) -> None:
+    model, spec = make(family)
+    other, _ = make(family)
+    other.load_state_dict(copy.deepcopy(model.state_dict()))
+    objective = next(iter(model.objectives()))
+
+    torch.testing.assert_close(other.loss(objective, batch_of(spec), STEP).total, model.loss(objective, batch_of(spec), STEP).total)
+
+
+def test_optional_protocols_are_seen() -> None:
+    assert isinstance(make("transformer")[0], Likelihood)
+    assert isinstance(make("vae")[0], Latent)
+
+
+def test_a_fresh_transformer_pays_log_v_nats_a_token() -> None:
+    model, spec = make("transformer")
+
+    assert model.loss("loss", batch_of(spec), STEP).total.item() == pytest.approx(math.log(11), abs=1e-6)
+
+
+def test_padding_does_not_move_the_transformer_s_loss() -> None:
+    model, spec = make("transformer")
+    torch.nn.init.normal_(model.head.weight)
+    plain = batch_of(spec)
+    padded = TokenBatch(
+        torch.nn.functional.pad(plain.tokens, (0, 3)), torch.nn.functional.pad(plain.mask, (0, 3)), None, plain.index
+    )
+
+    torch.testing.assert_close(model.loss("loss", padded, STEP).total, model.loss("loss", plain, STEP).total)
+
+
+def test_the_future_does_not_move_the_past() -> None:
+    model, spec = make("transformer")
+    torch.nn.init.normal_(model.head.weight)
+    tokens = batch_of(spec).tokens
+    changed = tokens.clone()
+    changed[:, 6:] = 1
+
+    torch.testing.assert_close(model.nats(changed)[:, :5], model.nats(tokens)[:, :5])
+
+
+def test_cached_generation_reads_as_the_whole_does() -> None:
+    model, _ = make("transformer")
+    torch.nn.init.normal_(model.head.weight)
+    model.eval()
+    tokens = torch.randint(1, 11, (2, 9))
+    caches = [transformer.Cache() for _ in model.blocks]
+    with torch.inference_mode():
+        whole = model(tokens)
+        first = model(tokens[:, :4], caches, 0)
+        steps = [model(tokens[:, place : place + 1], caches, place) for place in range(4, 9)]
+
+    torch.testing.assert_close(torch.cat([first, *steps], dim=1), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("likelihood", ["logistic", "gaussian"])
+def test_pixel_likelihoods_are_in_nats_a_stored_level(likelihood: str) -> None:
+    model = vae.build(vae.Config(width=8, latent=2, likelihood=likelihood), GRID)
+    torch.nn.init.constant_(model.log_scale, -3.0)
+    low, high = GRID.range
+    levels = torch.linspace(low, high, 256).view(256, 1, 1, 1)
+    mass = (-model.pixel_nats(levels, torch.full((256, 1, 1, 1), 0.1))).exp().sum().item()
+
+    assert mass == pytest.approx(1, abs=2e-3)
+
+
+def test_kl_is_the_closed_form() -> None:
+    model, _ = make("vae")
+    torch.nn.init.zeros_(model.to_latent.weight)
+    with torch.no_grad():
+        model.to_latent.bias.copy_(torch.tensor([0.5, 0.0, -1.0, math.log(4), 0.0, 0.0]))
+    expected = 0.5 * ((0.25 + 4 - 1 - math.log(4)) + (0 + 1 - 1 - 0) + (1 + 1 - 1 - 0))
+
+    assert model.loss("loss", batch_of(GRID), STEP).parts["kl"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_conditional_vae_draws_by_label() -> None:
+    torch.manual_seed(0)
+    model = vae.build(vae.Config(width=8, latent=2, conditional=True), GRID)
+    seeds = torch.zeros(2, dtype=torch.int64)
+    drawn: Tensor = model.sample(Requests(seeds, torch.tensor([0, 1])))
+
+    assert not torch.equal(drawn[0], drawn[1])
+    with pytest.raises(ConfigError, match="no labels"):
+        vae.build(vae.Config(conditional=True), GridSpec(channels=1, shape=(8, 8)))
