@@ -5,12 +5,12 @@ export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install repro ui test test-long lint lock clean
+.PHONY: help install repro ui test test-long lint docs lock clean
 help:
 	@echo "make repro      set up, build the embedded data, run the whole line, record it in MLflow"
 	@echo "make ui         open the MLflow UI on it (http://127.0.0.1:5000)"
 	@echo "make test       run the tests (test-long: also the long ones)"
-	@echo "make lint       ruff and the import rules"
+	@echo "make lint       ruff and the import rules; make docs writes docs/settings.md and docs/tags.md"
 	@echo "make lock       resolve requirements.in into requirements.lock"
 
 install: $(VENV)/.done
@@ -36,6 +36,9 @@ test: install
 
 test-long: install
 	python -m pytest -m ''
+
+docs: install
+	python docs/generate.py
 
 lint: install
 	ruff check .

@@ -68,7 +68,7 @@ class Line:
 
 def words(generator: np.random.Generator, count: int, vocabulary: int = 5000) -> str:
     """Random words: two such texts share no 5-gram in practice."""
-    return " ".join(f"w{number}" for number in generator.integers(0, vocabulary, count))
+    return " ".join(f"w{number:04d}" for number in generator.integers(0, vocabulary, count))
 
 
 def write_jsonl(path: Path, rows: list[Any]) -> Path:

@@ -60,14 +60,17 @@ def _ui(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.stage import typed_params
     from genfoundry.tracking.record import record
     from genfoundry.tracking.store import open_store
+    from genfoundry.tracking.views import view_address, view_names
 
     tree = settings.load(root)
     record(root, tree, lambda node: typed_params(node, tree))
     store = open_store(state_root(root), tree.project)
     # Without the job runner: two processes instead of eleven (tried).
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    address = f"http://{options.host}:{options.port}/#/experiments/{store.experiment}"
-    print(f"MLflow on {address}   (choose 'Model training' if asked; Ctrl-C stops it)", flush=True)
+    base = f"http://{options.host}:{options.port}"
+    print(f"MLflow on {base}; Ctrl-C stops it. Choose 'Model training' on top, once; then open", flush=True)
+    for name in view_names():
+        print(f"  {name:9} {view_address(store, base, name)}", flush=True)
     artifacts = (state_root(root) / "mlruns/artifacts").as_uri()
     command = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--default-artifact-root", artifacts]
     os.execv(sys.executable, [sys.executable, *command, "--host", options.host, "--port", str(options.port), "--workers", "1"])

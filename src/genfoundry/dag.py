@@ -31,6 +31,8 @@ class Node:
     params: tuple[str, ...]
     outs: tuple[str, ...]
     """Outputs, metrics and plots alike."""
+    metrics: tuple[str, ...] = ()
+    """Those outputs that hold numbers to compare."""
 
     @property
     def address(self) -> str:
@@ -80,6 +82,7 @@ def _node(stage: str, key: str, body: Mapping[str, Any], scope: Mapping[str, Any
         deps=resolved("deps"),
         params=resolved("params"),
         outs=resolved("outs", "metrics", "plots"),
+        metrics=resolved("metrics"),
     )
 
 

@@ -104,13 +104,17 @@ DATASET_SECTIONS: dict[str, type[Section]] = {
 
 
 class Optimizer(Section):
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), or Muon (Jordan et al. 2024) with AdamW for the rest."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "muon"] = "adamw"
+    """muon takes the hidden matrices that the family names, AdamW all other parameters."""
     lr: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    muon_lr: float = Field(default=0.02, gt=0)
+    """Peak learning rate of Muon, whose update has the same size whatever the gradient's."""
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = Field(default=0.01, ge=0)
-    """On matrices only; gains, biases and embeddings are left alone."""
+    """On matrices only; gains and biases are left alone."""
     eps: float = Field(default=1e-8, gt=0)
 
 
@@ -120,6 +124,8 @@ class Schedule(Section):
     name: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: int = Field(default=50, ge=0)
     """Steps of linear warm-up."""
+    hold: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the run at the peak before the decay begins."""
     final: float = Field(default=0.1, ge=0, le=1)
 
 

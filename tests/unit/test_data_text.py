@@ -8,7 +8,8 @@ import pytest
 from dataline import Line, write_jsonl
 
 from genfoundry.errors import DataError
-from genfoundry.modalities import _tables, text
+from genfoundry.modalities import text
+from genfoundry.modalities.shared import tables as _tables
 
 
 def read(source: Path, **config: object) -> Line:
@@ -27,7 +28,15 @@ def test_a_folder_of_mixed_files_is_read_in_order_with_ids_by_file_and_line(tmp_
 
     records = read(source).records()
 
-    assert list(records["id"]) == ["a/x.md", "b.jsonl#1", "b.jsonl#2", "c.csv#2", "c.csv#4", "d.parquet#1", "d.parquet#2"]
+    assert list(records["id"]) == [
+        "a/x.md",
+        "b.jsonl#1",
+        "b.jsonl#2",
+        "c.csv#2",
+        "c.csv#4",
+        "d.parquet#1",
+        "d.parquet#2",
+    ]
     assert list(records["content"]) == ["# title\n\nbody\n", "one", "two", "first\nline", "second", "p", "q"]
     assert list(records["lines"]) == [3, 1, 1, 2, 1, 1, 1]
     assert records["label"].isna().all()
@@ -87,7 +96,7 @@ def test_a_bad_line_is_set_aside_with_its_reason_and_the_rest_is_read(tmp_path: 
         assert line_.rejected() == {"first": "duplicate_id", "raw.jsonl#4": "no_id"}
     else:
         assert line_.rejected() == ({"raw.jsonl#2": reason} if reason else {})
-        assert list(line_.records()["id"])[::2 if not reason else 1] == ["raw.jsonl#1", "raw.jsonl#4"]
+        assert list(line_.records()["id"])[:: 2 if not reason else 1] == ["raw.jsonl#1", "raw.jsonl#4"]
 
 
 def test_files_that_are_no_text_are_set_aside(tmp_path: Path) -> None:
@@ -111,7 +120,13 @@ def test_files_that_are_no_text_are_set_aside(tmp_path: Path) -> None:
         "zip.txt": "not_utf8",
     }
     assert list(line.records()["content"]) == ["with a mark", "good"]
-    assert line.report("ingest")["rejected"] == {"total": 5, "empty": 1, "not_utf8": 2, "too_large": 1, "unknown_format": 1}
+    assert line.report("ingest")["rejected"] == {
+        "total": 5,
+        "empty": 1,
+        "not_utf8": 2,
+        "too_large": 1,
+        "unknown_format": 1,
+    }
 
 
 def test_csv_rows_of_another_width_are_set_aside(tmp_path: Path) -> None:
@@ -127,14 +142,20 @@ def test_csv_rows_of_another_width_are_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("raw.csv", b"id,body\n1,x\n", "no column 'text' among 'id', 'body'; name the right one with ingest.text_column"),
+        (
+            "raw.csv",
+            b"id,body\n1,x\n",
+            "no column 'text' among 'id', 'body'; name the right one with ingest.text_column",
+        ),
         ("raw.csv", b'text\n"never closed\n', "raw.csv: the row at line 2 can't be read as CSV"),
         ("raw.parquet", b"PAR1 not", "raw.parquet: can't be read as Parquet"),
         ("raw/x.pdf", b"%PDF", "nothing|1 of 1 records"),
         ("raw/.hidden", b"x", "the folder holds no file"),
     ],
 )
-def test_a_source_that_cannot_be_read_is_refused_with_words(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+def test_a_source_that_cannot_be_read_is_refused_with_words(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -191,7 +212,9 @@ def test_canonical_text() -> None:
 
 
 def test_short_long_and_blank_documents_are_dropped_and_shown(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "raw.jsonl", [{"text": t} for t in ("ok then", "x", "y" * 50, "\x01\x02", "<b>fine")])
+    source = write_jsonl(
+        tmp_path / "raw.jsonl", [{"text": t} for t in ("ok then", "x", "y" * 50, "\x01\x02", "<b>fine")]
+    )
     config = {"min_characters": 2, "max_characters": 20, "max_dropped": 0.9}
 
     line = Line(tmp_path, "text", source, preprocess=config).ingest().preprocess()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from genfoundry import pages
 from genfoundry.data.ingest import Rejects
-from genfoundry.data.splitting import draw
+from genfoundry.data.splitting import assign
 from genfoundry.io import publish_folder, read_records, write_json, write_records, write_table
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Preprocess, Split
@@ -25,6 +25,7 @@ def clean_records(modality: ModuleType, config: Preprocess, split: Split, paths:
     rejects, examples = Rejects(), _Examples(modality)
     counts: Counter[str] = Counter()
     facts: dict[str, _Range] = {}
+    known = {name for table in read_records(paths.records, ["split"]) for name in table["split"].dropna().unique()}
 
     def tables() -> "Iterator[pd.DataFrame]":
         for records in read_records(paths.records):
@@ -32,7 +33,7 @@ def clean_records(modality: ModuleType, config: Preprocess, split: Split, paths:
             rejects.add(dropped)
             examples.gather(records, dropped)
             clean["split"] = [
-                given if isinstance(given, str) else draw(digest, split)
+                assign(given, digest, split, known)
                 for given, digest in zip(clean["split"], clean["sha256"], strict=True)
             ]
             counts.update(clean["split"])

@@ -58,16 +58,17 @@ def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> Non
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
     report = dedup_report.summary(records, duplicates, pairs, rule, planted)
     shown = dedup_report.choose(duplicates)
-    _publish(paths, records, duplicates, pairs, rule)
-    write_json(paths.reports / "deduplicate.json", report)
     contents = _contents(paths, dedup_report.ids_of(shown))
     dedup_page.write(paths, modality, report, duplicates, shown, contents)
     share = len(duplicates) / len(records)
     if share > config.max_removed:
+        page = (paths.reports / "deduplicate.html").relative_to(paths.root)
         raise DataError(
             f"datasets.{paths.key}: {len(duplicates)} of {len(records)} records ({share:.1%}) are copies, "
-            f"dedup.max_removed allows {config.max_removed:.1%}; look at {paths.reports / 'deduplicate.html'}"
+            f"dedup.max_removed allows {config.max_removed:.1%}; look at {page}, then raise it or mend the data"
         )
+    _publish(paths, records, duplicates, pairs, rule)
+    write_json(paths.reports / "deduplicate.json", report)
 
 
 def _unique(

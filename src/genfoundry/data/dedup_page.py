@@ -80,7 +80,8 @@ def _histogram(duplicates: "pd.DataFrame", threshold: float) -> str:
 def _pair(modality: ModuleType, row: Mapping[str, Any], contents: Mapping[str, Mapping[str, Any]]) -> str:
     kept, removed = contents[row["kept_id"]], contents[row["removed_id"]]
     return (
-        f"<h3>similarity {row['score']:.4f}</h3><p><span class=good>stays</span> <code>{pages.escape(row['kept_id'])}</code> "
+        f"<h3>similarity {row['score']:.4f}</h3>"
+        f"<p><span class=good>stays</span> <code>{pages.escape(row['kept_id'])}</code> "
         f"<span class=soft>{_where(kept)}</span><br><span class=bad>goes</span> "
         f"<code>{pages.escape(row['removed_id'])}</code> <span class=soft>{_where(removed)}</span></p>"
         f"{modality.compare(kept, removed)}"

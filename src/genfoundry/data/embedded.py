@@ -58,7 +58,7 @@ def build(target: Path) -> None:
         _write_digits(distributions["scikit-learn"], partial / "digits")
         for name, distribution in distributions.items():
             _write_docs(distribution, partial / "apidocs" / f"{_folder(name)}.jsonl")
-        os.replace(partial, target)
+        partial.replace(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -64,10 +64,15 @@ def check(table: "pd.DataFrame", suite: Sequence[Expectation], name: str, docs: 
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # else it reports every use to its makers
     import great_expectations as gx
+    from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
     built = _build(table, suite, name)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    # Its own defaults would leave an empty folder for pages behind in /tmp at every run.
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    settings = DataContextConfig(
+        store_backend_defaults=stores, progress_bars={"globally": False}, analytics_enabled=False
+    )
+    context = gx.get_context(mode="ephemeral", project_config=settings)
     batch = (
         context.data_sources.add_pandas("records").add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
     )

@@ -1,9 +1,10 @@
-"""Which split a record belongs to, and the guard that nothing of evaluation stands in training.
+"""Which split a record belongs to: given (folder, column), or drawn from a salted hash of its content.
 
-The split is given (folder, column) or drawn from a salted hash of the content: it does not move when data grow.
+So it does not move when data grow, and copies of a record are drawn alike.
 """
 
 import hashlib
+from collections.abc import Container
 
 from genfoundry.settings import Split
 
@@ -15,3 +16,14 @@ def draw(sha256: str, config: Split) -> str:
     if place < config.test:
         return "test"
     return "val" if place < config.test + config.val else "train"
+
+
+def assign(given: object, sha256: str, config: Split, known: Container[str]) -> str:
+    """The split of a record; ``known`` holds the splits that any record of the data set is given.
+
+    Many published sets come as train and test alone: what nobody is given is drawn from the records given to train.
+    """
+    if not isinstance(given, str):
+        return draw(sha256, config)
+    drawn = draw(sha256, config)
+    return drawn if given == "train" and drawn not in known else given

@@ -41,7 +41,7 @@ def local(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     def windows(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pictures = pictures.astype(np.float64)
         cut = np.lib.stride_tricks.sliding_window_view(pictures, (WINDOW, WINDOW), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
-        cut = cut.reshape(len(pictures), -1, WINDOW * WINDOW)
+        cut = cut.reshape(len(pictures), cut.shape[1] * cut.shape[2], WINDOW * WINDOW)
         contrast = np.maximum(pictures.std(axis=(1, 2)), 1e-3)[:, None]
         return cut - cut.mean(axis=-1, keepdims=True), cut.std(axis=-1) / contrast
 

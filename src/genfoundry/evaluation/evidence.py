@@ -4,6 +4,7 @@
 model when all that its ``score`` names is there; a new piece of evidence is one more line here.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,7 +32,7 @@ def _document_tokens(file: Path) -> list[list[int]]:
     """Tokens of each document without its boundary."""
     tokens = np.load(file)
     offsets = np.load(file.with_name(file.name.replace("_tokens", "_offsets")))
-    return [tokens[start + 1 : stop].tolist() for start, stop in zip(offsets, offsets[1:], strict=False)]
+    return [tokens[start + 1 : stop].tolist() for start, stop in itertools.pairwise(offsets)]
 
 
 class Item(NamedTuple):

@@ -62,9 +62,9 @@ def read_funnel(folder: Path) -> Funnel:
         funnel.stages.append(Stage("clean", preprocess["records"], f"dropped: {reasons(preprocess['dropped'])}"))
     if deduplicate:
         removed = f"copies: {reasons(deduplicate['removed'])}"
-        funnel.stages.append(Stage("different", deduplicate["kept"], removed))
+        funnel.stages.append(Stage("different", deduplicate["records"]["kept"], removed))
     if encode:
-        aside = f"in a training record: {reasons(split.get('set_aside', 0))}"
+        aside = f"set aside, contained in a training record: {reasons(split.get('set_aside', 0))}"
         funnel.stages.append(Stage("in use", encode["records"], aside))
         funnel.splits = {name: encode[name]["records"] for name in SPLITS if name in encode}
     funnel.reference = read_report(folder, "reference.json", "reference", funnel.missing)

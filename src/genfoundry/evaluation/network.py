@@ -3,6 +3,7 @@
 Letters in tensor names: B batch, C channels, D features, K classes.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -19,8 +20,10 @@ from genfoundry.io import file_digest, read_json, write_json
 from genfoundry.progress import progress
 from genfoundry.specs import Section
 
-THREADS = 2
-"""Sums over another number of threads end in other last bits; features must not depend on the number of cores."""
+THREADS = 1
+"""Sums over another number of threads end in other last bits, and features must not depend on the number of cores. One:
+small layers gain little from a second, and lose tenfold by waiting for it where other work shares the cores (seen).
+"""
 
 BATCH = 256
 """Rows embedded at once, the last batch filled up: a row's features don't depend on how many there are."""
@@ -90,7 +93,7 @@ class Classifier(FeatureNetwork):
             sides = [side // step for side, step in zip(sides, self.strides[-1], strict=True)]
             widths.append(min(2 * widths[-1], 4 * width))
         self.stem = conv(layout.channels, width, 3, padding=1)
-        self.convs = nn.ModuleList(conv(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False))
+        self.convs = nn.ModuleList(conv(a, b, 3, padding=1) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(nn.GroupNorm(8, width) for width in widths)
         self.hidden = nn.Linear(widths[-1] * int(np.prod(sides)), layout.dimension)
         self.head = nn.Linear(layout.dimension, layout.classes)
@@ -151,19 +154,20 @@ def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[
 
     Args:
         network: A network of either kind.
-        levels: Stored levels, at least one row.
+        levels: Stored levels.
         what: Name of the rows for progress and errors; no progress is shown without one.
 
     Raises:
         DataError: The levels are no uint8 grid of the network's shape.
     """
     layout = network.layout
-    if levels.dtype != np.uint8 or levels.shape[1:] != (layout.channels, *layout.shape) or not len(levels):
+    if levels.dtype != np.uint8 or levels.shape[1:] != (layout.channels, *layout.shape):
         raise DataError(
             f"{what or 'grids'}: {levels.dtype} {levels.shape}, but the feature network takes uint8 "
             f"(N, {layout.channels}, {', '.join(map(str, layout.shape))}); sample from a model of the same data set"
         )
-    features, logits = [], []
+    features = [np.zeros((0, layout.dimension), np.float32)]
+    logits = [np.zeros((0, layout.classes), np.float32)]
     shown = progress(len(levels), f"features of {what}") if what else nullcontext()
     with torch.inference_mode(), repeatable(), shown as bar:
         for start in range(0, len(levels), BATCH):
@@ -177,7 +181,7 @@ def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[
                 logits.append(classified[:count].numpy())
             if bar:
                 bar.advance(count)
-    return np.concatenate(features), np.concatenate(logits) if logits else None
+    return np.concatenate(features), np.concatenate(logits) if layout.classes else None
 
 
 def save(network: FeatureNetwork, folder: Path) -> Layout:

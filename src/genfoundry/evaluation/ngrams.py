@@ -119,16 +119,18 @@ def document_nats(model: Unigram | Bigram, documents: Documents) -> np.ndarray:
 
 
 def best_unigram(counts: np.ndarray, val: Documents) -> tuple[Unigram, float]:
-    """The unigram model and pseudo-count that price the validation documents lowest."""
+    """The unigram model and pseudo-count that price the validation documents lowest; 1 where there are none."""
     models = {number: Unigram(counts, number) for number in PSEUDO_COUNTS}
     best = min(PSEUDO_COUNTS, key=lambda number: float(document_nats(models[number], val).sum()))
+    best = best if val.token_counts.sum() else 1.0
     return models[best], best
 
 
 def best_bigram(bigrams: Bigrams, vocab_size: int, val: Documents) -> tuple[Bigram, float]:
-    """The bigram model and discount that price the validation documents lowest."""
+    """The bigram model and discount that price the validation documents lowest; 0.75 where there are none."""
     models = {number: Bigram(bigrams, vocab_size, number) for number in DISCOUNTS}
     best = min(DISCOUNTS, key=lambda number: float(document_nats(models[number], val).sum()))
+    best = best if val.token_counts.sum() else 0.75
     return models[best], best
 
 
@@ -142,11 +144,12 @@ def _numbers(nats: np.ndarray, documents: Documents) -> dict[str, float]:
 def write_token_reference(arrays: Path, spec: TokenSpec, target: Path) -> dict[str, Any]:
     """Publish the counts and each test document's nats under both models; returns the numbers for the report."""
     documents = {split: read_documents(arrays, split) for split in SPLITS}
-    for split, held in documents.items():
-        if len(held.offsets) < 3 or held.token_counts.sum() == 0:
+    for split in ("train", "test"):
+        count, scored = len(documents[split].token_counts), documents[split].token_counts.sum()
+        if count < 2 or scored == 0:
             raise DataError(
-                f"{arrays}: {len(held.offsets) - 1} documents with {held.token_counts.sum()} tokens in split "
-                f"{split!r}; scores need at least 2 documents: raise its share under split, or add data"
+                f"{arrays}: {count} documents with {scored} tokens in split {split!r}; scores need at least 2: "
+                "change the shares under split, or add data"
             )
     stream = documents["train"].tokens
     counts = np.bincount(stream, minlength=spec.vocab_size)
@@ -165,6 +168,6 @@ def write_token_reference(arrays: Path, spec: TokenSpec, target: Path) -> dict[s
     return {
         "unigram": {**_numbers(nats["unigram"], test), "pseudo_count": pseudo_count},
         "bigram": {**_numbers(nats["bigram"], test), "discount": discount, "different": len(bigrams.keys)},
-        "documents": {split: len(held.offsets) - 1 for split, held in documents.items()},
+        "documents": {split: len(held.token_counts) for split, held in documents.items()},
         "tokens": {split: int(held.token_counts.sum()) for split, held in documents.items()},
     }

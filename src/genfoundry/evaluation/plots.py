@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,27 +23,24 @@ LINES = (
     ("unigram_nats", NAMES["unigram"], RIVALS, ":"),
 )
 COLUMNS = 3
+"""Panels in a row, at most."""
+
 BINS = 12
 """Bins of equal numbers of documents along the length."""
 
 
-def _label(axes: "Axes", text: str, x: float, y: float, **style: Any) -> None:
-    axes.annotate(text, (x, y), (0, 9), textcoords="offset points", ha="center", **style)
-
-
 def _score(axes: "Axes", record: "Record") -> None:
     names = ["this model", *(NAMES.get(rival, rival) for rival in record.rivals)]
-    for row, value in enumerate((rival.value for rival in record.rivals.values()), start=1):
-        axes.plot([value], [row], "D", color=RIVALS, markersize=7)
-        _label(axes, f"{value:.4g}", value, row, color=SOFT, fontsize=9)
-    low, high = record.score.interval
-    if math.isfinite(record.score.se):
-        axes.plot([low, high], [0, 0], color=MODEL, linewidth=3, solid_capstyle="butt", alpha=0.5)
-    axes.plot([record.score.value], [0], "o", color=MODEL, markersize=8)
-    label = f"{record.score.value:.4g}"
-    if math.isfinite(record.score.se):
-        label += f" ± {1.96 * record.score.se:.2g}"
-    _label(axes, label, record.score.value, 0, color=MODEL, fontsize=10, weight="bold")
+    own = {"color": MODEL, "fontsize": 10, "weight": "bold"}
+    for row, score in enumerate([record.score, *record.rivals.values()]):
+        colour = RIVALS if row else MODEL
+        label = f"{score.value:.4g}"
+        if math.isfinite(score.se):
+            axes.plot(score.interval, [row, row], color=colour, linewidth=3, solid_capstyle="butt", alpha=0.5)
+            label += f" ± {1.96 * score.se:.2g}"
+        axes.plot([score.value], [row], "D" if row else "o", color=colour, markersize=7)
+        style = {"color": SOFT, "fontsize": 9} if row else own
+        axes.annotate(label, (score.value, row), (0, 9), textcoords="offset points", ha="center", **style)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.7)
     axes.margins(x=0.25)
@@ -62,7 +59,8 @@ def _by_length(axes: "Axes", evidence: Evidence) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("bytes of the document")
     axes.set_title("bits per byte by length of the document", loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper center", ncols=3)
+    axes.margins(y=0.25)
 
 
 def write_plot(path: Path, records: Sequence["Record"], evidence: Evidence) -> None:
@@ -72,8 +70,8 @@ def write_plot(path: Path, records: Sequence["Record"], evidence: Evidence) -> N
 
     lengths = evidence.has("nats")
     panels = len(records) + lengths
-    columns = min(panels, COLUMNS)
-    rows = math.ceil(panels / columns)
+    rows = math.ceil(panels / COLUMNS)
+    columns = math.ceil(panels / rows)
     figure = Figure(figsize=(4.6 * columns, 2.7 * rows + 0.4), dpi=110, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, record in zip(grid, records, strict=False):

@@ -52,6 +52,8 @@ def verdict(score: Mapping[str, float], higher_is_better: bool) -> str:
             continue
         if rival == "floor" and "se" in score and score["low"] <= score["floor"] <= score["high"]:
             said.append("not to be told from real data")
+        elif rival == "floor" and higher_is_better and score["value"] > score["floor"]:
+            said.append(f"more than real data's {score['floor']:.4g}, which is no merit")
         elif rival == "floor" and "relative" in score:
             said.append(f"{score['relative']:.3g} times real data's {score['floor']:.4g}")
         elif rival == "floor":

@@ -26,6 +26,8 @@ class Record:
     protocol: Mapping[str, Any]
     rivals: Mapping[str, Score]
     """Scores of the same metric for the floor or the baselines, by name."""
+    ratio: bool = True
+    """Whether the ratio to the floor means something: not where the floor is 0 but for noise."""
 
     @property
     def key(self) -> str:
@@ -33,17 +35,14 @@ class Record:
         return f"{self.name}@{digest_of(self.protocol)[:8]}"
 
     def numbers(self) -> dict[str, float]:
-        """The record as it stands in scores.json; an unknown error bar is left out.
-
-        So is ``relative``, the ratio to the floor, where the floor is 0 within its own error: a ratio to noise.
-        """
+        """The record as it stands in scores.json; an unknown error bar is left out."""
         low, high = self.score.interval
         found = {"value": self.score.value, "n": self.score.count, **self.score.extra}
         found |= {name: rival.value for name, rival in self.rivals.items()}
         if math.isfinite(self.score.se):
             found |= {"se": self.score.se, "low": low, "high": high}
         floor = self.rivals.get("floor")
-        if floor and not floor.interval[0] <= 0:
+        if floor and self.ratio and floor.value > 0:
             found["relative"] = self.score.value / floor.value
         return found
 
@@ -129,7 +128,7 @@ def compute(name: str, metric: ModuleType, config: Section, evidence: Evidence) 
         "config": config.model_dump(mode="json"),
         **evidence.facts(names),
     }
-    return Record(name, score, protocol, held_against)
+    return Record(name, score, protocol, held_against, getattr(metric, "RATIO_TO_FLOOR", True))
 
 
 def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -> list[Record]:

@@ -37,4 +37,4 @@ def score(nats: Any, byte_counts: Any, config: Config) -> Score:
     if size.sum() == 0:
         raise DataError(f"bits_per_byte: {len(size)} documents hold 0 bytes; are all documents empty?")
     per_byte = ratio(total / math.log(2), size)
-    return Score(per_byte.value, len(size), per_byte.se, {"bytes": float(size.sum())})
+    return Score(per_byte.value, len(size), per_byte.se, {"bytes": int(size.sum())})

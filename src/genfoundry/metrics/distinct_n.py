@@ -52,5 +52,5 @@ def score(sample_tokens: Sequence[Sequence[int]], config: Config) -> Score:
     alone = np.array([sum(owners[gram] == 1 for gram in bag) for bag in bags], dtype=np.float64)
     without = (len(owners) - alone) / (totals.sum() - totals)
     se = math.sqrt((len(bags) - 1) * without.var())
-    total = float(totals.sum())
+    total = int(totals.sum())
     return Score(len(owners) / total, len(bags), se, {"grams": total})

@@ -34,7 +34,7 @@ def score(features: Any, reference_features: Any, config: Config) -> Score:
     x, y = rows("fid_domain: features", features), rows("fid_domain: reference_features", reference_features)
     same_width("fid_domain", x, y)
     result = frechet(x, y)
-    extra = {"n_reference": float(len(y))}
+    extra: dict[str, float] = {"n_reference": len(y)}
     if result.spread > 0:
         extra["relative_to_spread"] = result.distance / result.spread
     return Score(result.distance, len(x), result.se, extra)

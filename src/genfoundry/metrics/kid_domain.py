@@ -17,6 +17,7 @@ from genfoundry.specs import Score, Section
 
 HIGHER_IS_BETTER = False
 VERSION = 1
+RATIO_TO_FLOOR = False
 
 BLOCK = 1024
 """Rows of the kernel matrix held at once: 1024 x 50,000 float64 are 400 MB."""
@@ -90,4 +91,4 @@ def score(features: Any, reference_features: Any, config: Config) -> Score:
         mean = y.mean(axis=0)[kept]
         x, y = (x[:, kept] - mean) / deviation[kept], (y[:, kept] - mean) / deviation[kept]
     result = kid(x, y)
-    return Score(result.value, len(x), result.se, {"n_reference": float(len(y))})
+    return Score(result.value, len(x), result.se, {"n_reference": len(y)})

@@ -41,4 +41,4 @@ def score(nats: Any, token_counts: Any, config: Config) -> Score:
     if per_token.value > 700:
         raise DataError(f"perplexity: {per_token.value:.4g} nats a token overflow; the model has diverged")
     value = math.exp(per_token.value)
-    return Score(value, len(tokens), value * per_token.se, {"tokens": float(tokens.sum())})
+    return Score(value, len(tokens), value * per_token.se, {"tokens": int(tokens.sum())})

@@ -17,7 +17,8 @@ from pydantic import Field
 
 from genfoundry import settings
 from genfoundry.errors import DataError
-from genfoundry.modalities import _descriptor, _tables
+from genfoundry.modalities.shared import descriptor as _descriptor
+from genfoundry.modalities.shared import tables as _tables
 from genfoundry.pages import picture
 from genfoundry.specs import REJECTED_COLUMNS, DataSpec, GridSpec, Vectors
 
@@ -217,57 +218,20 @@ def _one_shape(records: "pd.DataFrame") -> None:
 # ------------------------------------------------------------------------------------------------ contract
 def expectations() -> list[dict[str, Any]]:
     """What raw pictures must keep: ids unique, sizes and modes that can become pixels."""
-    modes = [
-        "1",
-        "L",
-        "LA",
-        "P",
-        "PA",
-        "RGB",
-        "RGBA",
-        "CMYK",
-        "YCbCr",
-        "I;16",
-        "I;16B",
-        "I;16L",
-        "I",
-        "F",
-        "HSV",
-        "LAB",
+    modes = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]
+    modes += ["I;16", "I;16B", "I;16L", "I", "F"]
+    suite: list[tuple[str, str, dict[str, Any]]] = [
+        ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
+        ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
+        ("critical", "expect_column_values_to_be_unique", {"column": "id"}),
+        ("critical", "expect_column_values_to_match_regex", {"column": "sha256", "regex": "^[0-9a-f]{64}$"}),
+        ("critical", "expect_column_values_to_be_between", {"column": "width", "min_value": 1}),
+        ("critical", "expect_column_values_to_be_between", {"column": "height", "min_value": 1}),
+        ("critical", "expect_column_values_to_be_in_set", {"column": "mode", "value_set": modes}),
+        ("warning", "expect_column_values_to_be_between", {"column": "width", "min_value": 8, "mostly": 0.95}),
+        ("warning", "expect_column_values_to_be_unique", {"column": "sha256", "mostly": 0.9}),
     ]
-    return [
-        {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}, "severity": "critical"},
-        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "id"}, "severity": "critical"},
-        {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "id"}, "severity": "critical"},
-        {
-            "type": "expect_column_values_to_match_regex",
-            "kwargs": {"column": "sha256", "regex": "^[0-9a-f]{64}$"},
-            "severity": "critical",
-        },
-        *(
-            {
-                "type": "expect_column_values_to_be_between",
-                "kwargs": {"column": side, "min_value": 1},
-                "severity": "critical",
-            }
-            for side in ("width", "height")
-        ),
-        {
-            "type": "expect_column_values_to_be_in_set",
-            "kwargs": {"column": "mode", "value_set": modes},
-            "severity": "critical",
-        },
-        {
-            "type": "expect_column_values_to_be_between",
-            "kwargs": {"column": "width", "min_value": 8, "mostly": 0.95},
-            "severity": "warning",
-        },
-        {
-            "type": "expect_column_values_to_be_unique",
-            "kwargs": {"column": "sha256", "mostly": 0.9},
-            "severity": "warning",
-        },
-    ]
+    return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]
 
 
 # ------------------------------------------------------------------------------------------------ copies

@@ -13,7 +13,9 @@ import numpy as np
 from pydantic import Field
 
 from genfoundry import settings
-from genfoundry.modalities import _shingles, _tables, _textfiles
+from genfoundry.modalities.shared import shingles as _shingles
+from genfoundry.modalities.shared import tables as _tables
+from genfoundry.modalities.shared import textfiles as _textfiles
 from genfoundry.pages import escape
 from genfoundry.specs import REJECTED_COLUMNS, SPLITS, DataSpec, Sets, TokenSpec
 
@@ -147,7 +149,7 @@ _TRAILING = re.compile(r"[ \t\u00a0]+(?=\n|\Z)")
 def canonical(text: str) -> str:
     """NFC with ``\\n`` line ends, no control characters, no white space at line ends, no blank line at the ends."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n").replace("\u2028", "\n")
-    text = _CONTROL.sub("", unicodedata.normalize("NFC", text))
+    text = unicodedata.normalize("NFC", _CONTROL.sub("", text))
     return _TRAILING.sub("", text).strip("\n")
 
 
@@ -182,31 +184,16 @@ def _drop(text: str, config: Preprocess) -> tuple[str, str] | None:
 # ------------------------------------------------------------------------------------------------ contract
 def expectations() -> list[dict[str, Any]]:
     """What raw text must keep: ids unique, every document with something in it."""
-    return [
-        {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1}, "severity": "critical"},
-        {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "id"}, "severity": "critical"},
-        {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "id"}, "severity": "critical"},
-        {
-            "type": "expect_column_values_to_match_regex",
-            "kwargs": {"column": "sha256", "regex": "^[0-9a-f]{64}$"},
-            "severity": "critical",
-        },
-        {
-            "type": "expect_column_values_to_be_between",
-            "kwargs": {"column": "characters", "min_value": 1},
-            "severity": "critical",
-        },
-        {
-            "type": "expect_column_median_to_be_between",
-            "kwargs": {"column": "characters", "min_value": 20},
-            "severity": "warning",
-        },
-        {
-            "type": "expect_column_values_to_be_unique",
-            "kwargs": {"column": "sha256", "mostly": 0.9},
-            "severity": "warning",
-        },
+    suite: list[tuple[str, str, dict[str, Any]]] = [
+        ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
+        ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
+        ("critical", "expect_column_values_to_be_unique", {"column": "id"}),
+        ("critical", "expect_column_values_to_match_regex", {"column": "sha256", "regex": "^[0-9a-f]{64}$"}),
+        ("critical", "expect_column_values_to_be_between", {"column": "characters", "min_value": 1}),
+        ("warning", "expect_column_median_to_be_between", {"column": "characters", "min_value": 20}),
+        ("warning", "expect_column_values_to_be_unique", {"column": "sha256", "mostly": 0.9}),
     ]
+    return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]
 
 
 # ------------------------------------------------------------------------------------------------ copies
@@ -235,7 +222,7 @@ def encode(
     read: "Callable[[str], Iterator[pd.DataFrame]]", counts: Mapping[str, int], config: Encode, folder: Path
 ) -> tuple[DataSpec, dict[str, Any]]:
     """Token streams with their tokenizer; see ``_tokens``."""
-    from genfoundry.modalities import _tokens
+    from genfoundry.modalities.shared import tokens as _tokens
 
     tokenizer = _tokens.train(config, (text for table in read("train") for text in table["content"]))
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -247,7 +234,7 @@ def encode(
 
 def decode(samples: Sequence[Sequence[int]], folder: Path) -> list[str]:
     """Text of token sequences, with the tokenizer of a folder of arrays or of a model."""
-    from genfoundry.modalities import _tokens
+    from genfoundry.modalities.shared import tokens as _tokens
 
     return _tokens.load(folder).decode_batch([list(tokens) for tokens in samples], skip_special_tokens=False)
 
@@ -261,6 +248,6 @@ def show(record: Mapping[str, Any], limit: int = 600) -> str:
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     """What the second document removes from and adds to the first, word by word, as HTML."""
-    from genfoundry.modalities import _worddiff
+    from genfoundry.modalities.shared import worddiff as _worddiff
 
     return f"<pre>{_worddiff.html(str(first['content']), str(second['content']))}</pre>"

@@ -100,6 +100,10 @@ class Transformer(Model):
         # The first guess is the uniform law: log V nats a token.
         nn.init.zeros_(self.head.weight)
 
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The projections of all blocks."""
+        return [parameter for parameter in self.blocks.parameters() if parameter.ndim == 2]
+
     def forward(self, tokens_BT: Tensor, caches: list[Cache] | None = None, start: int = 0) -> Tensor:
         """Logits of each next token: float32 (B, T, V); with caches, ``start`` tokens were read before."""
         positions_T = torch.arange(start, start + tokens_BT.shape[1], device=tokens_BT.device)

@@ -99,6 +99,10 @@ class Model(nn.Module):
         """Objectives and the parameters each one moves, in the order they step; one for most families."""
         return {"loss": list(self.parameters())}
 
+    def hidden_matrices(self) -> Sequence[nn.Parameter]:
+        """Two-dimensional weights between hidden states, for optimizers that treat them apart; none by default."""
+        return []
+
     def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
         """Loss of one objective on a batch."""
         raise NotImplementedError

@@ -21,9 +21,11 @@ def log_stage(run: Run, root: Path, node: Node, record: Mapping[str, Any], param
     """Log metrics, curves, pictures, pages, data sets, parameters and digests of a finished stage."""
     run.params(params)
     for out in node.outs:
-        path = root / out
         if out.startswith("reports/"):
-            _log_report(run, path)
+            _log_report(run, root / out)
+    for out in node.metrics:
+        known = run.last_steps()
+        run.metrics({name: value for name, value in numbers(read_json(root / out)).items() if name not in known})
     run.artifact(lineage_file(root, node), "lineage")
     _log_inputs(run, root, node, record)
     run.flush()
@@ -34,11 +36,6 @@ def log_stage(run: Run, root: Path, node: Node, record: Mapping[str, Any], param
 def _log_report(run: Run, path: Path) -> None:
     if path.suffix == ".csv":
         _log_curve(run, path)
-    if path.suffix == ".json":
-        known = run.last_steps()
-        for name, value in numbers(read_json(path)).items():
-            if name not in known:
-                run.metric(name, value)
     if path.is_dir():
         _log_pictures(run, path)
         for file in sorted(path.iterdir()):
@@ -82,7 +79,7 @@ def _log_inputs(run: Run, root: Path, node: Node, record: Mapping[str, Any]) -> 
     inputs = []
     for name in node.data:
         digest = record["inputs"][name]
-        if not (root / name).is_dir() or name.endswith("/model"):
+        if not (root / name).is_dir() or name.startswith("reports/") or name.endswith("/model"):
             continue
         profile = _profile(root, name)
         dataset = Dataset(

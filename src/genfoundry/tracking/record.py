@@ -20,6 +20,7 @@ from genfoundry.tracking.publish import log_stage
 from genfoundry.tracking.registry import register
 from genfoundry.tracking.runs import Run, finish, open_parent, open_run, reap
 from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.views import write_views
 
 
 @dataclass
@@ -84,6 +85,7 @@ def record(root: Path, tree: Settings, params_of: Any) -> Recorded:
             told.versions[key] = register(runs[key], key, paths.model, paths.reports)
             _describe_model(runs[key], root, key, told.versions[key][0])
     _close_parent(store, root, runs, told)
+    write_views(store)
     return told
 
 
@@ -127,12 +129,3 @@ def _close_parent(store: Store, root: Path, runs: dict[str, Run], told: Recorded
             lines.append(f"| {link} | `{run.run_id[:8]}` | {told.versions.get(key, ('',))[0]} |")
     store.client.set_tag(parent, "mlflow.note.content", "\n".join(lines))
     store.client.set_terminated(parent, "FINISHED")
-
-
-def lookup(store: Store, node_stage: str, stage_fingerprint: str) -> str | None:
-    """Id of the run that holds a stage's result."""
-    query = f"tags.`{tags.STAGE}{node_stage}` = '{stage_fingerprint}'"
-    found = store.client.search_runs([store.experiment], filter_string=query, max_results=1)
-    return found[0].info.run_id if found else None
-
-

@@ -3,7 +3,10 @@
 Only `genfoundry record` and `promote` come here, never a stage. Weights stay safetensors; nothing is pickled.
 """
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from genfoundry.io import folder_digest, read_json
@@ -20,11 +23,13 @@ def register(run: Run, key: str, model: Path, reports: Path) -> tuple[str, bool]
     Registering the same bytes again gives the version that is there.
     """
     store, digest = run.store, folder_digest(model)
-    scores = numbers(_headline(reports / "scores.json"))
+    scores = numbers(_headline(reports / "scores.json"), "evaluate/")
     with locked(store.lock):
         model_id = _logged_model(run, key, model, digest)
         _log_scores(run, model_id, scores)
         version = _version(store, key, model_id, run.run_id, digest, scores)
+        # What the UI reads to show the version beside the model.
+        store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps([{"name": key, "version": version}])})
         aliases = store.client.get_registered_model(key).aliases
         if CHAMPION not in aliases:
             store.client.set_registered_model_alias(key, CHAMPION, version)
@@ -81,8 +86,26 @@ def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, sc
     for entry in client.search_model_versions(f"name = '{key}'"):
         if entry.tags.get(tags.DIGEST) == digest:
             return str(entry.version)
-    told = {tags.DIGEST: digest, **{name: f"{value:.6g}" for name, value in scores.items()}}
-    made = client.create_model_version(
-        key, source=f"models:/{model_id}", run_id=run_id, model_id=model_id, tags={name.replace(":", "."): text for name, text in told.items()}
-    )
+    text = {tags.DIGEST: digest, **{name: f"{value:.6g}" for name, value in scores.items()}}
+    with _as_default(store.uri):
+        made = client.create_model_version(
+            key,
+            source=f"models:/{model_id}",
+            run_id=run_id,
+            model_id=model_id,
+            tags={name.removeprefix("evaluate/").replace(":", "."): value for name, value in text.items()},
+        )
     return str(made.version)
+
+
+@contextmanager
+def _as_default(uri: str) -> Iterator[None]:
+    """MLflow's own registry looks models up in the process's default store, whatever client asks (tried)."""
+    import mlflow
+
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)

@@ -34,9 +34,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers among nested values, by names MLflow admits (``@`` becomes ``:``)."""
+    """The finite numbers among nested values, by names MLflow admits: ``fid@ab.value`` becomes ``fid:ab``."""
     return {
-        prefix + _metric_name(name): float(value)
+        prefix + _metric_name(name.removesuffix(".value")): float(value)
         for name, value in flatten(values).items()
         if isinstance(value, int | float) and math.isfinite(value)
     }

@@ -6,7 +6,7 @@ stopped.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from genfoundry.errors import DivergedError
 from genfoundry.nn.contract import Batch, Model, Step
 from genfoundry.settings import Training
-from genfoundry.training.optim import make_optimizer, rate_factor
+from genfoundry.training.optim import make_optimizers, rate_factor, set_rate
 
 VALIDATION_SEED = 2**40
 """Noise of validation is always the same, and never that of training (whose seeds are smaller)."""
@@ -55,10 +55,16 @@ class Trainee(pl.LightningModule):
         self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
         self._counts: dict[str, int] = defaultdict(int)
         self._saved_optimizers: list[Any] | None = None
+        self._optimizers_of: dict[str, range] = {}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        groups = self.model.objectives()
-        return [make_optimizer(list(parameters), self.training_settings.optimizer) for parameters in groups.values()]
+        made: list[torch.optim.Optimizer] = []
+        hidden = self.model.hidden_matrices()
+        for objective, parameters in self.model.objectives().items():
+            mine = make_optimizers(list(parameters), hidden, self.training_settings.optimizer)
+            self._optimizers_of[objective] = range(len(made), len(made) + len(mine))
+            made += mine
+        return made
 
     def on_fit_start(self) -> None:
         if self.averager:
@@ -75,25 +81,34 @@ class Trainee(pl.LightningModule):
         factor = rate_factor(settings.schedule, self.done, settings.steps)
         optimizers = self.optimizers(use_pl_optimizer=True)
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        several = len(optimizers) > 1
-        for (objective, parameters), optimizer in zip(self.model.objectives().items(), optimizers, strict=True):
-            if several:
-                self.toggle_optimizer(optimizer)
-            loss = self.model.loss(objective, batch, step)
-            optimizer.zero_grad(set_to_none=True)
-            self.manual_backward(loss.total)
+        for objective, parameters in self.model.objectives().items():
+            with self._only(parameters):
+                loss = self.model.loss(objective, batch, step)
+                self.manual_backward(loss.total)
             norm = nn.utils.clip_grad_norm_(parameters, settings.clip or math.inf)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.optimizer.lr * factor
-            optimizer.step()
-            if several:
-                self.untoggle_optimizer(optimizer)
+            for place in self._optimizers_of[objective]:
+                set_rate(optimizers[place], factor)
+                optimizers[place].step()
+                optimizers[place].zero_grad(set_to_none=True)
             self._note({objective: loss.total.detach(), **loss.parts, "grad_norm": norm})
         if self.averager:
             self.averager.update(self.model)
         self.done += 1
         if self.done % settings.log_every == 0 or self.done == settings.steps:
             self._point(settings.optimizer.lr * factor)
+
+    @contextmanager
+    def _only(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Let gradient reach these parameters alone: a generator's loss must not fill its critic's gradients."""
+        mine = {id(parameter) for parameter in parameters}
+        others = [p for p in self.model.parameters() if id(p) not in mine and p.requires_grad]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
 
     def _note(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():

@@ -1,0 +1,54 @@
+"""`dvc repro` with nothing to do, against DVC itself on as many trivial stages: python benchmarks/noop_repro.py [rounds].
+
+Both are run in turn in one go, so that a busy machine slows both; the ratio of medians counts.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def dvc(*words: str, cwd: Path) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "dvc", *words], cwd=cwd, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def trivial(folder: Path, stages: int) -> None:
+    """A project of as many stages, each with one input, one parameter and one output."""
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    dvc("init", "-q", cwd=folder)
+    (folder / "in.txt").write_text("in")
+    (folder / "params.yaml").write_text("".join(f"p{n}: {n}\n" for n in range(stages)))
+    body = "stages:\n"
+    for n in range(stages):
+        source = "in.txt" if n == 0 else f"out{n - 1}.txt"
+        body += f"  s{n}:\n    cmd: cp {source} out{n}.txt\n    deps: [{source}]\n    params: [p{n}]\n    outs: [out{n}.txt]\n"
+    (folder / "dvc.yaml").write_text(body)
+    dvc("repro", "-q", cwd=folder)
+
+
+def main(rounds: int) -> None:
+    from genfoundry.dag import nodes
+
+    stages = len(nodes(ROOT))
+    dvc("repro", "-q", cwd=ROOT)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        trivial(folder, stages)
+        times: dict[str, list[float]] = {"genfoundry": [], "trivial": []}
+        for _ in range(rounds):
+            times["genfoundry"].append(dvc("repro", cwd=ROOT))
+            times["trivial"].append(dvc("repro", cwd=folder))
+    medians = {key: statistics.median(values) for key, values in times.items()}
+    print(json.dumps({"stages": stages, "rounds": rounds, "median_s": medians, "ratio": medians["genfoundry"] / medians["trivial"]}, indent=2))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 7)

@@ -1,0 +1,1 @@
+"""Helpers of the modalities: tables, files, shingles, descriptors."""

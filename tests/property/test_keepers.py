@@ -1,0 +1,138 @@
+"""The keeper engine against brute force: sets, vectors, every threshold, tiny limits on work held at once."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genfoundry.data import keepers, setjoin, vectorjoin
+from genfoundry.data.keepers import Rule
+from genfoundry.data.leakcheck import nearest
+from genfoundry.specs import Sets, Vectors
+
+thresholds = st.sampled_from([0.3, 0.5, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95, 1.0])
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[set[int]]:
+    """Sets in families: a base and edits of it, so that similar pairs are common."""
+    vocabulary = draw(st.integers(3, 60))
+    element = st.integers(0, vocabulary - 1)
+    rows: list[set[int]] = []
+    for _ in range(draw(st.integers(1, 8))):
+        base = draw(st.sets(element, max_size=25))
+        rows += [base ^ draw(st.sets(element, max_size=3)) for _ in range(draw(st.integers(1, 5)))]
+    return draw(st.permutations(rows))
+
+
+def as_sets(rows: list[set[int]]) -> Sets:
+    key = np.random.default_rng(0).permutation(2**16)[:64].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    parts = [np.sort(key[sorted(row)]) if row else np.empty(0, np.uint64) for row in rows]
+    ptr = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    return Sets(np.concatenate([np.empty(0, np.uint64), *parts]), ptr.astype(np.int64))
+
+
+def jaccard(a: set[int], b: set[int]) -> float:
+    return len(a & b) / len(a | b) if a | b else 0.0
+
+
+def greedy(similar: np.ndarray) -> np.ndarray:
+    """Which rows stay, by the definition."""
+    stays = np.ones(len(similar), bool)
+    for row in range(len(similar)):
+        stays[row] = not (similar[row, :row] & stays[:row]).any()
+    return stays
+
+
+@settings(max_examples=150, deadline=None)
+@given(families(), thresholds, st.sampled_from([1, 7, 10**6]), st.sampled_from([2, 1024]))
+def test_sets_are_kept_as_brute_force_keeps_them(
+    rows: list[set[int]], threshold: float, limit: int, block: int
+) -> None:
+    score = np.array([[jaccard(a, b) for b in rows] for a in rows])
+    similar = score >= threshold - 1e-12
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setjoin, "PAIRS", limit)
+        patch.setattr(setjoin, "ELEMENTS", limit)
+        patch.setattr(keepers, "BLOCK", block)
+        kept = keepers.keep(as_sets(rows), Rule(threshold))
+
+    stays = greedy(similar)
+    np.testing.assert_array_equal(kept.keeper == np.arange(len(rows)), stays)
+    for row in np.flatnonzero(~stays):
+        allowed = stays[:row] & similar[row, :row]
+        assert allowed[kept.keeper[row]]
+        assert kept.score[row] == round(score[row, :row][allowed].max(), 6) == round(score[row, kept.keeper[row]], 6)
+    wanted = {(a, b) for a in np.flatnonzero(~stays) for b in np.flatnonzero(stays) if similar[a, b]}
+    assert set(zip(kept.pairs.first.tolist(), kept.pairs.second.tolist(), strict=True)) == wanted
+
+
+@settings(max_examples=100, deadline=None)
+@given(families(), families(), thresholds, st.sampled_from([1, 10**6]))
+def test_containment_is_found_as_brute_force_finds_it(
+    evaluation: list[set[int]], training: list[set[int]], share: float, limit: int
+) -> None:
+    rows = [*evaluation, *training]
+    inner, outer = np.arange(len(evaluation)), np.arange(len(evaluation), len(rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setjoin, "PAIRS", limit)
+        found = setjoin.contained(setjoin.Collection(as_sets(rows)), inner, outer, share)
+
+    held = {(i, j): len(rows[i] & rows[j]) / len(rows[i]) for i in inner for j in outer if rows[i]}
+    wanted = {pair for pair, part in held.items() if part >= share - 1e-12}
+    assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == wanted
+    for i, j, score in zip(*found, strict=True):
+        assert score == pytest.approx(held[i, j])
+
+    checked = nearest(as_sets(rows), inner, outer, Rule(2.0), share - 1e-12)
+    np.testing.assert_array_equal(checked.leaks, [any(pair[0] == i for pair in wanted) for i in inner])
+    best = [max((jaccard(rows[i], rows[j]) for j in outer), default=0.0) for i in inner]
+    np.testing.assert_allclose(checked.score, best)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([0.9, 0.95, 0.99]), st.sampled_from([1, 10**6]))
+def test_vectors_are_kept_as_brute_force_keeps_them(seed: int, number: int, threshold: float, limit: int) -> None:
+    generator = np.random.default_rng(seed)
+    base = generator.normal(size=(5, 63))
+    vectors = base[generator.integers(0, 5, number)] + generator.normal(size=(number, 63)) * generator.uniform(0, 0.4)
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    pictures = generator.uniform(0, 255, (2, 16, 16))[generator.integers(0, 2, number)].astype(np.float32)
+    prints = Vectors(vectors, pictures)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectorjoin, "PAIRS", limit)
+        patch.setattr(vectorjoin, "BLOCK", 3)
+        patch.setattr(keepers, "BLOCK", 8)
+        kept = keepers.keep(prints, Rule(threshold, 0.8))
+
+    cosine = np.round(vectors.astype(np.float64) @ vectors.astype(np.float64).T, 6)
+    same = (pictures[:, None] == pictures[None]).all(axis=(2, 3))
+    stays = greedy((cosine >= threshold) & same)
+    np.testing.assert_array_equal(kept.keeper == np.arange(number), stays)
+    gone = np.flatnonzero(~stays)
+    np.testing.assert_allclose(kept.score[gone], cosine[gone, kept.keeper[gone]], atol=2e-6)
+    assert stays[kept.keeper].all()
+
+
+def test_no_pairs_have_no_scores() -> None:
+    """All candidates of a block may fall to the exact score."""
+    assert vectorjoin.local(np.zeros((0, 16, 16)), np.zeros((0, 16, 16))).shape == (0,)
+    assert vectorjoin.local(np.zeros((2, 16, 16)), np.zeros((2, 16, 16))).tolist() == [-1, -1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(families(), st.randoms(use_true_random=False))
+def test_fingerprints_can_be_taken_and_joined(rows: list[set[int]], shuffle: object) -> None:
+    sets = as_sets(rows)
+    order = list(range(len(rows)))
+    shuffle.shuffle(order)  # type: ignore[attr-defined]
+
+    taken = keepers.take(sets, np.array(order))
+    halves = [as_sets(rows[: len(rows) // 2]), as_sets(rows[len(rows) // 2 :])]
+
+    for place, row in enumerate(order):
+        np.testing.assert_array_equal(
+            taken.hashes[taken.ptr[place] : taken.ptr[place + 1]], sets.hashes[sets.ptr[row] : sets.ptr[row + 1]]
+        )
+    np.testing.assert_array_equal(keepers.join(halves).hashes, sets.hashes)
+    np.testing.assert_array_equal(keepers.join(halves).ptr, sets.ptr)
