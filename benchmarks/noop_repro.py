@@ -1,4 +1,6 @@
-"""`dvc repro` with nothing to do, against DVC itself on as many trivial stages: python benchmarks/noop_repro.py [rounds].
+"""`dvc repro` with nothing to do, against DVC itself on as many trivial stages.
+
+Run: python benchmarks/noop_repro.py [rounds]
 
 Both are run in turn in one go, so that a busy machine slows both; the ratio of medians counts.
 """
@@ -29,7 +31,8 @@ def trivial(folder: Path, stages: int) -> None:
     body = "stages:\n"
     for n in range(stages):
         source = "in.txt" if n == 0 else f"out{n - 1}.txt"
-        body += f"  s{n}:\n    cmd: cp {source} out{n}.txt\n    deps: [{source}]\n    params: [p{n}]\n    outs: [out{n}.txt]\n"
+        body += f"  s{n}:\n    cmd: cp {source} out{n}.txt\n    deps: [{source}]\n"
+        body += f"    params: [p{n}]\n    outs: [out{n}.txt]\n"
     (folder / "dvc.yaml").write_text(body)
     dvc("repro", "-q", cwd=folder)
 
@@ -47,7 +50,17 @@ def main(rounds: int) -> None:
             times["genfoundry"].append(dvc("repro", cwd=ROOT))
             times["trivial"].append(dvc("repro", cwd=folder))
     medians = {key: statistics.median(values) for key, values in times.items()}
-    print(json.dumps({"stages": stages, "rounds": rounds, "median_s": medians, "ratio": medians["genfoundry"] / medians["trivial"]}, indent=2))
+    print(
+        json.dumps(
+            {
+                "stages": stages,
+                "rounds": rounds,
+                "median_s": medians,
+                "ratio": medians["genfoundry"] / medians["trivial"],
+            },
+            indent=2,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ def main(project: Path) -> None:
         rows[node.address] = {"wall_s": round(wall_s, 2), "cpu_s": round(cpu_s, 2)}
         print(f"{node.address:32} {wall_s:7.2f} s wall {cpu_s:7.2f} s cpu", flush=True)
     peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(json.dumps({"total_wall_s": round(sum(row["wall_s"] for row in rows.values()), 1), "peak_gib": round(peak_gib, 2)}))
+    print(
+        json.dumps(
+            {"total_wall_s": round(sum(row["wall_s"] for row in rows.values()), 1), "peak_gib": round(peak_gib, 2)}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -43,12 +43,19 @@ def table(section: type[Section]) -> list[str]:
 
 def settings_page() -> str:
     """The whole of params.yaml, block by block."""
-    lines = ["# Settings", "", "Made from the code by `make docs`. Every section of a block is written out, even if empty.", ""]
+    lines = [
+        "# Settings",
+        "",
+        "Made from the code by `make docs`. Every section of a block is written out, even if empty.",
+        "",
+    ]
     for title, section in (("execution", settings.Execution), ("bases.<name>", settings.Base)):
         lines += [f"## `{title}`", "", *table(section)]
     for name, common in settings.DATASET_SECTIONS.items():
         lines += [f"## `datasets.<name>.{name}`", ""]
-        owners = {key: getattr(parts.load("modalities", key), name.capitalize(), None) for key in parts.names("modalities")}
+        owners = {
+            key: getattr(parts.load("modalities", key), name.capitalize(), None) for key in parts.names("modalities")
+        }
         lines += table(common) if not all(owners.values()) else []
         for key, owner in owners.items():
             if owner is not None and owner is not common:
@@ -60,7 +67,13 @@ def settings_page() -> str:
         lines += [f"## `models.<name>.{name}`", "", *table(section)]
     for title, section in (("optimizer", settings.Optimizer), ("schedule", settings.Schedule)):
         lines += [f"### `training.{title}`", "", *table(section)]
-    lines += ["### `validation.expectations[]`", "", *table(settings.Expectation), "### `evaluation.metrics.<name>`", ""]
+    lines += [
+        "### `validation.expectations[]`",
+        "",
+        *table(settings.Expectation),
+        "### `evaluation.metrics.<name>`",
+        "",
+    ]
     for key in parts.names("metrics"):
         lines += [f"`{key}`:", "", *table(parts.load("metrics", key).Config)]
     return "\n".join(lines).rstrip() + "\n"

@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 if sys.version_info < (3, 11):
-    sys.exit(f"genfoundry: needs Python 3.11 or newer, this is {sys.version.split()[0]}; run make install PYTHON=python3.11")
+    sys.exit(
+        f"genfoundry: needs Python 3.11 or newer, this is {sys.version.split()[0]}; run make install PYTHON=python3.11"
+    )
 
 # A queued experiment runs in a copy of the project: its own src must win over the installed one (tried).
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -13,4 +15,4 @@ try:
     import pydantic  # noqa: F401
     import ruamel.yaml  # noqa: F401
 except ModuleNotFoundError as error:
-    sys.exit(f"genfoundry: package {error.name!r} is not installed in {sys.executable}; run `make install`, then `make repro`")
+    sys.exit(f"genfoundry: package {error.name!r} is not installed in {sys.executable}; run `make install`")

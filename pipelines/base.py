@@ -13,7 +13,9 @@ from genfoundry.stage import run_stage
 def main(base: Base, paths: ModelPaths, root: Path) -> None:
     source = root / base.path
     if base.path and not source.is_dir():
-        raise ConfigError(f"bases.{paths.key}.path is {base.path!r}: no such folder; name a model/ folder of genfoundry")
+        raise ConfigError(
+            f"bases.{paths.key}.path is {base.path!r}: no such folder; name a model/ folder of genfoundry"
+        )
     with publish_folder(paths.model) as folder:
         if base.path:
             load_model(source)

@@ -19,7 +19,16 @@ for name, value in {
 for name in ("GENFOUNDRY_STATE", "DVC_ROOT", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
 
-TRACKED = ("pipelines", "src", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "requirements.lock", "pyproject.toml")
+TRACKED = (
+    "pipelines",
+    "src",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvcignore",
+    ".gitignore",
+    "requirements.lock",
+    "pyproject.toml",
+)
 PARAMS = ROOT / "tests/miniature.yaml"
 
 
@@ -29,13 +38,23 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def run(self, *command: str, check: bool = True, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, timeout: float = 300, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            command, cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False, env={**os.environ, "PATH": path, **env}
+            command,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env={**os.environ, "PATH": path, **env},
         )
         if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+            raise AssertionError(
+                f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            )
         return done
 
     def dvc(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:

@@ -6,16 +6,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-WORDS = {
-    "subject": "the array|a matrix|each row|the index|this vector|a column|the kernel|every token".split("|"),
-    "verb": "returns|holds|computes|ignores|copies|splits|orders|merges".split("|"),
-    "object": "the values|its labels|all copies|the mean|no duplicates|a slice|the weights|the counts".split("|"),
-    "tail": "in place|by default|without a copy|along the axis|if asked|for each group|in float64|at once".split("|"),
-}
+WORDS = (
+    ("the array", "a matrix", "each row", "the index", "this vector", "a column", "the kernel", "every token"),
+    ("returns", "holds", "computes", "ignores", "copies", "splits", "orders", "merges"),
+    ("the values", "its labels", "all copies", "the mean", "no duplicates", "a slice", "the weights", "the counts"),
+    (
+        "in place",
+        "by default",
+        "without a copy",
+        "along the axis",
+        "if asked",
+        "for each group",
+        "in float64",
+        "at once",
+    ),
+)
 
 
 def sentence(generator: np.random.Generator) -> str:
-    return " ".join(str(generator.choice(choices)) for choices in WORDS.values()) + "."
+    return " ".join(str(generator.choice(choices)) for choices in WORDS) + "."
 
 
 def document(generator: np.random.Generator) -> str:
@@ -37,7 +46,7 @@ def picture(label: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def write(data: Path) -> None:
-    """``bars/<label>/<n>.png`` (240 pictures, two of them no picture) and ``notes/notes.jsonl`` (300 texts, 6 copies)."""
+    """``bars/<label>/<n>.png`` (240 pictures and two that are none), ``notes/notes.jsonl`` (300 texts, 6 copies)."""
     generator = np.random.Generator(np.random.PCG64(7))
     for number in range(240):
         label = number % 3

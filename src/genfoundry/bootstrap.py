@@ -40,11 +40,16 @@ def _embedded(data: Path) -> str:
 def _fetched(root: Path) -> str:
     """A fork's own data: from the cache, else from its remote."""
     for command in ("checkout", "pull"):
-        done = subprocess.run([sys.executable, "-m", "dvc", command, "data.dvc"], cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", command, "data.dvc"], cwd=root, capture_output=True, text=True, check=False
+        )
         if done.returncode == 0 and (root / "data").exists():
             return f", by dvc {command}"
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    raise DataError(f"data/: not there, and dvc pull can't bring it ({last}); add the remote (dvc remote add -d) or put the files back")
+    raise DataError(
+        f"data/: not there, and dvc pull can't bring it ({last}); "
+        "add the remote (dvc remote add -d) or put the files back"
+    )
 
 
 def data_difference(root: Path) -> str:
@@ -64,8 +69,11 @@ def data_difference(root: Path) -> str:
         faults += [f"{name} was changed" for name in sorted(before.keys() & now.keys()) if before[name] != now[name]]
         more = f" and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         what = "; ".join(faults[:SHOWN]) + more
-    back = "remove data/ and run `genfoundry bootstrap`" if wanted == EMBEDDED_MD5 else "`dvc checkout data.dvc --force`"
-    return f"data/ is not what data.dvc says ({wanted}): {what}. To go on with the new data: `dvc add data`; to go back: {back}"
+    back = (
+        "remove data/ and run `genfoundry bootstrap`" if wanted == EMBEDDED_MD5 else "`dvc checkout data.dvc --force`"
+    )
+    remedy = f"To go on with the new data: `dvc add data`; to go back: {back}"
+    return f"data/ is not what data.dvc says ({wanted}): {what}. {remedy}"
 
 
 def _listing_of(root: Path, pointer: str) -> dict[str, str] | None:

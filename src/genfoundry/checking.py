@@ -117,21 +117,25 @@ def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
         yield f"params.yaml: {key!r} is both a dataset and a model; rename one, so that a run is found by its name"
     for key, dataset in tree.datasets.items():
         source = Path(dataset.source)
+        where = f"params.yaml: 'datasets.{key}.source' is {dataset.source!r}"
         if source.is_absolute() or source.parts[:1] not in (("data",), ("imports",)) or ".." in source.parts:
-            yield f"params.yaml: 'datasets.{key}.source' is {dataset.source!r}; needs a path below data/ or imports/"
+            yield f"{where}; needs a path below data/ or imports/"
         elif (root / source.parts[0]).exists() and not (root / source).exists():
-            yield f"params.yaml: 'datasets.{key}.source' is {dataset.source!r}: no such file or folder; put the data there"
+            yield f"{where}: no such file or folder; put the data there"
     starts = {**dict.fromkeys(tree.bases, ""), **{key: model.init_from for key, model in tree.models.items()}}
     for key, model in tree.models.items():
         if model.dataset not in tree.datasets:
-            yield f"params.yaml: 'models.{key}.dataset' is {model.dataset!r}{parts.nearest(model.dataset, list(tree.datasets))}"
+            near = parts.nearest(model.dataset, list(tree.datasets))
+            yield f"params.yaml: 'models.{key}.dataset' is {model.dataset!r}{near}"
         if model.init_from not in starts:
-            yield f"params.yaml: 'models.{key}.init_from' is {model.init_from!r}{parts.nearest(model.init_from, list(starts))}"
+            near = parts.nearest(model.init_from, list(starts))
+            yield f"params.yaml: 'models.{key}.init_from' is {model.init_from!r}{near}"
         path = [key]
         while starts.get(path[-1]) and path[-1] not in path[:-1]:
             path.append(starts[path[-1]])
         if path[-1] in path[:-1]:
-            yield f"params.yaml: 'models.{key}.init_from' goes in a circle: {' from '.join(path)}; start one from a base"
+            circle = " from ".join(path)
+            yield f"params.yaml: 'models.{key}.init_from' goes in a circle: {circle}; start one from a base"
 
 
 def _graph(root: Path) -> Iterator[str]:

@@ -73,11 +73,16 @@ def _ui(options: argparse.Namespace, root: Path) -> int:
         print(f"  {name:9} {view_address(store, base, name)}", flush=True)
     artifacts = (state_root(root) / "mlruns/artifacts").as_uri()
     command = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--default-artifact-root", artifacts]
-    os.execv(sys.executable, [sys.executable, *command, "--host", options.host, "--port", str(options.port), "--workers", "1"])
+    os.execv(
+        sys.executable,
+        [sys.executable, *command, "--host", options.host, "--port", str(options.port), "--workers", "1"],
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="genfoundry", description="From raw data to a champion.", epilog="Exit codes: docs/exit-codes.md")
+    parser = argparse.ArgumentParser(
+        prog="genfoundry", description="From raw data to a champion.", epilog="Exit codes: docs/exit-codes.md"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     def add(name: str, run: Callable[[argparse.Namespace, Path], int], text: str) -> argparse.ArgumentParser:
@@ -89,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "validate params.yaml, dvc.yaml, data and environment; all faults at once")
     add("record", _record, "make MLflow agree with the files: runs, models, scores, registered versions")
     trace = add("trace", _trace, "from a sample, file, run, version or digest back to the raw data")
-    trace.add_argument("what", help="path, sample id, record id, run id, version (name/1, name@champion), sha256 or md5")
+    trace.add_argument(
+        "what", help="path, sample id, record id, run id, version (name/1, name@champion), sha256 or md5"
+    )
     trace.add_argument("--forward", action="store_true", help="show all that was made from it instead")
     ui = add("ui", _ui, "open the MLflow UI on this project's store")
     ui.add_argument("--host", default="127.0.0.1")
@@ -106,7 +113,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"genfoundry {options.command}: {error}", file=sys.stderr)
         return int(error.exit_code)
     except ModuleNotFoundError as error:
-        print(f"genfoundry {options.command}: package {error.name!r} is not installed; run `make install`", file=sys.stderr)
+        print(
+            f"genfoundry {options.command}: package {error.name!r} is not installed; run `make install`",
+            file=sys.stderr,
+        )
         return int(Exit.USAGE)
 
 

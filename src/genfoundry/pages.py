@@ -71,7 +71,10 @@ def tiles(values: Mapping[str, Any]) -> str:
 def bars(counts: Mapping[str, int | float]) -> str:
     """A horizontal bar for each count."""
     top = max([*counts.values(), 1e-12])
-    rows = ([name, count, f"<span class=bar style='width:{260 * count / top:.0f}px'></span>"] for name, count in counts.items())
+    rows = (
+        [name, count, f"<span class=bar style='width:{260 * count / top:.0f}px'></span>"]
+        for name, count in counts.items()
+    )
     return table(["", "n", " "], rows, raw=[" "])
 
 

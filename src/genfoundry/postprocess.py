@@ -45,7 +45,9 @@ def write_progress(folder: Path, step: int, samples: Tensor | list[list[int]], a
         grid_png(folder / f"samples-{step:07d}.png", samples.numpy())
         return
     texts = texts_of(samples, arrays / TOKENIZER)
-    (folder / f"samples-{step:07d}.txt").write_text("\n\n--------\n\n".join(texts) + "\n", encoding="utf-8", newline="\n")
+    (folder / f"samples-{step:07d}.txt").write_text(
+        "\n\n--------\n\n".join(texts) + "\n", encoding="utf-8", newline="\n"
+    )
 
 
 def write_sample_report(folder: Path, samples: Tensor | list[str], shown: int) -> None:

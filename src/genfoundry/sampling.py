@@ -81,7 +81,9 @@ def draw_loaded(loaded: LoadedModel, seeds_B: Tensor, sampling: Sampling, **more
 def to_levels(grid: Tensor, spec: GridSpec) -> Tensor:
     """Values in the spec's range as stored levels: uint8, rounded to nearest."""
     if not torch.isfinite(grid).all():
-        raise DataError("sample: the model drew NaN or infinite values; look at its loss curve, lower training.optimizer.lr")
+        raise DataError(
+            "sample: the model drew NaN or infinite values; look at its loss curve, lower training.optimizer.lr"
+        )
     low, high = spec.range
     return ((grid - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
 
@@ -112,7 +114,9 @@ def write_samples(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, 
         "row": range(count),
         "id": ids,
         "seed": seeds.tolist(),
-        "label": [loaded.spec.labels[label] for label in labels] if labels is not None else pd.array([None] * count, "string"),
+        "label": [loaded.spec.labels[label] for label in labels]
+        if labels is not None
+        else pd.array([None] * count, "string"),
         "sha256": [hashlib.sha256(content).hexdigest() for content in contents],
     }
     with publish_folder(paths.samples) as folder:

@@ -35,7 +35,7 @@ class Expectation(Section):
 
     type: str
     """Name as Great Expectations writes it in suites, such as ``expect_column_values_to_be_between``."""
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default_factory=dict)
     """Its arguments, such as ``{column: width, min_value: 8}``."""
     severity: Literal["critical", "warning", "info"] = "critical"
     """Only ``critical`` fails the stage."""
@@ -180,7 +180,7 @@ class Sampling(Section):
 class Evaluation(Section):
     """Which scores are computed; empty takes every metric that the data allow."""
 
-    metrics: dict[Key, dict[str, Any]] = {}
+    metrics: dict[Key, dict[str, Any]] = Field(default_factory=dict)
     """Options by metric name, the name of a file under metrics/."""
     window: int = Field(default=0, ge=0)
     """Tokens of context when documents are scored; 0 takes the model's own."""

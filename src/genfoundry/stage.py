@@ -115,7 +115,9 @@ def _lock(root: Path, node: Node) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip()
-            raise BusyError(f"already running as process {holder}; wait for it, or stop it with kill {holder}") from None
+            raise BusyError(
+                f"already running as process {holder}; wait for it, or stop it with kill {holder}"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -177,7 +179,7 @@ def execute(main: Main, stage: str, key: str, root: Path) -> int:
             run.metric("stage_seconds", time.monotonic() - started)
             _end(run, root, node, tree, record)
         return Exit.OK
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 -- whatever it is, the run must not stay open
         return _failed(error, address, run)
 
 

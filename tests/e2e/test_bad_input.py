@@ -44,7 +44,13 @@ def test_all_faults_are_named_at_once(project: Project) -> None:
 def test_circles_and_clashing_names_are_faults(project: Project) -> None:
     text = (project.root / "params.yaml").read_text()
     head, tail = text.split("  bars-vae:")
-    (project.root / "params.yaml").write_text(head + "  bars-vae:" + tail.replace("init_from: scratch", "init_from: notes-transformer", 1).replace("init_from: scratch", "init_from: bars-vae", 1))
+    (project.root / "params.yaml").write_text(
+        head
+        + "  bars-vae:"
+        + tail.replace("init_from: scratch", "init_from: notes-transformer", 1).replace(
+            "init_from: scratch", "init_from: bars-vae", 1
+        )
+    )
 
     assert "goes in a circle" in faults(project)
 
@@ -119,7 +125,9 @@ def mixed_text(folder: Path) -> None:
         ("notes", mixed_text, "4 of 44"),
     ],
 )
-def test_data_that_can_not_be_used_end_with_one_message(project: Project, key: str, harm: Callable[[Path], None], said: str) -> None:
+def test_data_that_can_not_be_used_end_with_one_message(
+    project: Project, key: str, harm: Callable[[Path], None], said: str
+) -> None:
     harm(project.root / "data" / key)
 
     done = project.stage("ingest", key, check=False)
@@ -129,7 +137,9 @@ def test_data_that_can_not_be_used_end_with_one_message(project: Project, key: s
     assert done.stderr.startswith(f"genfoundry: ingest@{key}:") and said in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize(("words", "said"), [((), "usage: python -m pipelines.train"), (("nobody",), "no stage 'train@nobody'")])
+@pytest.mark.parametrize(
+    ("words", "said"), [((), "usage: python -m pipelines.train"), (("nobody",), "no stage 'train@nobody'")]
+)
 def test_a_wrong_command_line_is_said(finished: Project, words: tuple[str, ...], said: str) -> None:
     done = finished.run(sys.executable, "-m", "pipelines.train", *words, check=False)
 
@@ -138,14 +148,24 @@ def test_a_wrong_command_line_is_said(finished: Project, words: tuple[str, ...],
 
 def test_a_stage_outside_a_project_is_said(finished: Project, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.ingest", "bars"], cwd=tmp_path, env={"PYTHONPATH": str(finished.root)}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pipelines.ingest", "bars"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(finished.root)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.returncode == 2 and "no dvc.yaml" in done.stderr
 
 
 def test_a_missing_install_is_said(finished: Project) -> None:
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(finished.root)!r}); import pipelines"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(finished.root)!r}); import pipelines"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert done.returncode == 1
     assert "is not installed" in done.stderr and "make install" in done.stderr and "Traceback" not in done.stderr

@@ -65,16 +65,28 @@ def test_one_run_tells_all_of_a_model(finished: Project) -> None:
     vae = runs["bars-vae"]
     assert vae.info.status == "FINISHED"
     names = set(vae.data.metrics)
-    assert {"train/loss", "train/val_loss", "train/samples_per_second", "train/peak_memory_gib", "extract/images_per_second"} <= names
+    assert {
+        "train/loss",
+        "train/val_loss",
+        "train/samples_per_second",
+        "train/peak_memory_gib",
+        "extract/images_per_second",
+    } <= names
     assert any(name.startswith("evaluate/fid_domain:") and "." not in name for name in names)
     assert any(name.startswith("system/cpu") for name in names)
     assert vae.data.params["training.steps"] == "40" and vae.data.params["options.latent"] == "4"
     assert {f"{tags.STAGE}{stage}" for stage in ("train", "sample", "extract", "evaluate")} <= set(vae.data.tags)
     assert vae.data.tags["genfoundry.version"] == "1"
-    contexts = {tag.value for entry in vae.inputs.dataset_inputs for tag in entry.tags if tag.key == "mlflow.data.context"}
+    contexts = {
+        tag.value for entry in vae.inputs.dataset_inputs for tag in entry.tags if tag.key == "mlflow.data.context"
+    }
     assert {"train", "extract"} <= contexts
     client = store_of(finished).client
-    pictures = {file.path.split("%step%")[1].split("%")[0] for file in client.list_artifacts(vae.info.run_id, "images") if "%step%" in file.path}
+    pictures = {
+        file.path.split("%step%")[1].split("%")[0]
+        for file in client.list_artifacts(vae.info.run_id, "images")
+        if "%step%" in file.path
+    }
     assert pictures == {"10", "20", "30", "40"}
     steps = [point.step for point in client.get_metric_history(vae.info.run_id, "train/loss")]
     assert steps == [10, 20, 30, 40]
@@ -83,7 +95,11 @@ def test_one_run_tells_all_of_a_model(finished: Project) -> None:
 def test_one_run_tells_all_of_a_dataset(finished: Project) -> None:
     bars = runs_of(finished, "dataset")["bars"]
     client = store_of(finished).client
-    artifacts = {file.path for stage in ("validate", "deduplicate", "validate/data_docs") for file in client.list_artifacts(bars.info.run_id, stage)}
+    artifacts = {
+        file.path
+        for stage in ("validate", "deduplicate", "validate/data_docs")
+        for file in client.list_artifacts(bars.info.run_id, stage)
+    }
 
     assert bars.data.metrics["ingest/rejected.total"] == 2
     assert {"validate/validate.html", "deduplicate/deduplicate.html"} <= artifacts
@@ -110,7 +126,10 @@ def test_models_are_registered_once_and_champion(project: Project) -> None:
     assert len(client.search_model_versions("name = 'bars-vae'")) == 1
     model = client.get_logged_model(first.model_id)
     assert any(metric.key.startswith("evaluate/fid_domain:") for metric in model.metrics)
-    assert {file.path.split("/")[-1] for file in client.list_logged_model_artifacts(first.model_id)} >= {"weights.safetensors", "config.json"}
+    assert {file.path.split("/")[-1] for file in client.list_logged_model_artifacts(first.model_id)} >= {
+        "weights.safetensors",
+        "config.json",
+    }
 
 
 def test_a_param_of_one_model_reruns_that_model_alone(project: Project) -> None:
@@ -118,7 +137,13 @@ def test_a_param_of_one_model_reruns_that_model_alone(project: Project) -> None:
 
     done = project.dvc("repro")
 
-    assert executed(done.stdout) == {"train@bars-vae", "sample@bars-vae", "extract@bars-vae", "evaluate@bars-vae", "report"}
+    assert executed(done.stdout) == {
+        "train@bars-vae",
+        "sample@bars-vae",
+        "extract@bars-vae",
+        "evaluate@bars-vae",
+        "report",
+    }
     project.genfoundry("record")
     store = store_of(project)
     assert len(store.client.search_runs([store.experiment], "tags.`genfoundry.key` = 'bars-vae'")) == 2
@@ -146,7 +171,10 @@ def test_evaluation_settings_do_not_retrain(project: Project) -> None:
     assert len(both) == 2
     for run in both:
         assert {"train/loss", "train/tokens_per_second"} <= set(run.data.metrics)
-    scores = [{name for name in run.data.metrics if name.startswith("evaluate/bits_per_byte:") and "." not in name} for run in both]
+    scores = [
+        {name for name in run.data.metrics if name.startswith("evaluate/bits_per_byte:") and "." not in name}
+        for run in both
+    ]
     assert not scores[0] & scores[1], "scores of two protocols under one name"
 
 
@@ -160,16 +188,28 @@ def test_new_blocks_add_their_stages_and_nothing_else(project: Project) -> None:
     done = project.dvc("repro")
 
     stages = ("ingest", "validate", "preprocess", "deduplicate", "split", "encode", "reference")
-    wanted = {f"{stage}@more" for stage in stages} | {f"{stage}@bars-again" for stage in ("train", "sample", "extract", "evaluate")}
+    wanted = {f"{stage}@more" for stage in stages} | {
+        f"{stage}@bars-again" for stage in ("train", "sample", "extract", "evaluate")
+    }
     assert executed(done.stdout) == wanted | {"report"}
     old = read_json(project.root / "reports/models/bars-vae/train.json")
-    assert read_json(project.root / "reports/models/bars-again/train.json")["best_val_loss"] < old["best_val_loss"], "init_from had no effect"
+    assert read_json(project.root / "reports/models/bars-again/train.json")["best_val_loss"] < old["best_val_loss"], (
+        "init_from had no effect"
+    )
 
 
 def test_a_raw_copy_retrains_nothing(project: Project) -> None:
     shutil.copyfile(project.root / "data/bars/h/000.png", project.root / "data/bars/h/0-copy.png")
     with (project.root / "data/notes/notes.jsonl").open("a") as file:
-        file.write(json.dumps({"id": "again", "text": json.loads((project.root / "data/notes/notes.jsonl").read_text().splitlines()[0])["text"]}) + "\n")
+        file.write(
+            json.dumps(
+                {
+                    "id": "again",
+                    "text": json.loads((project.root / "data/notes/notes.jsonl").read_text().splitlines()[0])["text"],
+                }
+            )
+            + "\n"
+        )
     project.dvc("add", "-q", "data")
 
     ran = executed(project.dvc("repro").stdout)
@@ -192,7 +232,13 @@ def test_forced_repro_repeats_every_byte(project: Project) -> None:
 def test_data_stages_repeat_every_byte(project: Project) -> None:
     lock = (project.root / "dvc.lock").read_text()
 
-    for address in ("ingest@notes", "validate@notes", "preprocess@bars", "deduplicate@notes", "train@notes-transformer"):
+    for address in (
+        "ingest@notes",
+        "validate@notes",
+        "preprocess@bars",
+        "deduplicate@notes",
+        "train@notes-transformer",
+    ):
         project.dvc("repro", "--force", "--single-item", address)
 
     assert (project.root / "dvc.lock").read_text() == lock
@@ -234,7 +280,9 @@ def test_a_deleted_store_is_rebuilt_and_a_copied_project_mended(project: Project
     assert set(after) == set(before)
     for key, run in after.items():
         timings = re.compile("second|system/|memory")
-        assert {n for n in run.data.metrics if not timings.search(n)} == {n for n in before[key].data.metrics if not timings.search(n)}, key
+        assert {n for n in run.data.metrics if not timings.search(n)} == {
+            n for n in before[key].data.metrics if not timings.search(n)
+        }, key
         assert run.data.params == before[key].data.params
         assert run.info.artifact_uri.startswith(project.root.as_uri())
     assert store_of(project).client.get_model_version_by_alias("notes-transformer", "champion")
@@ -246,7 +294,11 @@ def test_trace_leads_back_from_anything(project: Project) -> None:
     client = store_of(project).client
     model = runs_of(project, "model")["bars-vae"]
     lock = read_yaml(project.root / "dvc.lock")["stages"]
-    md5 = next(out["md5"] for out in lock["sample@bars-vae"]["outs"] if out["path"].endswith("/samples") and out["path"].startswith("artifacts"))
+    md5 = next(
+        out["md5"]
+        for out in lock["sample@bars-vae"]["outs"]
+        if out["path"].endswith("/samples") and out["path"].startswith("artifacts")
+    )
     digest = model.data.tags[f"{tags.OUTPUT}artifacts/models/bars-vae/model"]
     queries = {
         "sample id": "bars-vae/000003",
@@ -305,7 +357,10 @@ def test_an_experiment_lands_in_the_same_store(project: Project) -> None:
     assert "train@bars-vae" in executed(done.stdout)
     store = store_of(project)
     assert len(store.client.search_runs([store.experiment], "tags.`genfoundry.key` = 'bars-vae'")) == 2
-    assert "latent: 6" in (project.root / "params.yaml").read_text() or "latent=6" in project.dvc("exp", "show", "--csv").stdout
+    assert (
+        "latent: 6" in (project.root / "params.yaml").read_text()
+        or "latent=6" in project.dvc("exp", "show", "--csv").stdout
+    )
 
 
 @pytest.mark.long

@@ -96,8 +96,18 @@ def test_own_data_become_arrays(project: Project, case: str) -> None:
 @pytest.mark.long
 def test_own_images_become_a_model(project: Project) -> None:
     write_images(project.root / "data")
-    project.edit("datasets:\n", "datasets:" + BLOCK.format(modality="image", source="mine", ingest="{}", preprocess="{height: 8, width: 8, mode: RGB}", encode="{}"))
-    project.edit("models:\n", "models:\n  mine-vae: {dataset: mine, family: vae, init_from: scratch, options: {width: 8}, training: {steps: 20, batch: 8}, sampling: {}, evaluation: {}}\n")
+    project.edit(
+        "datasets:\n",
+        "datasets:"
+        + BLOCK.format(
+            modality="image", source="mine", ingest="{}", preprocess="{height: 8, width: 8, mode: RGB}", encode="{}"
+        ),
+    )
+    project.edit(
+        "models:\n",
+        "models:\n  mine-vae: {dataset: mine, family: vae, init_from: scratch, options: {width: 8}, "
+        "training: {steps: 20, batch: 8}, sampling: {}, evaluation: {}}\n",
+    )
     project.dvc("add", "-q", "data")
 
     project.dvc("repro")

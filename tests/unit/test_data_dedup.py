@@ -11,7 +11,7 @@ from genfoundry import io
 from genfoundry.data import dedup_report, keepers
 from genfoundry.errors import DataError
 from genfoundry.io import read_json, read_table, tree_digest
-from genfoundry.modalities import image, text
+from genfoundry.modalities import image
 from genfoundry.modalities.shared import shingles as _shingles
 from genfoundry.modalities.shared import worddiff as _worddiff
 

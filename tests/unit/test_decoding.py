@@ -68,4 +68,6 @@ def test_the_context_is_never_exceeded() -> None:
 
 def test_prompts_of_unequal_length_are_refused() -> None:
     with pytest.raises(ValueError, match="equally long"):
-        generate(lambda t, s: torch.zeros(2, 4), Requests(torch.arange(2), prompts=[[1], [1, 2]]), TokenSpec(vocab_size=4), 8)
+        generate(
+            lambda t, s: torch.zeros(2, 4), Requests(torch.arange(2), prompts=[[1], [1, 2]]), TokenSpec(vocab_size=4), 8
+        )

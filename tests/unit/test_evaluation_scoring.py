@@ -16,12 +16,12 @@ from genfoundry.evaluation.evidence import CATALOGUE, Evidence
 from genfoundry.evaluation.extract import write_features
 from genfoundry.evaluation.reference import write_reference
 from genfoundry.evaluation.rivals import cut_like, rivals
-from genfoundry.evaluation.scoring import Record, asked_for, configured, write_scores
+from genfoundry.evaluation.scoring import Record, asked_for, compute, configured, write_scores
 from genfoundry.io import folder_digest, publish_folder, read_json, read_table, write_json
 from genfoundry.modelfile import build, write_model
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Evaluation, Reference
-from genfoundry.specs import Score, parse_spec
+from genfoundry.specs import Score, Section, parse_spec
 from genfoundry.tracking.runs import NoRun
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -261,6 +261,15 @@ def test_a_metric_that_asks_for_unknown_evidence_is_told_the_nearest() -> None:
         ConfigError, match=r"metrics/own.py: score asks for evidence 'featurs'; did you mean 'features'"
     ):
         asked_for(SimpleNamespace(__name__="genfoundry.metrics.own", score=score))  # type: ignore[arg-type]
+
+
+def test_a_score_that_is_no_number_is_refused(texts: tuple[ModelPaths, DatasetPaths]) -> None:
+    def score(nats: object, config: object) -> Score:
+        return Score(math.inf, 3)
+
+    metric = SimpleNamespace(__name__="genfoundry.metrics.own", score=score)
+    with pytest.raises(DataError, match="own: the score is inf"):
+        compute("own", metric, Section(), Evidence(*texts))  # type: ignore[arg-type]
 
 
 def test_features_of_another_network_are_refused(images: tuple[ModelPaths, DatasetPaths], tmp_path: Path) -> None:

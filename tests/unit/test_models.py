@@ -152,7 +152,9 @@ def test_a_copy_of_the_state_is_the_model(family: str) -> None:
     other.load_state_dict(copy.deepcopy(model.state_dict()))
     objective = next(iter(model.objectives()))
 
-    torch.testing.assert_close(other.loss(objective, batch_of(spec), STEP).total, model.loss(objective, batch_of(spec), STEP).total)
+    torch.testing.assert_close(
+        other.loss(objective, batch_of(spec), STEP).total, model.loss(objective, batch_of(spec), STEP).total
+    )
 
 
 def test_optional_protocols_are_seen() -> None:

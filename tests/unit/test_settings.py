@@ -37,8 +37,8 @@ def test_a_missing_section_is_named() -> None:
     with pytest.raises(ConfigError, match=r"'datasets.d.encode' is missing; add it"):
         settings.parse(settings.Settings, {
             "format": 1, "project": "p", "execution": {}, "bases": {}, "models": {},
-            "datasets": {"d": {"modality": "image", "source": "data", **dict.fromkeys(
-                ("ingest", "validation", "preprocess", "dedup", "split", "reference"), {})}},
+            "datasets": {"d": {"modality": "image", "source": "data", **{
+                name: {} for name in ("ingest", "validation", "preprocess", "dedup", "split", "reference")}}},
         }, "")  # fmt: skip
 
 

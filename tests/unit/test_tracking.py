@@ -90,7 +90,9 @@ def test_a_failed_run_tells_why_and_a_rerun_clears_it(store: Store) -> None:
 
 
 def test_the_run_of_a_dead_process_is_reaped_and_that_of_a_living_one_is_not(store: Store) -> None:
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     host, _, started = process_tag().split(" ")
     gone = a_run(store, **{tags.PROCESS: f"{host} {dead.stdout.strip()} 1"})
     mine = a_run(store, **{tags.PROCESS: process_tag()})
@@ -100,7 +102,12 @@ def test_the_run_of_a_dead_process_is_reaped_and_that_of_a_living_one_is_not(sto
     assert reap(store) == 2
 
     status = {run.run_id: run.client.get_run(run.run_id).info.status for run in (gone, mine, recycled, elsewhere)}
-    assert status == {gone.run_id: "FAILED", mine.run_id: "RUNNING", recycled.run_id: "FAILED", elsewhere.run_id: "RUNNING"}
+    assert status == {
+        gone.run_id: "FAILED",
+        mine.run_id: "RUNNING",
+        recycled.run_id: "FAILED",
+        elsewhere.run_id: "RUNNING",
+    }
 
 
 def test_metrics_are_batched_and_skip_what_is_not_finite(store: Store) -> None:

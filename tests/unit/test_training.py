@@ -1,6 +1,7 @@
 """Exactness of training: checkpoints, resume at any step, selection, divergence. In process, without DVC."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,9 @@ def make_arrays(arrays: Path, kind: str) -> None:
 def tokenizer(folder: Path) -> None:
     from tokenizers import Tokenizer, models
 
-    Tokenizer(models.WordLevel({f"w{number}": number for number in range(20)}, unk_token="w1")).save(str(folder / "tokenizer.json"))
+    Tokenizer(models.WordLevel({f"w{number}": number for number in range(20)}, unk_token="w1")).save(
+        str(folder / "tokenizer.json")
+    )
 
 
 CASES = {
@@ -69,16 +72,31 @@ def run_training(root: Path, case: str, checkpoint_every: float = 1e9, **more: o
         with publish_folder(scratch.model) as folder:
             (folder / "base.json").write_bytes(b"{}")
         (root / "params.yaml").write_text("models: {}\n")
-    values = {"steps": 12, "val_every": 4, "log_every": 5, "sample_every": 6, "schedule": {"warmup": 2}, **training, **more}
+    values = {
+        "steps": 12,
+        "val_every": 4,
+        "log_every": 5,
+        "sample_every": 6,
+        "schedule": {"warmup": 2},
+        **training,
+        **more,
+    }
     node = Node("train", "m", "", (), ("models",), ())
     execution = Execution(accelerator="cpu", threads=1, checkpoint_every=checkpoint_every)
-    loop.train(node, options, Training.model_validate(values), execution, model, dataset, scratch, case.split("-")[0], NoRun())
+    loop.train(
+        node, options, Training.model_validate(values), execution, model, dataset, scratch, case.split("-")[0], NoRun()
+    )
     return model.model / "weights.safetensors"
 
 
 def outputs(root: Path) -> dict[str, str]:
     folders = (root / "artifacts/models/m", root / "reports/models/m")
-    return {path.relative_to(root).as_posix(): file_digest(path) for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): file_digest(path)
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +133,9 @@ def test_a_kill_leaves_no_trace(
     assert not list((tmp_path / "checkpoints").glob("*/*"))
 
 
-def test_a_signal_saves_and_ends_with_its_own_error(tmp_path: Path, undisturbed: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_saves_and_ends_with_its_own_error(
+    tmp_path: Path, undisturbed: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
     import signal
 
@@ -139,7 +159,9 @@ def test_a_signal_saves_and_ends_with_its_own_error(tmp_path: Path, undisturbed:
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "empty"])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, harm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoints = Checkpoints(tmp_path / "c")
     for step in (1, 2, 3):
         checkpoints.save(step, {"step": step, "weights": torch.full((50,), float(step))})
@@ -156,7 +178,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, harm:
     assert "step 3 is damaged" in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = vae.VAE.loss
 
     def poisoned(self: vae.VAE, objective: str, batch: object, step: object) -> object:
@@ -171,7 +195,10 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 
 @pytest.mark.parametrize(
     ("more", "said"),
-    [({"batch": 61}, r"training.batch' is 61, but d has 60 training examples"), ({"optimizer": {"name": "muon"}}, "no hidden matrices")],
+    [
+        ({"batch": 61}, r"training.batch' is 61, but d has 60 training examples"),
+        ({"optimizer": {"name": "muon"}}, "no hidden matrices"),
+    ],
 )
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path, more: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
@@ -210,14 +237,16 @@ def test_learning_rates_warm_up_hold_and_decay_to_the_final_share() -> None:
     assert set(rates[10:50]) == {1.0}
     assert rates[-1] == pytest.approx(0.1)
     assert rates[75] == pytest.approx(0.55)
-    assert all(a >= b for a, b in zip(rates[50:], rates[51:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[50:]))
 
 
 def test_weight_decay_spares_gains_and_biases() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
     (optimizer,) = make_optimizers(list(model.parameters()), [], settings.Optimizer(weight_decay=0.5))
 
-    decays = {parameter.ndim: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    decays = {
+        parameter.ndim: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
+    }
     assert decays == {2: 0.5, 1: 0.0}
 
 

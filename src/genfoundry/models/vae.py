@@ -71,9 +71,11 @@ class VAE(Model):
             down += [ResidualBlock(width) for _ in range(config.blocks)]
             if level < levels:
                 down.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
-                up = [nn.Upsample(scale_factor=2), nn.Conv2d(widths[level + 1], width, 3, padding=1)] + [
-                    ResidualBlock(width) for _ in range(config.blocks)
-                ] + up
+                up = (
+                    [nn.Upsample(scale_factor=2), nn.Conv2d(widths[level + 1], width, 3, padding=1)]
+                    + [ResidualBlock(width) for _ in range(config.blocks)]
+                    + up
+                )
         up = [ResidualBlock(widths[-1]) for _ in range(config.blocks)] + up
         up += [nn.GroupNorm(8, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], spec.channels, 3, padding=1)]
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)

@@ -44,7 +44,9 @@ def generate(next_logits: NextLogits, requests: Requests, spec: TokenSpec, conte
     prompts = requests.prompts or [[] for _ in range(len(requests.seeds))]
     if len({len(prompt) for prompt in prompts}) > 1:
         raise ValueError("generate: prompts of one call must be equally long; group requests by prompt length")
-    read = torch.tensor([[spec.boundary, *prompt] for prompt in prompts], dtype=torch.int64, device=device)[:, -context:]
+    read = torch.tensor([[spec.boundary, *prompt] for prompt in prompts], dtype=torch.int64, device=device)[
+        :, -context:
+    ]
     history, start = read, 0
     alive = torch.ones(len(prompts), dtype=torch.bool, device=device)
     drawn: list[Tensor] = []

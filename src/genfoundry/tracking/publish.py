@@ -67,7 +67,9 @@ def _log_pictures(run: Run, folder: Path) -> None:
     for picture in pictures:
         name, step = picture.stem.rsplit("-", 1)
         key = f"{run.stage}_{name}"
-        if not any(path.startswith((f"images/{key}%step%{int(step)}%", f"images/{key}+step+{int(step)}+")) for path in there):
+        if not any(
+            path.startswith((f"images/{key}%step%{int(step)}%", f"images/{key}+step+{int(step)}+")) for path in there
+        ):
             with Image.open(picture) as image:
                 run.client.log_image(run.run_id, image.convert("RGB"), key=key, step=int(step))
 

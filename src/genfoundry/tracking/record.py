@@ -122,7 +122,12 @@ def _describe_model(run: Run, root: Path, key: str, version: str) -> None:
 def _close_parent(store: Store, root: Path, runs: dict[str, Run], told: Recorded) -> None:
     """The parent's page links every dataset and model of the present state, also those made under an earlier one."""
     parent = open_parent(store, root)
-    lines = ["State of the repository: datasets, bases and models it is made of.", "", "| what | run | registered |", "|---|---|---|"]
+    lines = [
+        "State of the repository: datasets, bases and models it is made of.",
+        "",
+        "| what | run | registered |",
+        "|---|---|---|",
+    ]
     for key, run in runs.items():
         if run.run_id != parent:
             link = f"[{key}](#/experiments/{store.experiment}/runs/{run.run_id})"

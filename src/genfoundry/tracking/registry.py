@@ -29,7 +29,9 @@ def register(run: Run, key: str, model: Path, reports: Path) -> tuple[str, bool]
         _log_scores(run, model_id, scores)
         version = _version(store, key, model_id, run.run_id, digest, scores)
         # What the UI reads to show the version beside the model.
-        store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps([{"name": key, "version": version}])})
+        store.client.set_logged_model_tags(
+            model_id, {"mlflow.modelVersions": json.dumps([{"name": key, "version": version}])}
+        )
         aliases = store.client.get_registered_model(key).aliases
         if CHAMPION not in aliases:
             store.client.set_registered_model_alias(key, CHAMPION, version)
@@ -56,7 +58,12 @@ def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
         params = {name: str(value) for name, value in config["options"].items()}
         params["family"] = config["family"]
         made = client.create_logged_model(
-            experiment, key, source_run_id=run.run_id, tags={tags.DIGEST: digest, tags.KEY: key}, params=params, model_type="genfoundry"
+            experiment,
+            key,
+            source_run_id=run.run_id,
+            tags={tags.DIGEST: digest, tags.KEY: key},
+            params=params,
+            model_type="genfoundry",
         )
         client.log_model_artifacts(made.model_id, str(model))
         client.finalize_logged_model(made.model_id, "READY")
@@ -82,7 +89,9 @@ def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, sc
     try:
         client.get_registered_model(key)
     except MlflowException:
-        client.create_registered_model(key, description=f"The model `{key}` of params.yaml; one version for each content digest.")
+        client.create_registered_model(
+            key, description=f"The model `{key}` of params.yaml; one version for each content digest."
+        )
     for entry in client.search_model_versions(f"name = '{key}'"):
         if entry.tags.get(tags.DIGEST) == digest:
             return str(entry.version)

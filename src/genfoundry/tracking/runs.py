@@ -47,7 +47,7 @@ def _metric_name(name: str) -> str:
 
 
 def _process_start(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, so that a recycled pid is not mistaken for its former owner."""
+    """Start of a process in clock ticks since boot: tells a recycled pid from its former owner."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.read_text().rsplit(")", 1)[1].split()[19] if stat.exists() else ""
 
@@ -97,7 +97,9 @@ class Run:
         from mlflow.entities import Metric
 
         if math.isfinite(value):
-            self._points.append(Metric(f"{self.stage}/{_metric_name(name)}", float(value), int(time.time() * 1000), step))
+            self._points.append(
+                Metric(f"{self.stage}/{_metric_name(name)}", float(value), int(time.time() * 1000), step)
+            )
         if time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
 
@@ -143,7 +145,9 @@ class Run:
         """Log use of processor, memory, disk, network and GPU while the block runs."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        monitor = SystemMetricsMonitor(self.run_id, sampling_interval=5, resume_logging=True, tracking_uri=self.store.uri)
+        monitor = SystemMetricsMonitor(
+            self.run_id, sampling_interval=5, resume_logging=True, tracking_uri=self.store.uri
+        )
         monitor.start()
         try:
             yield

@@ -1,4 +1,4 @@
-"""The MLflow store of a project: sqlite and artifacts under ``<state>/mlruns``, or the server that the environment names.
+"""The MLflow store of a project: sqlite and artifacts under ``<state>/mlruns``, or a server.
 
 Creation is locked (two processes migrating a fresh database crash: tried), the write-ahead log is on, and a store
 that was copied to another folder has its absolute addresses mended.
@@ -116,7 +116,9 @@ def _mend_addresses(home: Path) -> None:
         tables = {row[0] for row in connection.execute("select name from sqlite_master where type='table'")}
         if "experiments" not in tables:
             return
-        rows = connection.execute("select artifact_location from experiments where artifact_location like '%/mlruns/artifacts'")
+        rows = connection.execute(
+            "select artifact_location from experiments where artifact_location like '%/mlruns/artifacts'"
+        )
         for (old,) in rows.fetchall():
             if old == here:
                 continue

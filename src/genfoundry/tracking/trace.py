@@ -89,8 +89,8 @@ def resolve(root: Path, store: Store, graph: Graph, query: str) -> list[Found]:
         if inside:
             return inside
     raise ConfigError(
-        f"trace: nothing known as {query!r}; give a path, a sample id (digits-vae/000017), a record id (digits:3/0007.png), "
-        "a run id, a version (digits-vae/1, digits-vae@champion), a sha256 or DVC's md5"
+        f"trace: nothing known as {query!r}; give a path, a sample id (digits-vae/000017), a record id "
+        "(digits:3/0007.png), a run id, a version (digits-vae/1, digits-vae@champion), a sha256 or DVC's md5"
     )
 
 
@@ -147,12 +147,15 @@ def _by_record(root: Path, graph: Graph, source: str, name: str) -> list[Found]:
 
 
 def fate(root: Path, key: str, record: str) -> list[str]:
-    """Where a record (or all records of a file) went: rejected, dropped, removed as a copy, set aside, or which split."""
+    """Where a record (or all of a file) went: rejected, dropped, removed as a copy, set aside, or which split."""
     folder = root / "artifacts/datasets" / key
     places = {
         "records/rejected.parquet": ("id", lambda row: f"set aside at ingest: {row['reason']}"),
         "clean/rejected.parquet": ("id", lambda row: f"dropped in preprocessing: {row['reason']}"),
-        "copies/duplicates.parquet": ("removed_id", lambda row: f"removed as {row['method']} copy of {row['kept_id']} (score {row['score']:.3f})"),
+        "copies/duplicates.parquet": (
+            "removed_id",
+            lambda row: f"removed as {row['method']} copy of {row['kept_id']} (score {row['score']:.3f})",
+        ),
         "splits/set_aside.parquet": ("id", lambda row: "set aside from evaluation"),
         "splits/ids.parquet": ("id", lambda row: f"in split {row['split']}"),
     }
@@ -174,13 +177,23 @@ def _by_sample(root: Path, graph: Graph, query: str) -> list[Found]:
         rows = table[table["id"] == query]
         if len(rows):
             row, folder = rows.iloc[0], index.parent
-            return [Found(tree_digest(folder), folder.relative_to(root).as_posix(), f"sample {query}, seed {row['seed']}, sha256 {row['sha256']}")]
+            return [
+                Found(
+                    tree_digest(folder),
+                    folder.relative_to(root).as_posix(),
+                    f"sample {query}, seed {row['seed']}, sha256 {row['sha256']}",
+                )
+            ]
     dataset, colon, record = query.partition(":")
     if colon:
         told = fate(root, dataset, record)
         for record_made in graph.records.values():
             if told and record_made["stage"] == "ingest" and record_made["key"] == dataset:
-                (path, digest), *_ = [item for item in record_made["inputs"].items() if _raw(item[0], graph) and not item[0].startswith(("src", "pipelines"))]
+                (path, digest), *_ = [
+                    item
+                    for item in record_made["inputs"].items()
+                    if _raw(item[0], graph) and not item[0].startswith(("src", "pipelines"))
+                ]
                 return [Found(digest, path, "; ".join(told))]
     return []
 
@@ -210,8 +223,12 @@ def _by_run(store: Store, graph: Graph, query: str) -> list[Found]:
         run = store.client.get_run(query)
     except MlflowException:
         return []
-    outputs = {name.removeprefix(tags.OUTPUT): value for name, value in run.data.tags.items() if name.startswith(tags.OUTPUT)}
-    last = [path for path in outputs if path.endswith(("/arrays", "/model", "/samples", "/scores.json"))] or list(outputs)
+    outputs = {
+        name.removeprefix(tags.OUTPUT): value for name, value in run.data.tags.items() if name.startswith(tags.OUTPUT)
+    }
+    last = [path for path in outputs if path.endswith(("/arrays", "/model", "/samples", "/scores.json"))] or list(
+        outputs
+    )
     return [Found(outputs[path], path, f"run {run.info.run_name}") for path in last]
 
 
@@ -260,7 +277,9 @@ def chain(graph: Graph, found: Found, store: Store, forward: bool) -> list[str]:
         steps = graph.used.get(pair, []) if forward else [graph.made[pair]] if pair in graph.made else []
         for record in steps:
             run = _run_of(store, record)
-            lines.append("  " * depth + f"{'->' if forward else '<-'} {record['stage']}@{record['key']}".rstrip("@") + f"  {run}")
+            lines.append(
+                "  " * depth + f"{'->' if forward else '<-'} {record['stage']}@{record['key']}".rstrip("@") + f"  {run}"
+            )
             side = record["outputs"] if forward else record["inputs"]
             for path, digest in side.items():
                 if path.startswith(("src/", "pipelines/")) or (forward and path.startswith("reports/")):
@@ -294,7 +313,9 @@ def trace(root: Path, store: Store, query: str, forward: bool) -> list[str]:
     except ConfigError:
         graph = Graph([*store_records(store), *local])
         found = resolve(root, store, graph, query)
-    if any((entry.digest, entry.path) not in graph.made and (entry.digest, entry.path) not in graph.used for entry in found):
+    if any(
+        (entry.digest, entry.path) not in graph.made and (entry.digest, entry.path) not in graph.used for entry in found
+    ):
         graph = Graph([*store_records(store), *local])
     lines: list[str] = []
     for entry in found:
@@ -314,5 +335,3 @@ def _raw_pointers(root: Path, lines: list[str]) -> list[str]:
                 if any(line.strip().startswith(folder) for line in lines):
                     pointers.append(f"{pointer.relative_to(root)}: {folder} is {entry['md5']} to DVC")
     return pointers
-
-

@@ -32,7 +32,9 @@ def to_batch(values: dict[str, Any], spec: DataSpec) -> Batch:
 class Stream(IterableDataset[Batch]):
     """Batches ``start`` to ``total`` of a run; a rank gets its share of each global batch."""
 
-    def __init__(self, data: GridData | TokenData, spec: DataSpec, size: int, seed: int, start: int, total: int) -> None:
+    def __init__(
+        self, data: GridData | TokenData, spec: DataSpec, size: int, seed: int, start: int, total: int
+    ) -> None:
         self.data, self.spec, self.size, self.seed = data, spec, size, seed
         self.start, self.total, self.rank, self.world = start, total, 0, 1
 

@@ -50,7 +50,9 @@ class Checkpoints:
             if hashlib.sha256(payload).hexdigest() == path.stem.rsplit("-", 1)[1]:
                 state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
                 return state
-            print(f"genfoundry: checkpoint of step {step} is damaged ({path.name}); using the one before", file=sys.stderr)
+            print(
+                f"genfoundry: checkpoint of step {step} is damaged ({path.name}); using the one before", file=sys.stderr
+            )
             path.unlink()
         return None
 

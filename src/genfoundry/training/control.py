@@ -99,7 +99,9 @@ class Control(pl.Callback):
         stop = self._agreed(trainer, module)
         if stop:
             self._save(trainer, module)
-            raise PreemptedError(f"stopped by {signal.Signals(stop).name} after step {step}; dvc repro goes on from there")
+            raise PreemptedError(
+                f"stopped by {signal.Signals(stop).name} after step {step}; dvc repro goes on from there"
+            )
         if self.selection.exhausted:
             trainer.should_stop = True
 

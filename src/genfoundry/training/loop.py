@@ -13,9 +13,9 @@ from genfoundry.data.batches import GridData, TokenData
 from genfoundry.errors import ConfigError, DataError
 from genfoundry.io import read_json
 from genfoundry.modelfile import build, is_empty, load_weights
+from genfoundry.nn.contract import Batch
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.progress import progress
-from genfoundry.nn.contract import Batch
 from genfoundry.settings import Execution, Training
 from genfoundry.specs import DataSpec, Section, parse_spec
 from genfoundry.tracking.runs import NoRun, Run

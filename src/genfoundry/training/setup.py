@@ -34,12 +34,12 @@ def choose_devices(execution: Execution) -> Devices:
     if accelerator == "auto":
         accelerator = "gpu" if there else "cpu"
     if accelerator == "gpu" and not there:
-        raise ConfigError(
-            "params.yaml: 'execution.accelerator' is 'gpu', but torch sees no GPU; set it to auto or cpu, or mend the driver"
-        )
+        raise ConfigError("params.yaml: 'execution.accelerator' is 'gpu', but torch sees no GPU; set it to auto or cpu")
     count = execution.devices or (there if accelerator == "gpu" else 1)
     if accelerator == "gpu" and count > there:
-        raise ConfigError(f"params.yaml: 'execution.devices' is {count}, but torch sees {there} GPUs; lower it, or set 0 for all")
+        raise ConfigError(
+            f"params.yaml: 'execution.devices' is {count}, but torch sees {there} GPUs; lower it, or set 0 for all"
+        )
     return Devices(accelerator, count, count * execution.nodes)
 
 
