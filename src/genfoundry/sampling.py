@@ -142,7 +142,7 @@ def write_samples(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, 
 
 def protocol(sampling: Sampling, loaded: LoadedModel, count: int) -> dict[str, Any]:
     """How the samples were drawn, as far as it moves a score; batch size and devices don't."""
-    common = {"sampler": loaded.family, "n": count, "seed": sampling.seed}
+    common: dict[str, Any] = {"n": count, "seed": sampling.seed}
     if isinstance(loaded.spec, GridSpec):
         return common
     return common | {name: getattr(sampling, name) for name in ("length", "temperature", "top_k", "top_p")}

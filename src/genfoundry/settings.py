@@ -62,7 +62,10 @@ class Dedup(Section):
 
 
 class Split(Section):
-    """How records are divided; a given split (folder or column) wins over the drawn one."""
+    """How records are divided; a given split (folder or column) wins over the drawn one.
+
+    Where records come with some splits only, those that nobody is given are drawn from train.
+    """
 
     val: float = Field(default=0.1, ge=0, lt=1)
     """Share of records drawn for validation."""
@@ -89,7 +92,7 @@ class Reference(Section):
     """Training steps of the feature network."""
     seed: int = Field(default=0, ge=0)
     max_error_ratio: float = Field(default=0.8, gt=0)
-    """The network's held-out error must be below this share of a linear classifier's, else PCA features are used."""
+    """The network's held-out error may be at most this share of a linear classifier's, else PCA features are used."""
 
 
 DATASET_SECTIONS: dict[str, type[Section]] = {

@@ -24,7 +24,7 @@ from genfoundry.errors import BusyError, ConfigError, DataError, Exit, Genfoundr
 from genfoundry.io import verify_folder
 from genfoundry.paths import DatasetPaths, ModelPaths, workspace
 from genfoundry.tracking.lineage import results, write_lineage
-from genfoundry.tracking.runs import NoRun, Run, fail, finish, open_run, reap, start
+from genfoundry.tracking.runs import NoRun, Run, fail, finish, first_line, open_run, reap, start, tracking_errors
 from genfoundry.tracking.store import open_store
 
 Main = Callable[..., None]
@@ -147,7 +147,11 @@ def _explain(error: BaseException) -> GenfoundryError | None:
     """The error for a person, if this one has a known remedy."""
     if isinstance(error, GenfoundryError):
         return error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    ):
         return InfrastructureError(
             f"out of memory ({str(error).splitlines()[0] if str(error) else 'no detail'}); "
             "lower training.batch or sampling.batch, or the model's width, or use a larger machine"
@@ -194,10 +198,14 @@ def _begin(root: Path, node: Node, tree: settings.Settings) -> Run:
 
 
 def _end(run: Run, root: Path, node: Node, tree: settings.Settings, record: dict[str, Any]) -> None:
+    """Log the finished stage; its results are published, so a store that fails now must not undo them."""
     from genfoundry.tracking.publish import log_stage
 
-    log_stage(run, root, node, record, typed_params(node, tree))
-    finish(run)
+    try:
+        log_stage(run, root, node, record, typed_params(node, tree))
+        finish(run)
+    except tracking_errors() as error:
+        print(f"genfoundry: {node.address}: done, but not in MLflow ({first_line(error)}); genfoundry record logs it")
 
 
 def _failed(error: BaseException, address: str, run: Run | None) -> int:
@@ -210,7 +218,10 @@ def _failed(error: BaseException, address: str, run: Run | None) -> int:
         code, message = 1, f"{type(error).__name__}: {error}"
         traceback.print_exception(error)
     if run is not None:
-        fail(run.store, run.run_id, f"in {run.stage}: {message}")
+        try:
+            fail(run.store, run.run_id, f"in {run.stage}: {message}")
+        except tracking_errors() as lost:
+            print(f"genfoundry: MLflow does not answer ({first_line(lost)}); the run stays open", file=sys.stderr)
     print(f"genfoundry: {address}: {message}", file=sys.stderr, flush=True)
     return code
 

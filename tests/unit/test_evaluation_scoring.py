@@ -210,6 +210,12 @@ def test_another_protocol_is_another_key(texts: tuple[ModelPaths, DatasetPaths],
     assert {name: record.key for name, record in again(paths, dataset).items()} == before
 
 
+def test_other_settings_of_a_metric_are_another_protocol(texts: tuple[ModelPaths, DatasetPaths]) -> None:
+    pairs, same, triples = (again(*texts, metrics={"distinct_n": {"n": n}})["distinct_n"].key for n in (2, 2, 3))
+
+    assert pairs == same != triples
+
+
 def test_an_unknown_error_bar_and_a_ratio_to_noise_are_left_out() -> None:
     unsure = Record("m", Score(2.0, 9), {}, {"floor": Score(0.1, 9)}, ratio=False).numbers()
     firm = Record("m", Score(2.0, 9, 0.5), {}, {"floor": Score(0.1, 9)}).numbers()

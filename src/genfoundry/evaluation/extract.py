@@ -8,8 +8,8 @@ import numpy as np
 
 from genfoundry.errors import DataError
 from genfoundry.evaluation import network
+from genfoundry.evaluation.documents import read_documents
 from genfoundry.evaluation.likelihood import START_RULE, plan, price, windows
-from genfoundry.evaluation.ngrams import read_documents
 from genfoundry.io import canonical_json, file_digest, publish_folder, read_table, write_json, write_table
 from genfoundry.modelfile import TOKENIZER, LoadedModel, default_device, load_model
 from genfoundry.nn.contract import Likelihood

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from genfoundry.errors import ConfigError, DataError
-from genfoundry.evaluation.ngrams import Documents
+from genfoundry.evaluation.documents import Documents
 from genfoundry.nn.contract import Likelihood
 from genfoundry.settings import Evaluation
 

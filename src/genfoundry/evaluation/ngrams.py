@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genfoundry.errors import DataError
+from genfoundry.evaluation.documents import Documents, read_documents
 from genfoundry.io import publish_folder, write_json
 from genfoundry.metrics import bits_per_byte, perplexity
 from genfoundry.specs import SPLITS, TokenSpec
@@ -19,28 +20,6 @@ DISCOUNTS = (0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 CHUNK = 2**22
 """Pairs of tokens counted at once."""
-
-
-class Documents(NamedTuple):
-    """One split of tokens: document i is ``tokens[offsets[i]:offsets[i+1]]``, its first token the boundary."""
-
-    tokens: np.ndarray
-    """uint16 or uint32, memory-mapped."""
-    offsets: np.ndarray
-    """int64 (N+1,)."""
-    bytes: np.ndarray
-    """int64 (N,): UTF-8 bytes."""
-
-    @property
-    def token_counts(self) -> np.ndarray:
-        """Tokens of each document that are scored, all but the boundary: int64 (N,)."""
-        return np.diff(self.offsets) - 1
-
-
-def read_documents(arrays: Path, split: str) -> Documents:
-    """A split as the encode stage wrote it."""
-    tokens = np.load(arrays / f"{split}_tokens.npy", mmap_mode="r")
-    return Documents(tokens, np.load(arrays / f"{split}_offsets.npy"), np.load(arrays / f"{split}_bytes.npy"))
 
 
 class Bigrams(NamedTuple):

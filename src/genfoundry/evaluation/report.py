@@ -57,7 +57,7 @@ def verdict(score: Mapping[str, float], higher_is_better: bool) -> str:
         elif rival == "floor" and "relative" in score:
             said.append(f"{score['relative']:.3g} times real data's {score['floor']:.4g}")
         elif rival == "floor":
-            said.append(f"real data {score['floor']:.4g}")
+            said.append(f"real data has {score['floor']:.4g}")
         else:
             share = score["value"] / score[rival] - 1
             better = (share > 0) == higher_is_better
@@ -165,7 +165,7 @@ def _model(model: ModelResult) -> str:
 
 
 def _dataset(key: str, funnel: Funnel, models: Sequence[ModelResult]) -> str:
-    parts = [f"<h2>{escape(key)}</h2>", _funnel(funnel), _reference(funnel.reference)]
+    parts = [f"<h2>Data set {escape(key)}</h2>", _funnel(funnel), _reference(funnel.reference)]
     if funnel.missing:
         parts.append(f"<p class=bad>missing: {escape(', '.join(funnel.missing))}; run dvc repro</p>")
     if not models:

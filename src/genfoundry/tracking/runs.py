@@ -8,6 +8,7 @@ import math
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,12 +85,25 @@ def git_tags(root: Path) -> dict[str, str]:
     return {tags.COMMIT: commit, tags.DIRTY: str(dirty).lower(), "mlflow.source.git.commit": commit}
 
 
+def tracking_errors() -> tuple[type[Exception], ...]:
+    """What the store raises when it can't be used."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, SQLAlchemyError)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class Run:
     """An MLflow run being written to; metrics are buffered, everything else goes at once."""
 
     def __init__(self, store: Store, run_id: str, stage: str) -> None:
         self.store, self.client, self.run_id, self.stage = store, store.client, run_id, stage
         self._points: list[Any] = []
+        self._warned = False
         self._flushed = time.monotonic()
 
     def metric(self, name: str, value: float, step: int = 0) -> None:
@@ -108,9 +122,18 @@ class Run:
             self.metric(name, value, step)
 
     def flush(self) -> None:
-        for start in range(0, len(self._points), 1000):
-            self.client.log_batch(self.run_id, metrics=self._points[start : start + 1000])
-        self._points, self._flushed = [], time.monotonic()
+        """Write the buffered metrics; a store that fails is said once and tried again at the next flush."""
+        self._flushed = time.monotonic()
+        try:
+            while self._points:
+                self.client.log_batch(self.run_id, metrics=self._points[:1000])
+                del self._points[:1000]
+        except tracking_errors() as error:
+            if not self._warned:
+                print(
+                    f"genfoundry: MLflow does not answer ({first_line(error)}); going on, metrics wait", file=sys.stderr
+                )
+            self._warned = True
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Parameters not yet logged (MLflow refuses to change one; a state's parameters never change)."""
@@ -191,7 +214,11 @@ def reap(store: Store) -> int:
     open_runs = store.client.search_runs([store.experiment], filter_string="attributes.status = 'RUNNING'")
     dead = [run for run in open_runs if _dead(run.data.tags.get(tags.PROCESS, ""))]
     for run in dead:
-        fail(store, run.info.run_id, "killed: the process ended without closing the run; run dvc repro to go on")
+        fail(
+            store,
+            run.info.run_id,
+            "killed: the process ended without closing the run (out of memory?); dvc repro goes on",
+        )
     return len(dead)
 
 

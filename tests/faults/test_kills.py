@@ -1,0 +1,128 @@
+"""Real kills of real processes: no trace in the result, the run tells it, nothing goes on behind the back."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+from genfoundry.io import file_digest
+from genfoundry.tracking import tags
+from genfoundry.tracking.store import open_store
+
+LONG = "training: {steps: 1200, batch: 16, val_every: 200"
+
+
+def slowed(project: Project) -> None:
+    """Long enough to be hit in the middle, with a checkpoint every 50 ms."""
+    project.edit("training: {steps: 40, batch: 16, val_every: 20", LONG)
+    project.edit(
+        "execution: {accelerator: cpu, threads: 1}", "execution: {accelerator: cpu, threads: 1, checkpoint_every: 0.05}"
+    )
+
+
+def started(project: Project, *command: str) -> subprocess.Popen[bytes]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(command, cwd=project.root, env={**os.environ, "PATH": path}, start_new_session=True)
+
+
+def wait_for_checkpoint(project: Project, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if list((project.root / "checkpoints").glob("*/step-*.pt")):
+            return
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint came")
+
+
+def stage_pid(project: Project) -> int:
+    return int((project.root / ".dvc/tmp/genfoundry/train@bars-vae.lock").read_text())
+
+
+def results(project: Project) -> dict[str, str]:
+    files = [
+        "artifacts/models/bars-vae/model/weights.safetensors",
+        "reports/models/bars-vae/history.csv",
+        "reports/models/bars-vae/train.json",
+    ]
+    return {name: file_digest(project.root / name) for name in files}
+
+
+def test_sigkill_in_training_leaves_no_trace(finished: Project, tmp_path: Path) -> None:
+    calm, killed = finished.copy(tmp_path / "calm"), finished.copy(tmp_path / "killed")
+    for project in (calm, killed):
+        slowed(project)
+    calm.dvc("repro", "-q", "train@bars-vae")
+
+    first = started(killed, sys.executable, "-m", "dvc", "repro", "train@bars-vae")
+    wait_for_checkpoint(killed)
+    os.kill(stage_pid(killed), signal.SIGKILL)
+    assert first.wait(60) != 0
+    assert "1200" not in (killed.root / "dvc.lock").read_text()
+    done = killed.dvc("repro", "train@bars-vae")
+
+    assert "continuing after step" in done.stdout
+    assert results(killed) == results(calm)
+    store = open_store(killed.root, "miniature")
+    runs = store.client.search_runs(
+        [store.experiment], "tags.`genfoundry.key` = 'bars-vae' and params.`training.steps` = '1200'"
+    )
+    assert [run.info.status for run in runs] == ["FINISHED"]
+    steps = [point.step for point in store.client.get_metric_history(runs[0].info.run_id, "train/loss")]
+    assert steps == list(range(10, 1201, 10)), "a step is doubled or missing"
+
+
+def test_a_killed_dvc_takes_its_stage_along(project: Project) -> None:
+    slowed(project)
+    dvc = started(project, sys.executable, "-m", "dvc", "repro", "train@bars-vae")
+    wait_for_checkpoint(project)
+    pid = stage_pid(project)
+
+    os.kill(dvc.pid, signal.SIGKILL)
+    dvc.wait(30)
+    for _ in range(300):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.1)
+
+    assert not Path(f"/proc/{pid}").exists(), "the stage trains on"
+    assert not (project.root / "artifacts/models/bars-vae/model").exists()
+    store = open_store(project.root, "miniature")
+    (run,) = store.client.search_runs([store.experiment], "attributes.status = 'FAILED'")
+    assert "stopped by SIGTERM after step" in run.data.tags[tags.FAILURE]
+
+
+def test_sigterm_ends_with_143(project: Project) -> None:
+    slowed(project)
+    stage = started(project, sys.executable, "-m", "pipelines.train", "bars-vae")
+    wait_for_checkpoint(project)
+
+    stage.send_signal(signal.SIGTERM)
+
+    assert stage.wait(60) == 143
+
+
+@pytest.mark.long
+def test_two_processes_draw_the_curve_of_one(finished: Project, tmp_path: Path) -> None:
+    import csv
+
+    curves = []
+    for name, devices in (("one", 1), ("two", 2)):
+        project = finished.copy(tmp_path / name)
+        project.edit(
+            "execution: {accelerator: cpu, threads: 1}",
+            f"execution: {{accelerator: cpu, threads: 1, devices: {devices}}}",
+        )
+        project.edit("training: {steps: 40, batch: 8", "training: {steps: 42, batch: 8")
+        project.dvc("repro", "train@notes-transformer")
+        with (project.root / "reports/models/notes-transformer/history.csv").open() as file:
+            curves.append([float(row["loss"]) for row in csv.DictReader(file)])
+        store = open_store(project.root, "miniature")
+        found = store.client.search_runs([store.experiment], "params.`training.steps` = '42'")
+        assert len(found) == 1
+
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
