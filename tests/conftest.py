@@ -1,5 +1,6 @@
 """Shared fixtures: one miniature project, run once for the whole session, and copies of it to break."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 for name, value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DVC_NO_ANALYTICS": "1",
+    # The miniature trains for a second: the default of 5 s would see nothing of it.
+    "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.2",
     "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis"),
 }.items():
     os.environ.setdefault(name, value)
@@ -104,14 +107,23 @@ def lay_out(root: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The miniature project after `dvc repro` and `genfoundry record`. Look, don't touch: copy it to change it."""
-    project = lay_out(tmp_path_factory.mktemp("miniature") / "project")
-    project.dvc("repro", "-q", timeout=600)
-    project.genfoundry("record")
-    project.git("add", "-A")
-    project.git("commit", "-q", "-m", "finished")
-    return project
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The miniature project after `dvc repro` and `genfoundry record`. Look, don't touch: copy it to change it.
+
+    Made once for all workers: the first to come makes it, the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    with (base / "miniature.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (base / "miniature.done").exists():
+            project = lay_out(base / "miniature" / "project")
+            project.dvc("repro", "-q", timeout=600)
+            project.genfoundry("record")
+            project.git("add", "-A")
+            project.git("commit", "-q", "-m", "finished")
+            (base / "miniature.done").touch()
+    return Project(base / "miniature" / "project")
 
 
 @pytest.fixture()

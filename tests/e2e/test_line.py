@@ -124,9 +124,9 @@ def test_models_are_registered_once_and_champion(project: Project) -> None:
     project.genfoundry("record")
 
     assert len(client.search_model_versions("name = 'bars-vae'")) == 1
-    model = client.get_logged_model(first.model_id)
+    model = client.get_logged_model(first.source.removeprefix("models:/"))
     assert any(metric.key.startswith("evaluate/fid_domain:") for metric in model.metrics)
-    assert {file.path.split("/")[-1] for file in client.list_logged_model_artifacts(first.model_id)} >= {
+    assert {file.path.split("/")[-1] for file in client.list_logged_model_artifacts(model.model_id)} >= {
         "weights.safetensors",
         "config.json",
     }

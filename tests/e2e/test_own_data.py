@@ -72,7 +72,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["text", "images", *(pytest.param(case, marks=pytest.mark.long) for case in ("csv", "parquet", "jsonl"))]
+)
 def test_own_data_become_arrays(project: Project, case: str) -> None:
     write, modality, ingest, preprocess, encode = CASES[case]
     source = write(project.root / "data")

@@ -16,13 +16,14 @@ from conftest import Project
 
 
 @pytest.fixture(scope="module")
-def server(finished: Project) -> Iterator[str]:
+def server(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    project = finished.copy(tmp_path_factory.mktemp("ui") / "project")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "genfoundry.cli", "ui", "--port", str(port)],
-        cwd=finished.root,
+        cwd=project.root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -117,5 +118,5 @@ def test_curves_system_metrics_and_data_sets_are_there(server: str) -> None:
 def test_the_registry_shows_the_champion(server: str) -> None:
     version = ask(server, "/api/2.0/mlflow/registered-models/alias?name=bars-vae&alias=champion")["model_version"]
 
-    assert version["version"] == "1" and version["model_id"].startswith("m-")
+    assert version["version"] == "1" and version["source"].startswith("models:/m-")
     assert any(tag["key"] == "genfoundry.digest" for tag in version["tags"])
