@@ -14,7 +14,7 @@ from genfoundry.io import file_digest
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import open_store
 
-LONG = "training: {steps: 1200, batch: 16, val_every: 200"
+LONG = "training: {steps: 600, batch: 16, val_every: 200"
 
 
 def slowed(project: Project) -> None:
@@ -62,18 +62,18 @@ def test_sigkill_in_training_leaves_no_trace(finished: Project, tmp_path: Path) 
     wait_for_checkpoint(killed)
     os.kill(stage_pid(killed), signal.SIGKILL)
     assert first.wait(60) != 0
-    assert "1200" not in (killed.root / "dvc.lock").read_text()
+    assert "600" not in (killed.root / "dvc.lock").read_text()
     done = killed.dvc("repro", "train@bars-vae")
 
     assert "continuing after step" in done.stdout
     assert results(killed) == results(calm)
     store = open_store(killed.root, "miniature")
     runs = store.client.search_runs(
-        [store.experiment], "tags.`genfoundry.key` = 'bars-vae' and params.`training.steps` = '1200'"
+        [store.experiment], "tags.`genfoundry.key` = 'bars-vae' and params.`training.steps` = '600'"
     )
     assert [run.info.status for run in runs] == ["FINISHED"]
     steps = [point.step for point in store.client.get_metric_history(runs[0].info.run_id, "train/loss")]
-    assert steps == list(range(10, 1201, 10)), "a step is doubled or missing"
+    assert steps == list(range(10, 601, 10)), "a step is doubled or missing"
 
 
 def test_a_killed_dvc_takes_its_stage_along(project: Project) -> None:

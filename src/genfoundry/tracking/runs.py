@@ -159,6 +159,7 @@ class Run:
 
     def last_steps(self) -> dict[str, int]:
         """The last step logged of each metric of this stage: a continued run skips what is there."""
+        self.flush()
         prefix = f"{self.stage}/"
         found = self.client.get_run(self.run_id).data._metric_objs
         return {metric.key.removeprefix(prefix): metric.step for metric in found if metric.key.startswith(prefix)}
