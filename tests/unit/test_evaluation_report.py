@@ -79,7 +79,7 @@ def test_it_says_how_good_how_sure_and_against_what(root: Path) -> None:
     text = page(root)
 
     assert "9 ± 2.9" in text
-    assert "not to be told from real data" in text
+    assert "its interval reaches real data&#x27;s" in text
     assert "8 times real data&#x27;s 7.5" in text
     assert "52% below the unigram model&#x27;s 2.9; 24% below the bigram model&#x27;s 1.85" in text
     assert "99.0% of the held-out records classified rightly (linear classifier 96.0%)" in text

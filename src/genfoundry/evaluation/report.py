@@ -32,7 +32,7 @@ HOW_TO_READ = """<h2>How to read this</h2><ul>
 <li>A score is a measurement: the bar is its 95 % interval over samples and held-out records. It does not cover what
 another training seed would give.</li>
 <li><b>Real data</b> (the floor) is the same measurement with real records in place of samples, as many: no model
-can be expected to do better, and a model whose interval reaches it can't be told from real data by this score.</li>
+can be expected to do better, and where a model's interval reaches it, this score on this many samples shows no difference.</li>
 <li><b>Unigram</b> and <b>bigram</b> models, counted on the training documents, price the same held-out documents: a
 language model must beat both clearly.</li>
 <li>Scores stand in one chart only if they were measured alike: same records, network, sampling, window. The eight
@@ -51,7 +51,7 @@ def verdict(score: Mapping[str, float], higher_is_better: bool) -> str:
         if rival not in score:
             continue
         if rival == "floor" and "se" in score and score["low"] <= score["floor"] <= score["high"]:
-            said.append("not to be told from real data")
+            said.append("its interval reaches real data's")
         elif rival == "floor" and higher_is_better and score["value"] > score["floor"]:
             said.append(f"more than real data's {score['floor']:.4g}, which is no merit")
         elif rival == "floor" and "relative" in score:

@@ -28,9 +28,8 @@ def view_names() -> tuple[str, ...]:
 
 
 def write_views(store: Store) -> None:
-    """Refresh the views: scores get a column each, parents are open."""
+    """Refresh the views: every score gets a column."""
     runs = store.client.search_runs([store.experiment], max_results=1000)
-    parents = [run.info.run_id for run in runs if run.data.tags.get(tags.KIND) == "repository"]
     scores = sorted(
         {
             name
@@ -46,7 +45,7 @@ def write_views(store: Store) -> None:
         columns = [f"attributes.`{column}`" for column in ATTRIBUTES]
         columns += [*extra[name], *(f"metrics.`{metric}`" for metric in metrics[name])]
         query = f"tags.`{tags.KIND}` = '{name.removesuffix('s')}'"
-        store.client.set_experiment_tag(store.experiment, PREFIX + name, json.dumps(_state(query, columns, parents)))
+        store.client.set_experiment_tag(store.experiment, PREFIX + name, json.dumps(_state(query, columns)))
 
 
 def view_address(store: Store, base: str, name: str) -> str:
@@ -54,17 +53,18 @@ def view_address(store: Store, base: str, name: str) -> str:
     return f"{base}/#/experiments/{store.experiment}/runs?viewStateShareKey={name}"
 
 
-def _state(query: str, columns: list[str], parents: list[str]) -> dict[str, object]:
+def _state(query: str, columns: list[str]) -> dict[str, object]:
     return {
         "searchFilter": query,
-        "orderByKey": "attributes.start_time",
+        # Ordered by start the UI folds children under their parent; by end it lists them (tried).
+        "orderByKey": "attributes.end_time",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
-        "runsExpanded": dict.fromkeys(parents, True),
+        "runsExpanded": {},
         "runsPinned": [],
         "runsHidden": [],
         "compareRunCharts": [],
