@@ -32,7 +32,8 @@ HOW_TO_READ = """<h2>How to read this</h2><ul>
 <li>A score is a measurement: the bar is its 95 % interval over samples and held-out records. It does not cover what
 another training seed would give.</li>
 <li><b>Real data</b> (the floor) is the same measurement with real records in place of samples, as many: no model
-can be expected to do better, and where a model's interval reaches it, this score on this many samples shows no difference.</li>
+can be expected to do better, and where a model's interval reaches it, this score on this many samples shows no
+difference.</li>
 <li><b>Unigram</b> and <b>bigram</b> models, counted on the training documents, price the same held-out documents: a
 language model must beat both clearly.</li>
 <li>Scores stand in one chart only if they were measured alike: same records, network, sampling, window. The eight
