@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 STAGES = ("ingest", "validate", "preprocess", "deduplicate", "split", "encode")
-FLOOR = "import pandas; from mlflow import MlflowClient; MlflowClient('sqlite:///mlruns/mlflow.db').search_experiments()"
+FLOOR = (
+    "import pandas; from mlflow import MlflowClient; MlflowClient('sqlite:///mlruns/mlflow.db').search_experiments()"
+)
 
 
 def cut_to(data: Path, records: int) -> None:

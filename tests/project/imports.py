@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src/genfoundry"
 
-PLUMBING = {"__init__", "errors", "parts", "paths", "progress", "pages", "stage", "dag", "tracking"}
+PLUMBING = {"__init__", "errors", "io", "parts", "paths", "progress", "pages", "stage", "dag", "tracking"}
 """Modules that move no result: they name, find, show and log. All others are deps of the stages that use them."""
 
 
