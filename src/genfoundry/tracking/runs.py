@@ -4,6 +4,7 @@ A run is found by its fingerprint tags. Each stage opens it, logs under its own 
 process left open is reaped by whoever opens the store next.
 """
 
+import getpass
 import math
 import os
 import socket
@@ -69,6 +70,13 @@ def _dead(process: str) -> bool:
     except PermissionError:
         pass
     return _process_start(pid) != (parts[2] if len(parts) > 2 else "")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        return f"uid {os.getuid()}"
 
 
 def git_tags(root: Path) -> dict[str, str]:
@@ -243,7 +251,7 @@ def _open(store: Store, root: Path, kind: str, key: str, state_digest: str, pare
             tags.STATE: state_digest,
             "mlflow.source.type": "PROJECT",
             "mlflow.source.name": "dvc repro",
-            "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown",
+            "mlflow.user": _user(),
             **git_tags(root),
         }
         if parent:
