@@ -5,9 +5,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genfoundry.errors import Exit, GenfoundryError
 from genfoundry.paths import state_root, workspace
+
+if TYPE_CHECKING:
+    from genfoundry.settings import Settings
+    from genfoundry.tracking.record import Recorded
+    from genfoundry.tracking.store import Store
 
 
 def _bootstrap(options: argparse.Namespace, root: Path) -> int:
@@ -29,47 +35,43 @@ def _check(options: argparse.Namespace, root: Path) -> int:
     return Exit.USAGE if faults else Exit.OK
 
 
-def _record(options: argparse.Namespace, root: Path) -> int:
+def _reconciled(root: Path) -> tuple["Settings", "Store", "Recorded"]:
+    """Settings and the open store, after MLflow was made to agree with the files."""
     from genfoundry import settings
     from genfoundry.stage import typed_params
-    from genfoundry.summary import summary
     from genfoundry.tracking.record import record
+    from genfoundry.tracking.store import open_store
 
     tree = settings.load(root)
-    told = record(root, tree, lambda node: typed_params(node, tree))
+    store = open_store(state_root(root), tree.project)
+    return tree, store, record(store, root, tree, lambda node: typed_params(node, tree))
+
+
+def _record(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.summary import summary
+
+    tree, _, told = _reconciled(root)
     print("\n".join(summary(root, tree, told)))
     return Exit.OK
 
 
 def _trace(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry import settings
-    from genfoundry.stage import typed_params
-    from genfoundry.tracking.record import record
-    from genfoundry.tracking.store import open_store
     from genfoundry.tracking.trace import trace
 
-    tree = settings.load(root)
-    record(root, tree, lambda node: typed_params(node, tree))
-    store = open_store(state_root(root), tree.project)
+    _, store, _ = _reconciled(root)
     print("\n".join(trace(root, store, options.what, options.forward)))
     return Exit.OK
 
 
 def _ui(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry import settings
-    from genfoundry.stage import typed_params
-    from genfoundry.tracking.record import record
-    from genfoundry.tracking.store import open_store
-    from genfoundry.tracking.views import view_address, view_names
+    from genfoundry.tracking.views import VIEWS, view_address
 
-    tree = settings.load(root)
-    record(root, tree, lambda node: typed_params(node, tree))
-    store = open_store(state_root(root), tree.project)
+    _, store, _ = _reconciled(root)
     # Without the job runner: two processes instead of eleven (tried).
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     base = f"http://{options.host}:{options.port}"
     print(f"MLflow on {base}; Ctrl-C stops it. Choose 'Model training' on top, once; then open", flush=True)
-    for name in view_names():
+    for name in VIEWS:
         print(f"  {name:9} {view_address(store, base, name)}", flush=True)
     artifacts = (state_root(root) / "mlruns/artifacts").as_uri()
     command = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--default-artifact-root", artifacts]

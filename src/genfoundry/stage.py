@@ -22,7 +22,8 @@ from genfoundry import parts, settings
 from genfoundry.dag import Node, find, stage_inputs
 from genfoundry.errors import BusyError, ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
 from genfoundry.io import verify_folder
-from genfoundry.paths import DatasetPaths, ModelPaths, workspace
+from genfoundry.paths import DatasetPaths, ModelPaths, state_root, workspace
+from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import results, write_lineage
 from genfoundry.tracking.runs import NoRun, Run, fail, finish, first_line, open_run, reap, start, tracking_errors
 from genfoundry.tracking.store import open_store
@@ -177,6 +178,8 @@ def execute(main: Main, stage: str, key: str, root: Path) -> int:
             run = _begin(root, node, tree)
             if "run" in values:
                 values["run"] = run
+            if "execution" in values:
+                run.tags({tags.EXECUTION: values["execution"].model_dump_json()})
             main(**values)
             _check_outputs(root, node)
             record = write_lineage(root, node, inputs)
@@ -188,8 +191,6 @@ def execute(main: Main, stage: str, key: str, root: Path) -> int:
 
 
 def _begin(root: Path, node: Node, tree: settings.Settings) -> Run:
-    from genfoundry.paths import state_root
-
     store = open_store(state_root(root), tree.project)
     reap(store)
     run = open_run(store, root, node)

@@ -77,6 +77,7 @@ def test_one_run_tells_all_of_a_model(finished: Project) -> None:
     assert vae.data.params["training.steps"] == "40" and vae.data.params["options.latent"] == "4"
     assert {f"{tags.STAGE}{stage}" for stage in ("train", "sample", "extract", "evaluate")} <= set(vae.data.tags)
     assert vae.data.tags["genfoundry.version"] == "1"
+    assert json.loads(vae.data.tags[tags.EXECUTION])["threads"] == 1
     contexts = {
         tag.value for entry in vae.inputs.dataset_inputs for tag in entry.tags if tag.key == "mlflow.data.context"
     }

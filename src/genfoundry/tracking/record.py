@@ -5,21 +5,21 @@ deleted or copied. The lineage files say which results belong to the present sta
 the reports. Running it twice changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genfoundry.dag import Node, digests, fingerprint, nodes
 from genfoundry.io import folder_digest, read_json
-from genfoundry.paths import ModelPaths, state_root
+from genfoundry.paths import ModelPaths
 from genfoundry.settings import Settings
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import lineage_file, results
 from genfoundry.tracking.publish import log_stage
 from genfoundry.tracking.registry import register
 from genfoundry.tracking.runs import Run, finish, open_parent, open_run, reap
-from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.store import Store
 from genfoundry.tracking.views import write_views
 
 
@@ -63,9 +63,9 @@ def present(root: Path, told: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]
             yield node, read_json(lineage_file(root, node))
 
 
-def record(root: Path, tree: Settings, params_of: Any) -> Recorded:
+def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node], dict[str, Any]]) -> Recorded:
     """Reconcile the store with the workspace; ``params_of(node)`` gives a stage's typed parameters."""
-    store, told = open_store(state_root(root), tree.project), Recorded()
+    told = Recorded()
     told.reaped = reap(store)
     whole: dict[str, set[str]] = {}
     runs: dict[str, Run] = {}
@@ -116,7 +116,7 @@ def _describe_model(run: Run, root: Path, key: str, version: str) -> None:
     for name, entry in read_json(paths.reports / "scores.json").items():
         beside = ", ".join(f"{word} {entry[word]:.4g}" for word in ("floor", "unigram", "bigram") if word in entry)
         lines.append(f"| {name} | {entry['value']:.4g} | {entry.get('se', float('nan')):.2g} | {beside} |")
-    run.tags({"mlflow.note.content": "\n".join(lines), "genfoundry.version": version})
+    run.tags({"mlflow.note.content": "\n".join(lines), tags.VERSION: version})
 
 
 def _close_parent(store: Store, root: Path, runs: dict[str, Run], told: Recorded) -> None:

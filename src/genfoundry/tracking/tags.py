@@ -12,6 +12,7 @@ DIRTY = "genfoundry.git.dirty"
 EXECUTION = "genfoundry.execution"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
+VERSION = "genfoundry.version"
 
 MEANING = {
     KIND: "`dataset`, `model`, `base` or `repository`: what the run tells about",
@@ -26,5 +27,6 @@ MEANING = {
     EXECUTION: "devices, strategy and threads of the last stage that ran (no part of the state)",
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
     DIGEST: "content digest of a model, on its LoggedModel and registered version",
+    VERSION: "registered version of the model that this run made",
     "mlflow.parentRunId": "the run of the repository state in which this state first appeared",
 }

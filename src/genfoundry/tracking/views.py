@@ -10,6 +10,7 @@ from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store
 
 PREFIX = "mlflow.sharedViewState."
+VIEWS = ("models", "datasets")
 ATTRIBUTES = ("Created", "Duration", "Models")
 TRAINING = ("train/loss", "train/best_val_loss", "train/tokens_per_second", "train/samples_per_second")
 DATASET = (
@@ -21,10 +22,6 @@ DATASET = (
     "encode/val.records",
     "encode/test.records",
 )
-
-
-def view_names() -> tuple[str, ...]:
-    return ("models", "datasets")
 
 
 def write_views(store: Store) -> None:
@@ -40,8 +37,8 @@ def write_views(store: Store) -> None:
         }
     )
     metrics = {"models": (*TRAINING, *scores), "datasets": DATASET}
-    extra = {"models": ("tags.`genfoundry.version`",), "datasets": ()}
-    for name in view_names():
+    extra = {"models": (f"tags.`{tags.VERSION}`",), "datasets": ()}
+    for name in VIEWS:
         columns = [f"attributes.`{column}`" for column in ATTRIBUTES]
         columns += [*extra[name], *(f"metrics.`{metric}`" for metric in metrics[name])]
         query = f"tags.`{tags.KIND}` = '{name.removesuffix('s')}'"
