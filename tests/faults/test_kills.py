@@ -14,12 +14,15 @@ from genfoundry.io import file_digest
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import open_store
 
-LONG = "training: {steps: 600, batch: 16, val_every: 200"
+LONG, ENDLESS = 1_000, 2_000_000
+"""Steps of a training that is to be hit in the middle and then ends, and of one that must never reach its end."""
 
 
-def slowed(project: Project) -> None:
+def slowed(project: Project, steps: int) -> None:
     """Long enough to be hit in the middle, with a checkpoint every 50 ms."""
-    project.edit("training: {steps: 40, batch: 16, val_every: 20", LONG)
+    project.edit(
+        "training: {steps: 40, batch: 16, val_every: 20", f"training: {{steps: {steps}, batch: 16, val_every: 500"
+    )
     project.edit(
         "execution: {accelerator: cpu, threads: 1}", "execution: {accelerator: cpu, threads: 1, checkpoint_every: 0.05}"
     )
@@ -55,29 +58,29 @@ def results(project: Project) -> dict[str, str]:
 def test_sigkill_in_training_leaves_no_trace(finished: Project, tmp_path: Path) -> None:
     calm, killed = finished.copy(tmp_path / "calm"), finished.copy(tmp_path / "killed")
     for project in (calm, killed):
-        slowed(project)
+        slowed(project, LONG)
     calm.dvc("repro", "-q", "train@bars-vae")
 
     first = started(killed, sys.executable, "-m", "dvc", "repro", "train@bars-vae")
     wait_for_checkpoint(killed)
     os.kill(stage_pid(killed), signal.SIGKILL)
     assert first.wait(60) != 0
-    assert "steps: 600" not in (killed.root / "dvc.lock").read_text()
+    assert f"steps: {LONG}" not in (killed.root / "dvc.lock").read_text()
     done = killed.dvc("repro", "train@bars-vae")
 
     assert "continuing after step" in done.stdout
     assert results(killed) == results(calm)
     store = open_store(killed.root, "miniature")
     runs = store.client.search_runs(
-        [store.experiment], "tags.`genfoundry.key` = 'bars-vae' and params.`training.steps` = '600'"
+        [store.experiment], f"tags.`genfoundry.key` = 'bars-vae' and params.`training.steps` = '{LONG}'"
     )
     assert [run.info.status for run in runs] == ["FINISHED"]
     steps = [point.step for point in store.client.get_metric_history(runs[0].info.run_id, "train/loss")]
-    assert steps == list(range(10, 601, 10)), "a step is doubled or missing"
+    assert steps == list(range(10, LONG + 1, 10)), "a step is doubled or missing"
 
 
 def test_a_killed_dvc_takes_its_stage_along(project: Project) -> None:
-    slowed(project)
+    slowed(project, ENDLESS)
     dvc = started(project, sys.executable, "-m", "dvc", "repro", "train@bars-vae")
     wait_for_checkpoint(project)
     pid = stage_pid(project)
@@ -97,7 +100,7 @@ def test_a_killed_dvc_takes_its_stage_along(project: Project) -> None:
 
 
 def test_sigterm_ends_with_143(project: Project) -> None:
-    slowed(project)
+    slowed(project, ENDLESS)
     stage = started(project, sys.executable, "-m", "pipelines.train", "bars-vae")
     wait_for_checkpoint(project)
 
