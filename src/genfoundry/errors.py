@@ -36,6 +36,10 @@ class DataError(GenfoundryError):
     exit_code = Exit.BAD_DATA
 
 
+class TooFewError(DataError):
+    """Nothing is wrong, but there is too little to measure this; other scores stand."""
+
+
 class BusyError(GenfoundryError):
     """Somebody else holds the lock."""
 

@@ -99,6 +99,10 @@ class Score:
     se: float = math.nan
     extra: Mapping[str, float] = field(default_factory=dict)
     """Further numbers that belong to the score, by name."""
+    influence: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    """First-order change of the value by each independent unit, by what a unit is (``sample``, ``test``): float64 (N,),
+    mean 0. The squares sum to ``se`` squared, and the difference of two models' influences to that of their difference.
+    """
 
     @property
     def interval(self) -> tuple[float, float]:

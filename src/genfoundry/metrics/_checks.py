@@ -1,5 +1,6 @@
 """What every metric refuses, by name: too few rows, wrong shapes, NaN and infinity."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,19 +9,45 @@ import numpy as np
 from genfoundry.errors import DataError
 
 
-def rows(what: str, values: Any, least: int = 2) -> np.ndarray:
+def _numpy(values: Any) -> Any:
+    """A torch tensor as a numpy array, anything else as it is."""
+    if not hasattr(values, "detach"):
+        return values
+    values = values.detach().cpu()
+    # numpy has no bfloat16: the tensor itself has to widen.
+    return values.numpy() if str(values.dtype) == "torch.float32" else values.double().numpy()
+
+
+def as_float64(what: str, values: Any) -> np.ndarray:
+    """Any array of real numbers as float64: lists, numpy of every width, torch tensors of every kind and device.
+
+    Raises:
+        DataError: Not numbers, complex numbers, or lists of unequal lengths.
+    """
+    try:
+        array = np.asarray(_numpy(values))
+        if not (array.dtype == object or np.isrealobj(array)):
+            raise TypeError("complex numbers")
+        return array.astype(np.float64, copy=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} are no array of real numbers ({error}); give rows of equal length") from error
+
+
+def rows(what: str, values: Any, least: int = 2, narrow: bool = False) -> np.ndarray:
     """Values as float64 (N, D).
 
     Args:
         what: Metric and evidence, such as ``fid_domain: features``; opens every message.
         values: One row for each sample or record.
         least: Fewest rows that the metric can work with.
+        narrow: Leave float32 as it is, for a caller that widens it block by block.
 
     Raises:
         DataError: Not two axes, fewer rows than ``least``, no columns, or a value that is NaN or infinite.
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] == 0:
+    found = _numpy(values) if narrow else values
+    array = found if narrow and getattr(found, "dtype", None) == np.float32 else as_float64(what, found)
+    if array.ndim != 2 or (array.shape[1] == 0 and len(array) >= least):
         raise DataError(f"{what} have shape {array.shape}; give (rows, columns)")
     if len(array) < least:
         raise DataError(f"{what} have {len(array)} rows; give at least {least}")
@@ -33,13 +60,62 @@ def rows(what: str, values: Any, least: int = 2) -> np.ndarray:
     return array
 
 
-def same_width(metric: str, features: np.ndarray, reference: np.ndarray) -> None:
+def same_width(
+    metric: str,
+    features: np.ndarray,
+    reference: np.ndarray,
+    names: tuple[str, str] = ("features", "reference_features"),
+) -> None:
     """Refuse two sets of features that can't come from one network."""
     if features.shape[1] != reference.shape[1]:
         raise DataError(
-            f"{metric}: features have {features.shape[1]} columns, reference_features {reference.shape[1]}; "
+            f"{metric}: {names[0]} have {features.shape[1]} columns, {names[1]} {reference.shape[1]}; "
             "make both with the same network"
         )
+
+
+def two_sets(
+    metric: str, x: Any, y: Any, names: tuple[str, str] = ("x", "y"), least: int = 2, narrow: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of rows of equal width, as float64 (N, D) and (M, D); ``narrow`` as in ``rows``.
+
+    Raises:
+        DataError: As ``rows`` and ``same_width``.
+    """
+    one, other = (rows(f"{metric}: {what}", part, least, narrow) for what, part in zip(names, (x, y), strict=True))
+    same_width(metric, one, other, names)
+    return one, other
+
+
+def unit_of(*arrays: np.ndarray) -> float:
+    """Power of two by which to divide, exactly, so that squares and cubes stay inside float64.
+
+    1 where the largest size is between 2^-100 and 2^100, so that ordinary numbers are left as they are.
+    """
+    top = max((max(float(array.max()), -float(array.min())) for array in arrays if array.size), default=0.0)
+    exponent = math.frexp(top)[1]
+    return 1.0 if top == 0 or abs(exponent) <= 100 else math.ldexp(1.0, min(exponent, 1023))
+
+
+def representable(metric: str, value: Any) -> Any:
+    """The value, unless it is too large for float64.
+
+    Raises:
+        DataError: It is infinite or NaN, as finite input can only make it by overflow.
+    """
+    if not np.isfinite(value).all():
+        raise DataError(f"{metric}: the result leaves float64 (1.8e308); divide both sets by one constant")
+    return value
+
+
+def per_unit(influence: np.ndarray) -> np.ndarray:
+    """What a score keeps of the influences of N independent units, float64 (N,): their squares sum to its variance."""
+    return influence / math.sqrt(len(influence) * (len(influence) - 1))
+
+
+def jackknifed(without: np.ndarray) -> np.ndarray:
+    """The same from the statistic without each of N units, float64 (N,): squares sum to the jackknife's variance."""
+    return math.sqrt((len(without) - 1) / len(without)) * (without.mean() - without)
 
 
 def counts(what: str, values: Any) -> np.ndarray:
@@ -48,7 +124,7 @@ def counts(what: str, values: Any) -> np.ndarray:
     Raises:
         DataError: Fewer than two, not one axis, or one that is negative, NaN or infinite.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = as_float64(what, values)
     if array.ndim != 1 or len(array) < 2:
         raise DataError(f"{what} have shape {array.shape}; give one number for each of at least 2 documents")
     bad = np.flatnonzero(~np.isfinite(array) | (array < 0))

@@ -8,13 +8,16 @@ and stride still matter and are part of the protocol.
 import math
 from typing import Any
 
-from genfoundry.errors import DataError
-from genfoundry.metrics._checks import counts, same_length
-from genfoundry.metrics._ratio import ratio
+from genfoundry.metrics._checks import counts
+from genfoundry.metrics._text import bits_per_unit
 from genfoundry.specs import Score, Section
 
+TITLE = "Bits per byte"
+CAVEAT = "Comparable across tokenizers, but only over the same documents, window and stride."
+COST = "milliseconds, once extract has priced the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
+RANGE = (0.0, math.inf)
 
 
 class Config(Section):
@@ -30,11 +33,8 @@ def score(nats: Any, byte_counts: Any, config: Config) -> Score:
         config: Nothing to set.
 
     Raises:
-        DataError: Fewer than two documents, no byte, or a sum that is not finite.
+        DataError: Fewer than two documents, no bytes, a value that is not finite, or an overflow.
     """
-    total, size = counts("bits_per_byte: nats", nats), counts("bits_per_byte: byte_counts", byte_counts)
-    same_length("bits_per_byte", [("nats", total), ("byte_counts", size)])
-    if size.sum() == 0:
-        raise DataError(f"bits_per_byte: {len(size)} documents hold 0 bytes; are all documents empty?")
-    per_byte = ratio(total / math.log(2), size)
-    return Score(per_byte.value, len(size), per_byte.se, {"bytes": int(size.sum())})
+    size = counts("bits_per_byte: byte_counts", byte_counts)
+    found = bits_per_unit(counts("bits_per_byte: nats", nats), size, "bits_per_byte", "bytes")
+    return Score(found.value, len(size), found.se, {"bytes": int(size.sum())}, {"test": found.influence})

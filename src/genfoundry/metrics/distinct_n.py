@@ -11,11 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from genfoundry.errors import DataError
+from genfoundry.errors import TooFewError
 from genfoundry.specs import Score, Section
 
+TITLE = "Different n-grams"
+CAVEAT = "It falls as samples grow in number and length: compare at equal sizes. Noise is very distinct."
+COST = "0.02 s for 64 samples of 256 tokens"
 HIGHER_IS_BETTER = True
 VERSION = 1
+RANGE = (0.0, 1.0)
 
 
 class Config(Section):
@@ -39,11 +43,11 @@ def score(sample_tokens: Sequence[Sequence[int]], config: Config) -> Score:
         config: Length of the n-gram.
 
     Raises:
-        DataError: Fewer than two samples are ``n`` tokens long.
+        TooFewError: Fewer than two samples are ``n`` tokens long.
     """
     bags = [bag for bag in (Counter(grams(tokens, config.n)) for tokens in sample_tokens) if bag]
     if len(bags) < 2:
-        raise DataError(
+        raise TooFewError(
             f"distinct_n: {len(bags)} of {len(sample_tokens)} samples have {config.n} tokens, 2 are needed; "
             "lower n or sample longer"
         )
@@ -51,6 +55,7 @@ def score(sample_tokens: Sequence[Sequence[int]], config: Config) -> Score:
     totals = np.array([bag.total() for bag in bags], dtype=np.float64)
     alone = np.array([sum(owners[gram] == 1 for gram in bag) for bag in bags], dtype=np.float64)
     without = (len(owners) - alone) / (totals.sum() - totals)
-    se = math.sqrt((len(bags) - 1) * without.var())
+    influence = math.sqrt((len(bags) - 1) / len(bags)) * (without.mean() - without)
+    se = float(np.sqrt((influence**2).sum()))
     total = int(totals.sum())
-    return Score(len(owners) / total, len(bags), se, {"grams": total})
+    return Score(len(owners) / total, len(bags), se, {"grams": total}, {"sample": influence})

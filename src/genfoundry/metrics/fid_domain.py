@@ -6,14 +6,21 @@ part of the protocol. Biased upwards by about D/n: compare at equal n, and read 
 data held against the same reference at the same n.
 """
 
+import math
 from typing import Any
 
-from genfoundry.metrics._checks import rows, same_width
+from genfoundry.metrics._checks import per_unit, two_sets
 from genfoundry.metrics._frechet import frechet
 from genfoundry.specs import Score, Section
 
+TITLE = "Fréchet distance (own features)"
+CAVEAT = (
+    "Biased upwards by about D/n: compare at equal n and beside the floor. Not the FID of papers, which is Inception's."
+)
+COST = "0.6 s for 5,000 x 512 with its error bar, on one thread"
 HIGHER_IS_BETTER = False
 VERSION = 1
+RANGE = (0.0, math.inf)
 
 
 class Config(Section):
@@ -23,6 +30,9 @@ class Config(Section):
 def score(features: Any, reference_features: Any, config: Config) -> Score:
     """Squared distance, at least 0, in squared units of the features; ``relative_to_spread`` has no unit.
 
+    The standard error covers the sampling of both sides to first order (influence functions); it is too small below
+    ten rows a feature, and does not cover the bias.
+
     Args:
         features: (N, D) of the generated samples.
         reference_features: (M, D) of held-out real records, by the same network.
@@ -31,10 +41,10 @@ def score(features: Any, reference_features: Any, config: Config) -> Score:
     Raises:
         DataError: Fewer than two rows on a side, unequal D, or a value that is not finite.
     """
-    x, y = rows("fid_domain: features", features), rows("fid_domain: reference_features", reference_features)
-    same_width("fid_domain", x, y)
+    x, y = two_sets("fid_domain", features, reference_features, ("features", "reference_features"))
     result = frechet(x, y)
     extra: dict[str, float] = {"n_reference": len(y)}
     if result.spread > 0:
         extra["relative_to_spread"] = result.distance / result.spread
-    return Score(result.distance, len(x), result.se, extra)
+    influence = {"sample": per_unit(result.influence), "test": per_unit(result.reference_influence)}
+    return Score(result.distance, len(x), result.se, extra, influence)

@@ -9,13 +9,16 @@ of its protocol: compare tokenizers by bits per byte.
 import math
 from typing import Any
 
-from genfoundry.errors import DataError
-from genfoundry.metrics._checks import counts, same_length
-from genfoundry.metrics._ratio import ratio
+from genfoundry.metrics._checks import counts
+from genfoundry.metrics._text import perplexity_per_unit
 from genfoundry.specs import Score, Section
 
+TITLE = "Perplexity per token"
+CAVEAT = "It depends on the tokenizer, the window and the stride: across tokenizers compare bits per byte."
+COST = "milliseconds, once extract has priced the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
+RANGE = (1.0, math.inf)
 
 
 class Config(Section):
@@ -31,14 +34,8 @@ def score(nats: Any, token_counts: Any, config: Config) -> Score:
         config: Nothing to set.
 
     Raises:
-        DataError: Fewer than two documents, no scored token, or a sum that is not finite.
+        DataError: Fewer than two documents, no scored token, a value that is not finite, or an overflow.
     """
-    total, tokens = counts("perplexity: nats", nats), counts("perplexity: token_counts", token_counts)
-    same_length("perplexity", [("nats", total), ("token_counts", tokens)])
-    if tokens.sum() == 0:
-        raise DataError(f"perplexity: 0 tokens were scored in {len(tokens)} documents; are all documents empty?")
-    per_token = ratio(total, tokens)
-    if per_token.value > 700:
-        raise DataError(f"perplexity: {per_token.value:.4g} nats a token overflow; the model has diverged")
-    value = math.exp(per_token.value)
-    return Score(value, len(tokens), value * per_token.se, {"tokens": int(tokens.sum())})
+    tokens = counts("perplexity: token_counts", token_counts)
+    found = perplexity_per_unit(counts("perplexity: nats", nats), tokens, "perplexity", "tokens")
+    return Score(found.value, len(tokens), found.se, {"tokens": int(tokens.sum())}, {"test": found.influence})

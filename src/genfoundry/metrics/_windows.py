@@ -1,0 +1,44 @@
+"""How a sequence longer than a model's window is read: each token scored once.
+
+Apart from the other text functions, because extraction reads documents by it and must not run anew when they change.
+"""
+
+from typing import NamedTuple
+
+from genfoundry.errors import ConfigError
+
+
+class Span(NamedTuple):
+    """One reading of a sequence whose position 0 is its start symbol: ``begin`` to ``end`` are shown, both included."""
+
+    begin: int
+    first: int
+    """First position that is scored, after ``begin``; those before it are context."""
+    end: int
+    """Last position that is scored."""
+
+
+def sliding_windows(length: int, window: int, stride: int) -> list[Span]:
+    """Readings that score positions 1 to ``length`` once each: the first window whole, then by ``stride``.
+
+    Position 0 is the start symbol, given and never scored. A reading scores at most ``window`` tokens from the
+    ``window`` positions before them, so each token sees all before it, or at least ``window - stride + 1`` of it.
+
+    Args:
+        length: Tokens to score; 0 gives no reading.
+        window: Most tokens that the model reads at once, the given one included.
+        stride: Tokens that are newly scored by each reading after the first, from 1 to ``window``.
+
+    Raises:
+        ConfigError: A window below 1, or a stride below 1 or above the window, which would skip tokens.
+    """
+    if window < 1 or not 1 <= stride <= window:
+        raise ConfigError(
+            f"sliding_windows: window {window}, stride {stride}; give a window of at least 1 and a stride from 1 to it"
+        )
+    spans, begin, scored = [], 0, 0
+    while scored < length:
+        end = min(begin + window, length)
+        spans.append(Span(begin, scored + 1, end))
+        begin, scored = begin + stride, end
+    return spans
