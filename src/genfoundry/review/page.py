@@ -1,0 +1,97 @@
+"""The page that raters see: one file with style, script, pictures and texts inside, no address of another host.
+
+It holds opaque ids, contents in the order in which they are shown, and the plan's digest: nothing that tells a model.
+Opened as a file it keeps answers in the browser and offers them for download; served by `genfoundry review --serve` it
+also posts each one. Its content security policy admits this script alone and no other host.
+"""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from genfoundry.pages import escape
+from genfoundry.review.plan import Samples, plan_digest
+
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+KEYS = {
+    "picture": "<kbd>←</kbd> or <kbd>1</kbd> A, <kbd>→</kbd> or <kbd>2</kbd> B, <kbd>↓</kbd> or <kbd>0</kbd> tie, "
+    "<kbd>Backspace</kbd> back",
+    # Down scrolls a long text, so it can't mean a tie there.
+    "text": "<kbd>←</kbd> or <kbd>1</kbd> A, <kbd>→</kbd> or <kbd>2</kbd> B, <kbd>0</kbd> or <kbd>3</kbd> tie, "
+    "<kbd>Backspace</kbd> back",
+}
+
+
+def png_address(levels_CHW: np.ndarray) -> str:
+    """A picture as a ``data:`` address; uint8 (C, H, W) with 1 or 3 channels."""
+    from PIL import Image
+
+    picture = levels_CHW[0] if len(levels_CHW) == 1 else levels_CHW.transpose(1, 2, 0)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _shown(content: Any, characters: int) -> str:
+    if not isinstance(content, str):
+        return png_address(content)
+    return content if len(content) <= characters else content[:characters] + " …"
+
+
+def _contents(plan: Mapping[str, Any], samples: Sequence[Samples]) -> tuple[list[str], list[list[Any]]]:
+    """Contents by order of appearance, and the items: id, number of the left and of the right one, label."""
+    owners = {one.key: one for one in samples}
+    places: dict[tuple[str, int], int] = {}
+    contents: list[str] = []
+    items = []
+    for item in plan["items"]:
+        row: list[Any] = [item["id"]]
+        for side in (item["left"], item["right"]):
+            where = (side["model"], side["row"])
+            if where not in places:
+                places[where] = len(contents)
+                contents.append(_shown(owners[where[0]].contents[where[1]], plan["shown_characters"]))
+            row.append(places[where])
+        items.append([*row, item["label"]])
+    return contents, items
+
+
+def _json_in_html(value: Any) -> str:
+    """JSON that can't end the element it stands in."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def review_page(plan: Mapping[str, Any], samples: Sequence[Samples]) -> str:
+    """The whole page, as text; a function of plan and samples."""
+    here = files("genfoundry.review")
+    style, script = ((here / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    contents, items = _contents(plan, samples)
+    data = {"plan": plan_digest(plan), "kind": plan["kind"], "contents": contents, "items": items}
+    parts = {
+        "policy": escape(POLICY.format(style=_sha256(style), script=_sha256(script))),
+        "style": style,
+        "script": script,
+        "data": _json_in_html(data),
+        "question": escape(plan["question"]),
+        "keys": KEYS[plan["kind"]],
+        "kind": plan["kind"],
+        "count": str(len(items)),
+    }
+    page = (here / "page.html").read_text(encoding="utf-8")
+    # One pass over the template, never over what was put in: a sample that holds a placeholder stays as it is.
+    pieces = page.split("{{")
+    return pieces[0] + "".join(parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
