@@ -5,11 +5,14 @@ Only `genfoundry record` and `promote` come here, never a stage. Weights stay sa
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from genfoundry.io import folder_digest, read_json
+from genfoundry.errors import ConfigError, DataError, InfrastructureError
+from genfoundry.io import MANIFEST, folder_digest, publish_folder, read_json, verify_folder
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import Run, numbers
 from genfoundry.tracking.store import Store, locked
@@ -37,6 +40,55 @@ def register(run: Run, key: str, model: Path, reports: Path) -> tuple[str, bool]
             store.client.set_registered_model_alias(key, CHAMPION, version)
             return version, True
     return version, False
+
+
+def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) -> tuple[Path, str]:
+    """Folder of a registered model, downloaded and checked against its digest tag, and its version number.
+
+    Only the files that its manifest names arrive, and nothing is loaded from them.
+
+    Args:
+        store: Where it is registered.
+        name: Of the registered model.
+        version_or_alias: ``3`` or ``champion``.
+        target: Folder that holds one folder for each digest; a model that is there is not downloaded again.
+
+    Raises:
+        ConfigError: No such model, version or alias.
+        DataError: What was downloaded is not what was registered.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    by_number = version_or_alias.isdigit()
+    get = store.client.get_model_version if by_number else store.client.get_model_version_by_alias
+    shown = f"{name}/{version_or_alias}" if by_number else f"{name}@{version_or_alias}"
+    try:
+        entry = get(name, version_or_alias)
+    except MlflowException as error:
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"{shown}: not in the registry {store.uri} ({first}); run genfoundry record") from None
+    digest = entry.tags.get(tags.DIGEST, "")
+    folder = target / digest
+    if digest and (folder / MANIFEST).is_file() and verify_folder(folder) == digest:
+        return folder, str(entry.version)
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            # By the model's own address: `models:/` ones are looked up in the process's default store (tried).
+            made = store.client.get_logged_model(entry.source.removeprefix("models:/"))
+            found = Path(download_artifacts(made.artifact_location, dst_path=temporary, tracking_uri=store.uri))
+        except (MlflowException, OSError) as error:
+            first = str(error).splitlines()[0]
+            raise InfrastructureError(f"{shown}: its files can't be fetched ({first}); restore the store") from error
+        if verify_folder(found) != digest:
+            raise DataError(
+                f"{shown}: the store holds {folder_digest(found)[:12]}, registered was {digest[:12] or '-'}"
+            )
+        with publish_folder(folder) as copy:
+            for file in read_json(found / MANIFEST)["files"]:
+                (copy / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(found / file, copy / file)
+    return folder, str(entry.version)
 
 
 def _headline(scores: Path) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Whether one model may take another's place: paired evidence, counted looks, rules with numbers."""

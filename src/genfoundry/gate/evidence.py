@@ -1,0 +1,192 @@
+"""Both models measured alike: samples and prices made anew with one reference, one protocol and the same seeds.
+
+What was measured once is kept by content under ``mlruns/gate/work`` of the state root; what the workspace's own
+line has just made is taken as it is. A model whose tokenizer is not the dataset's reads the held-out texts through its
+own.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genfoundry.dag import digests, find
+from genfoundry.errors import ConfigError, DataError
+from genfoundry.evaluation.evidence import CATALOGUE, Evidence, Place
+from genfoundry.evaluation.extract import write_features
+from genfoundry.gate.subjects import Subject
+from genfoundry.io import MANIFEST, digest_of, file_digest, folder_digest, publish_folder, read_json, read_records
+from genfoundry.modelfile import SPEC, TOKENIZER
+from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.sampling import write_samples
+from genfoundry.settings import Evaluation, Execution, Sampling, Settings, model_section
+from genfoundry.specs import GridSpec, parse_spec
+from genfoundry.tracking.record import stale_reason
+from genfoundry.tracking.runs import NoRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JUDGED_ALONE = {"metrics", "skip", "slices", "batch"}
+"""Settings of ``evaluation`` that move no sample and no price."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How every model of a comparison is measured."""
+
+    root: Path
+    tree: Settings
+    dataset: DatasetPaths
+    like: str
+    """Model of params.yaml whose sections say how."""
+    sampling: Sampling
+    evaluation: Evaluation
+    execution: Execution
+    work: Path
+    """Folder of what is kept."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that moves a sample or a price, but for the model."""
+        code = {name for stage in ("sample", "extract") for name in find(self.root, f"{stage}@{self.like}").code}
+        return {
+            "sampling": self.sampling.model_dump(mode="json"),
+            "evaluation": self.evaluation.model_dump(mode="json", exclude=JUDGED_ALONE),
+            "arrays": folder_digest(self.dataset.arrays),
+            "reference": folder_digest(self.dataset.reference),
+            "code": digests(self.root, code),
+        }
+
+
+@dataclass(frozen=True)
+class KeptModel(ModelPaths):
+    """Paths of a model measured outside the workspace."""
+
+    source: Path
+
+    @property
+    def model(self) -> Path:
+        return self.source
+
+
+@dataclass(frozen=True)
+class KeptDataset(DatasetPaths):
+    """Paths of a dataset whose arrays were made again for another tokenizer."""
+
+    recoded: Path
+
+    @property
+    def arrays(self) -> Path:
+        return self.recoded
+
+
+def measure(subject: Subject, terms: Terms) -> tuple[ModelPaths, DatasetPaths]:
+    """Where samples and features of a model lie, made if need be, and the dataset as it reads it.
+
+    Raises:
+        DataError: The model draws or prices something that is not finite.
+        ConfigError: It is made for data of another kind or shape.
+    """
+    if subject.workspace and _present(subject.key, terms):
+        return ModelPaths(terms.root, subject.key), terms.dataset
+    folder = terms.work / digest_of({"model": subject.digest, **terms.facts})[:32]
+    paths = KeptModel(folder, subject.key or "model", subject.model)
+    dataset = _read_by(subject, terms, folder)
+    if not (paths.samples / MANIFEST).is_file():
+        write_samples(terms.sampling, paths, dataset, NoRun())  # type: ignore[arg-type]
+    if not (paths.features / MANIFEST).is_file():
+        write_features(terms.evaluation, paths, dataset, NoRun(), terms.execution)
+    return paths, dataset
+
+
+def _present(key: str, terms: Terms) -> bool:
+    """Whether the workspace's own samples and features are of the present model, made by these very terms."""
+    sampling, evaluation = model_section(terms.tree, key, "sampling"), model_section(terms.tree, key, "evaluation")
+    told = [section.model_dump(exclude=JUDGED_ALONE) for section in (evaluation, terms.evaluation)]
+    if sampling != terms.sampling or told[0] != told[1]:
+        return False
+    return not any(stale_reason(terms.root, find(terms.root, f"{stage}@{key}")) for stage in ("sample", "extract"))
+
+
+def _read_by(subject: Subject, terms: Terms, folder: Path) -> DatasetPaths:
+    """The dataset through the model's own tokenizer."""
+    spec, own = (parse_spec(read_json(place / SPEC)) for place in (terms.dataset.arrays, subject.model))
+    if isinstance(spec, GridSpec) or isinstance(own, GridSpec):
+        if spec != own:
+            raise ConfigError(f"{subject.name}: made for {own}, the data are {spec}; train it on this data set")
+        return terms.dataset
+    if file_digest(subject.model / TOKENIZER) == file_digest(terms.dataset.arrays / TOKENIZER):
+        return terms.dataset
+    paths = KeptDataset(terms.dataset.root, terms.dataset.key, folder / "arrays")
+    if not (paths.arrays / MANIFEST).is_file():
+        _recode(subject, terms.dataset, paths.arrays)
+    return paths
+
+
+def _recode(subject: Subject, dataset: DatasetPaths, target: Path) -> None:
+    """Publish the test documents as the model's tokenizer writes them."""
+    from genfoundry.io import read_table
+    from genfoundry.modalities.shared import tokens
+
+    index = read_table(dataset.index / "test.parquet", ["id", "row"]).set_index("id")
+
+    def tables() -> "Iterator[pd.DataFrame]":
+        for table in read_records(dataset.clean, ["id", "content"]):
+            mine = table.join(index, on="id", how="inner")
+            if len(mine):
+                yield mine
+
+    with publish_folder(target) as folder:
+        for name in (SPEC, TOKENIZER):
+            shutil.copyfile(subject.model / name, folder / name)
+        shutil.copyfile(dataset.arrays / "test_records.npy", folder / "test_records.npy")
+        tokens.write_split(tokens.load(folder), tables(), len(index), folder, "test")
+
+
+def present_records(dataset: DatasetPaths) -> np.ndarray:
+    """uint64 (N,): hashes of the test records, in the order of the arrays."""
+    file = dataset.arrays / "test_records.npy"
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; run dvc repro")
+    return np.load(file, allow_pickle=False)
+
+
+class HeldOut(Evidence):
+    """The evidence about one model on some of the test records."""
+
+    def __init__(self, paths: ModelPaths, dataset: DatasetPaths, keep: np.ndarray, digest: str) -> None:
+        super().__init__(paths, dataset)
+        self.keep, self._digest = keep, digest
+        self._cut: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if CATALOGUE[name].axis != "test":
+            return super().__getitem__(name)
+        if name not in self._cut:
+            values = super().__getitem__(name)
+            # Texts are read from tokens, which are cut already.
+            self._cut[name] = values if len(values) == self.keep.sum() else self._kept(name, values)
+        return self._cut[name]
+
+    def _kept(self, name: str, values: Any) -> Any:
+        if len(values) != len(self.keep):
+            raise DataError(f"{name}: {len(values)} rows for {len(self.keep)} test records; run dvc repro")
+        return (
+            values[self.keep] if isinstance(values, np.ndarray) else [values[row] for row in np.flatnonzero(self.keep)]
+        )
+
+    def table(self, place: Place, file: str, columns: list[str] | None = None) -> "pd.DataFrame":
+        found = super().table(place, file)
+        if (place, file) == ("index", "test.parquet"):
+            found = found.sort_values("row")[self.keep].reset_index(drop=True)
+        return found if columns is None else found[columns]
+
+    def facts(self, names: Iterable[str]) -> dict[str, Any]:
+        """As ever, but that the test records are those kept."""
+        found = super().facts(names)
+        cut = {"split": "test", "n": int(self.keep.sum()), "digest": self._digest}
+        return found | {fact: cut for fact in ("reference", "documents") if fact in found}
