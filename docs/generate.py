@@ -1,11 +1,16 @@
-"""Write docs/settings.md and docs/tags.md from the code: ``make docs``; a test holds the files to it."""
+"""Write docs/settings.md, tags.md and metrics.md from the code: ``make docs``; a test holds the files to it."""
 
+import inspect
 from pathlib import Path
+from types import ModuleType, UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from genfoundry import parts, settings
+from genfoundry.evaluation.evidence import CATALOGUE, asked_for
+from genfoundry.gate.rules import Gate
 from genfoundry.specs import Section
 from genfoundry.tracking import tags
 
@@ -14,6 +19,8 @@ HERE = Path(__file__).parent
 
 def default(field: FieldInfo) -> str:
     """A field's default as one writes it in YAML."""
+    if field.default_factory:
+        return f"`{field.default_factory()}`".replace("'", "")  # type: ignore[call-arg]
     value = field.default
     if value is PydanticUndefined:
         return "required"
@@ -24,9 +31,18 @@ def default(field: FieldInfo) -> str:
     return "`''`" if value == "" else f"`{list(value) if isinstance(value, tuple) else value}`"
 
 
-def kind(field: FieldInfo) -> str:
-    text = str(field.annotation).removeprefix("<class '").removesuffix("'>")
-    return text.replace("typing.", "").replace("genfoundry.settings.", "").replace("|", "or")
+def kind(annotation: Any) -> str:
+    """A type as a reader of YAML knows it, without the conditions it is annotated with."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return kind(inner[0])
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in inner)
+    if origin is UnionType:
+        return " or ".join(kind(part) for part in inner)
+    if origin:
+        return f"{origin.__name__}[{', '.join('...' if part is Ellipsis else kind(part) for part in inner)}]"
+    return str(getattr(annotation, "__name__", annotation))
 
 
 def table(section: type[Section]) -> list[str]:
@@ -37,7 +53,7 @@ def table(section: type[Section]) -> list[str]:
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in section.model_fields.items():
         meaning = " ".join((field.description or "").split())
-        lines.append(f"| `{name}` | {kind(field)} | {default(field)} | {meaning} |")
+        lines.append(f"| `{name}` | {kind(field.annotation)} | {default(field)} | {meaning} |")
     return [*lines, ""]
 
 
@@ -49,7 +65,7 @@ def settings_page() -> str:
         "Made from the code by `make docs`. Every section of a block is written out, even if empty.",
         "",
     ]
-    for title, section in (("execution", settings.Execution), ("bases.<name>", settings.Base)):
+    for title, section in (("execution", settings.Execution), ("gate", Gate), ("bases.<name>", settings.Base)):
         lines += [f"## `{title}`", "", *table(section)]
     for name, common in settings.DATASET_SECTIONS.items():
         lines += [f"## `datasets.<name>.{name}`", ""]
@@ -67,6 +83,9 @@ def settings_page() -> str:
         lines += [f"## `models.<name>.{name}`", "", *table(section)]
     for title, section in (("optimizer", settings.Optimizer), ("schedule", settings.Schedule)):
         lines += [f"### `training.{title}`", "", *table(section)]
+    for title, section in (("slices", settings.Slices), ("templates[]", settings.Template)):
+        lines += [f"### `evaluation.{title}`", "", *table(section)]
+    lines += ["### `reference.networks.<name>`", "", *table(settings.PretrainedNetwork)]
     lines += [
         "### `validation.expectations[]`",
         "",
@@ -85,7 +104,35 @@ def tags_page() -> str:
     return "\n".join([*lines, *(f"| `{name}` | {meaning} |" for name, meaning in tags.MEANING.items())]) + "\n"
 
 
-PAGES = {"settings.md": settings_page, "tags.md": tags_page}
+DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is good"}
+
+
+def metrics_page() -> str:
+    """docs/metrics.part.md, then every file under metrics/ and every piece of evidence."""
+    lines = [(HERE / "metrics.part.md").read_text().rstrip(), "", "## At a glance", ""]
+    lines += ["| metric | what | direction | asks for |", "|---|---|---|---|"]
+    modules = {name: parts.load("metrics", name) for name in parts.names("metrics")}
+    for name, module in modules.items():
+        asked = ", ".join(f"`{item}`" for item in asked_for(module))
+        off = "" if getattr(module, "BY_DEFAULT", True) else " (only if named)"
+        lines.append(f"| `{name}`{off} | {module.TITLE} | {DIRECTIONS[module.HIGHER_IS_BETTER]} | {asked} |")
+    for name, module in modules.items():
+        lines += ["", f"## `{name}`", "", f"**{module.TITLE}**; {DIRECTIONS[module.HIGHER_IS_BETTER]}.", ""]
+        lines += [inspect.getdoc(module) or "", "", *_described(module), f"*Caveat*: {module.CAVEAT}", ""]
+        lines += [f"*Cost*: {module.COST}"]
+    lines += ["", "## Evidence", "", "What a metric may ask for, by the names of its parameters.", ""]
+    lines += ["| evidence | what |", "|---|---|"]
+    lines += [f"| `{name}` | {item.what} |" for name, item in CATALOGUE.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _described(module: ModuleType) -> list[str]:
+    """What ``score`` says comes out, up to its arguments."""
+    text = (inspect.getdoc(module.score) or "").split("\nArgs:")[0].strip()
+    return [f"*Score*: {text}", ""]
+
+
+PAGES = {"settings.md": settings_page, "tags.md": tags_page, "metrics.md": metrics_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -2,13 +2,13 @@
 
 from genfoundry.evaluation.extract import write_features
 from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.settings import Evaluation
+from genfoundry.settings import Evaluation, Execution
 from genfoundry.stage import run_stage
 from genfoundry.tracking.runs import Run
 
 
-def main(evaluation: Evaluation, paths: ModelPaths, dataset: DatasetPaths, run: Run) -> None:
-    write_features(evaluation, paths, dataset, run)
+def main(evaluation: Evaluation, paths: ModelPaths, dataset: DatasetPaths, run: Run, execution: Execution) -> None:
+    write_features(evaluation, paths, dataset, run, execution)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stage reference: what scores are held against: a feature network for grids, n-gram models for tokens."""
 
 from genfoundry.evaluation.reference import write_reference
+from genfoundry.evaluation.reference_page import write_reference_page
 from genfoundry.io import write_json
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Reference
@@ -8,7 +9,9 @@ from genfoundry.stage import run_stage
 
 
 def main(reference: Reference, paths: DatasetPaths) -> None:
-    write_json(paths.reports / "reference.json", write_reference(paths, reference))
+    numbers = write_reference(paths, reference)
+    write_reference_page(paths, numbers)
+    write_json(paths.reports / "reference.json", numbers)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,23 @@ from genfoundry.specs import SPLITS, GridSpec, TokenSpec
 COUNTS = {"train": 60, "val": 20, "test": 40}
 
 
-def _index(folder: Path, split: str, hashes: list[str]) -> None:
-    count = len(hashes)
+def _index(arrays: Path, folder: Path, split: str, contents: list[bytes], labels: list[str] | None = None) -> None:
+    """Which record each row is, and the start of its hash beside the arrays; every third one comes from file ``a``."""
+    count, hashes = len(contents), [hashlib.sha256(content).hexdigest() for content in contents]
     table = {"row": range(count), "id": [f"{split}/{row}" for row in range(count)], "sha256": hashes}
-    write_table(folder / f"{split}.parquet", pd.DataFrame(table | {"label": [None] * count}))
+    table |= {"label": labels or pd.array([None] * count, "string"), "source": ["abb"[row % 3] for row in range(count)]}
+    write_table(folder / f"{split}.parquet", pd.DataFrame(table))
+    np.save(arrays / f"{split}_records.npy", np.array([int(digest[:16], 16) for digest in hashes], np.uint64))
+
+
+def write_tokenizer(folder: Path, key: str, vocab_size: int) -> None:
+    """A real tokenizer whose words are the numbers of their tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    vocab = {str(token): token for token in range(vocab_size)}
+    tokenizer = Tokenizer(models.WordLevel(vocab | {key: vocab_size}, unk_token="0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def stripes(count: int, seed: int, classes: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +57,8 @@ def write_images(
             np.save(folder / f"{split}.npy", levels)
             if labelled:
                 np.save(folder / f"{split}_labels.npy", labels)
-            _index(index, split, [hashlib.sha256(row.tobytes()).hexdigest() for row in levels])
+            names = [spec.labels[label] for label in labels] if labelled else None
+            _index(folder, index, split, [row.tobytes() for row in levels], names)
     return paths
 
 
@@ -82,21 +96,27 @@ def write_texts(
     paths = DatasetPaths(root, key)
     with publish_folder(paths.arrays) as folder, publish_folder(paths.index) as index:
         write_json(folder / "spec.json", TokenSpec(vocab_size=vocab_size).model_dump(mode="json"))
-        write_json(folder / "tokenizer.json", {"of": key})
+        write_tokenizer(folder, key, vocab_size)
         for seed, split in enumerate(SPLITS):
             documents = counting(counts[split], seed, vocab_size)
             write_token_arrays(folder, split, documents)
-            _index(index, split, [hashlib.sha256(bytes(document)).hexdigest() for document in documents])
+            _index(folder, index, split, [bytes(document) for document in documents])
     return paths
 
 
-def write_image_samples(paths: ModelPaths, levels: np.ndarray, seed: int = 0) -> None:
+def _sample_index(folder: Path, paths: ModelPaths, contents: list[bytes], labels: list[str] | None = None) -> None:
+    count = len(contents)
+    index = {"row": range(count), "id": [f"{paths.key}/{row}" for row in range(count)], "seed": range(count)}
+    index |= {"label": labels or pd.array([None] * count, "string")}
+    index |= {"sha256": [hashlib.sha256(content).hexdigest() for content in contents]}
+    write_table(folder / "index.parquet", pd.DataFrame(index))
+
+
+def write_image_samples(paths: ModelPaths, levels: np.ndarray, seed: int = 0, labels: list[str] | None = None) -> None:
     """``samples/`` of an image model."""
     with publish_folder(paths.samples) as folder:
         np.save(folder / "samples.npy", levels)
-        index = {"row": range(len(levels)), "id": [f"{paths.key}/{row}" for row in range(len(levels))]}
-        index["sha256"] = [hashlib.sha256(row.tobytes()).hexdigest() for row in levels]
-        write_table(folder / "index.parquet", pd.DataFrame(index))
+        _sample_index(folder, paths, [row.tobytes() for row in levels], labels)
         write_json(folder / "protocol.json", {"n": len(levels), "seed": seed})
 
 
@@ -108,4 +128,5 @@ def write_text_samples(paths: ModelPaths, samples: list[list[int]], **protocol: 
             for row, tokens in enumerate(samples)
         ]
         (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        _sample_index(folder, paths, [" ".join(map(str, tokens)).encode() for tokens in samples])
         write_json(folder / "protocol.json", {"n": len(samples), "seed": 0, "temperature": 1.0, **protocol})

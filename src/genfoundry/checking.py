@@ -13,6 +13,7 @@ from genfoundry import parts, settings
 from genfoundry.bootstrap import data_difference
 from genfoundry.dag import nodes, param_values
 from genfoundry.errors import ConfigError, GenfoundryError
+from genfoundry.gate.rules import Gate, unknown_metrics
 from genfoundry.specs import Section
 
 LEAST_FREE_GIB = 3
@@ -74,6 +75,8 @@ def _data(root: Path) -> Iterator[str]:
 def _blocks(tree: settings.Settings) -> Iterator[str]:
     """Faults of every section of every block."""
     yield from settings.faults(settings.Execution, tree.execution, "execution")
+    gate = list(settings.faults(Gate, tree.gate, "gate"))
+    yield from gate or unknown_metrics(settings.parse(Gate, tree.gate, "gate"))
     for key, base in tree.bases.items():
         yield from settings.faults(settings.Base, base, f"bases.{key}")
     for key, dataset in tree.datasets.items():
@@ -88,6 +91,9 @@ def _blocks(tree: settings.Settings) -> Iterator[str]:
         for name, section in settings.MODEL_SECTIONS.items():
             yield from settings.faults(section, getattr(model, name), f"models.{key}.{name}")
         yield from _metrics(key, model.evaluation.get("metrics") or {})
+        skip = model.evaluation.get("skip")
+        for name in skip if isinstance(skip, list) else []:
+            yield from _part("metrics", str(name), f"models.{key}.evaluation.skip")
 
 
 def _metrics(key: str, chosen: Any) -> Iterator[str]:

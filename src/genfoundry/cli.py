@@ -1,6 +1,7 @@
 """The `genfoundry` command. Heavy packages are imported by the commands that need them."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genfoundry.errors import Exit, GenfoundryError
+from genfoundry.gate.commands import add_arguments as add_compare_arguments
 from genfoundry.paths import state_root, workspace
 
 if TYPE_CHECKING:
@@ -81,6 +83,46 @@ def _ui(options: argparse.Namespace, root: Path) -> int:
     )
 
 
+def _compare(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.gate.commands import run_compare
+
+    return run_compare(options, root)
+
+
+def _review(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.review import commands
+
+    if options.results:
+        return _review_results(root, options.results, [Path(name) for name in options.names])
+    folder = Path(options.names[0]) if len(options.names) == 1 else None
+    if folder is None or not folder.is_dir():
+        out = Path(options.out) if options.out else None
+        folder = commands.write(root, options.names, options.pairs, options.seed, out, options.question)
+    shown = os.path.relpath(folder)
+    if not options.serve:
+        print(f"{shown}/review.html is for raters: send it, or open it; plan.json beside it says what is what, keep it")
+        print(f"then: genfoundry review --results {shown} <files that raters sent>")
+        return Exit.OK
+    with commands.serve(folder, options.host, options.port) as server:
+        print(f"{server.address}\nanswers go to {shown}/answers.jsonl; Ctrl-C stops it, then", flush=True)
+        print(f"genfoundry review --results {shown}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return Exit.OK
+
+
+def _review_results(root: Path, folder: Path, files: list[Path]) -> int:
+    from genfoundry.review import commands
+    from genfoundry.review.report import summary
+    from genfoundry.tracking.reviews import log_review
+
+    results, reports = commands.collect(root, folder, files)
+    print("\n".join(summary(results)))
+    _, store, _ = _reconciled(root)
+    print(f"{os.path.relpath(reports)}/index.html; MLflow run {log_review(store, root, results, reports)}")
+    return Exit.OK
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genfoundry", description="From raw data to a champion.", epilog="Exit codes: docs/exit-codes.md"
@@ -103,6 +145,20 @@ def _parser() -> argparse.ArgumentParser:
     ui = add("ui", _ui, "open the MLflow UI on this project's store")
     ui.add_argument("--host", default="127.0.0.1")
     ui.add_argument("--port", type=int, default=5000)
+    compare = add("compare", _compare, "judge a challenger against a champion on records held out for both")
+    add_compare_arguments(compare)
+    review = add("review", _review, "blind comparison of models' samples by people: page, server, ranking")
+    review.add_argument(
+        "names", nargs="*", help="two or more models; or the folder of a review; with --results, files of answers"
+    )
+    review.add_argument("--pairs", type=int, default=60, help="different pairs to show (60)")
+    review.add_argument("--seed", type=int, default=0, help="of pairs, sides and order (0)")
+    review.add_argument("--question", default="", help="what raters are asked, instead of which sample is better")
+    review.add_argument("--out", help="folder of the review (artifacts/reviews/<digest>)")
+    review.add_argument("--serve", action="store_true", help="serve the page and collect answers as they come")
+    review.add_argument("--host", default="127.0.0.1")
+    review.add_argument("--port", type=int, default=0, help="0: any free one")
+    review.add_argument("--results", type=Path, metavar="FOLDER", help="rank from the answers to the review there")
     return parser
 
 

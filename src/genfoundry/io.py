@@ -245,6 +245,14 @@ def read_records(folder: Path, columns: list[str] | None = None) -> Iterator["pd
         yield read_table(shard, columns)
 
 
+def record_columns(folder: Path) -> list[str]:
+    """Names of the columns of a folder of records; empty without shards."""
+    import pyarrow.parquet as pq
+
+    first = min(folder.glob("part-*.parquet"), default=None)
+    return list(pq.read_schema(first).names) if first else []
+
+
 def read_all_records(folder: Path, columns: list[str] | None = None) -> "pd.DataFrame":
     """All records of a folder as one table."""
     import pandas as pd

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,11 @@ from genfoundry.settings import parse
 from genfoundry.specs import DataSpec, Section, parse_spec
 
 WEIGHTS, CONFIG, SPEC, TOKENIZER = "weights.safetensors", "config.json", "spec.json", "tokenizer.json"
+
+SEEN = "seen.npy"
+"""uint64, sorted: first 8 bytes, big-endian, of the sha256 of every record that moved the weights: train, val, and
+those of the model it started from. By it two models are judged on records that neither has seen.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,34 @@ def build(family: str, options: Section, spec: DataSpec, seed: int) -> Model:
     return model
 
 
-def write_model(folder: Path, state: dict[str, torch.Tensor], family: str, options: Section, arrays: Path) -> None:
-    """Write a model into a folder that is being published; spec and tokenizer come from the arrays it learnt from."""
+def seen(arrays: Path, init: Path | None) -> np.ndarray | None:
+    """What stands in ``SEEN``; None if it is not known what the model it starts from has seen."""
+    hashes = [np.load(arrays / f"{split}_records.npy") for split in ("train", "val")]
+    if init is not None and not is_empty(init):
+        if not (init / SEEN).is_file():
+            return None
+        hashes.append(np.load(init / SEEN))
+    return np.unique(np.concatenate(hashes))
+
+
+def write_model(
+    folder: Path,
+    state: dict[str, torch.Tensor],
+    family: str,
+    options: Section,
+    arrays: Path,
+    init: Path | None = None,
+) -> None:
+    """Write a model into a folder that is being published.
+
+    Args:
+        folder: Where to.
+        state: Its weights.
+        family: Name of its file under models/.
+        options: The family's settings.
+        arrays: What it learnt from: gives spec, tokenizer and the hashes of the records.
+        init: The model it started from, if any.
+    """
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     save_file(weights, folder / WEIGHTS)
     config = {"format": FORMAT, "family": family, "options": options.model_dump(mode="json")}
@@ -54,6 +86,8 @@ def write_model(folder: Path, state: dict[str, torch.Tensor], family: str, optio
     for name in (SPEC, TOKENIZER):
         if (arrays / name).exists():
             shutil.copyfile(arrays / name, folder / name)
+    if (records := seen(arrays, init)) is not None:
+        np.save(folder / SEEN, records)
 
 
 def load_model(folder: Path, device: str = "cpu") -> LoadedModel:

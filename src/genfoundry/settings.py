@@ -83,6 +83,15 @@ class Encode(Section):
     """How clean records become arrays; a modality adds its own fields."""
 
 
+class PretrainedNetwork(Section):
+    """Published weights to score with, beside the data set's own network."""
+
+    weights: str
+    """File (inception), folder of a transformers model (dinov2, clip), or an http(s) address of a file."""
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+    """What the weights must hash to; empty takes the published one where it is known, else what is found."""
+
+
 class Reference(Section):
     """What scores are held against; fields for images and for text."""
 
@@ -93,6 +102,8 @@ class Reference(Section):
     seed: int = Field(default=0, ge=0)
     max_error_ratio: float = Field(default=0.8, gt=0)
     """The network's held-out error may be at most this share of a linear classifier's, else PCA features are used."""
+    networks: dict[Literal["inception", "dinov2", "clip"], PretrainedNetwork] = Field(default_factory=dict)
+    """Pretrained networks to score with as well: fid, isc and kid by inception, fd_dinov2, fd_clip."""
 
 
 DATASET_SECTIONS: dict[str, type[Section]] = {
@@ -180,11 +191,36 @@ class Sampling(Section):
     """Draw among the likeliest tokens that hold this share of probability."""
 
 
+class Slices(Section):
+    """Scores by group of records, to see for whom a model is worse."""
+
+    columns: tuple[str, ...] = ("label", "source")
+    """Columns of the records: label, source (the file or top folder a record comes from), or one of the user's."""
+    metrics: tuple[Key, ...] = ("kid_domain", "precision_domain", "recall_domain", "bits_per_byte")
+    """Metrics to slice, as far as they apply."""
+    min_n: int = Field(default=30, ge=3)
+    """Fewest rows on each side; a smaller group is counted, not scored."""
+
+
+class Template(Section):
+    """A sentence with a gap, and what is put into it: does the model find one of two groups likelier?"""
+
+    text: str = Field(pattern=r"\{\}")
+    """Text with ``{}`` where the words go, as ``{} is a doctor.``"""
+    pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
+    """Words to compare, two by two."""
+
+
 class Evaluation(Section):
-    """Which scores are computed; empty takes every metric that the data allow."""
+    """Which scores are computed: by default every metric that the data allow."""
 
     metrics: dict[Key, dict[str, Any]] = Field(default_factory=dict)
-    """Options by metric name, the name of a file under metrics/."""
+    """Options by metric name, the name of a file under metrics/; also switches on those that are off by default."""
+    skip: tuple[Key, ...] = ()
+    """Metrics to leave out."""
+    slices: Slices = Slices()
+    templates: tuple[Template, ...] = ()
+    """Prompt template pairs for language models."""
     window: int = Field(default=0, ge=0)
     """Tokens of context when documents are scored; 0 takes the model's own."""
     stride: int = Field(default=0, ge=0)
@@ -254,6 +290,8 @@ class Settings(Section):
     project: Key
     """Name of the MLflow experiment."""
     execution: dict[str, Any]
+    gate: dict[str, Any] = Field(default_factory=dict)
+    """By which rules `genfoundry compare` judges two models; no stage reads it."""
     bases: dict[Key, dict[str, Any]]
     datasets: dict[Key, DatasetBlock]
     models: dict[Key, ModelBlock]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, name_of, plus_minus
 from genfoundry.io import read_json
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Settings
@@ -39,11 +40,13 @@ def _dataset(paths: DatasetPaths) -> str:
 
 
 def _scores(path: Path) -> list[str]:
+    """Every score, those that models are ranked by first, with what it is held against in words."""
     if not path.is_file():
         return ["no scores"]
+    scores = read_json(path)
+    protocols = read_json(path.with_name("protocols.json")) if path.with_name("protocols.json").is_file() else {}
     lines = []
-    for name, entry in read_json(path).items():
-        beside = ", ".join(f"{word} {entry[word]:.4g}" for word in ("floor", "unigram", "bigram") if word in entry)
-        se = f" +- {1.96 * entry['se']:.2g}" if "se" in entry else ""
-        lines.append(f"{name:28} {entry['value']:.4g}{se}" + (f"   ({beside})" if beside else ""))
+    for key in sorted(scores, key=lambda key: (name_of(key) not in PRIMARY, name_of(key) not in COPYING, key)):
+        beside = against(scores[key], protocols.get(key, {}).get("higher_is_better"))
+        lines.append(f"{key:30} {plus_minus(scores[key]):18} {beside}".rstrip())
     return lines

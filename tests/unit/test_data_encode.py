@@ -56,6 +56,11 @@ def test_every_document_comes_back_from_the_stream(tmp_path: Path, tokenizer: st
         assert np.load(arrays / f"{split}_bytes.npy").tolist() == [len(one.encode()) for one in wanted]
         assert np.load(arrays / f"{split}_characters.npy").tolist() == [len(one) for one in wanted]
         assert np.load(arrays / f"{split}_words.npy").tolist() == [len(one.split()) for one in wanted]
+        hashes = np.load(arrays / f"{split}_records.npy")
+        assert hashes.dtype == np.uint64
+        assert [f"{number:016x}" for number in hashes] == [digest[:16] for digest in index["sha256"]]
+        assert set(index["source"]) == {"raw.jsonl"}
+        assert (index["characters"] == [len(one) for one in wanted]).all()
         labels = np.load(arrays / f"{split}_labels.npy")
         assert [spec.labels[number] for number in labels] == list(index["label"])
         assert index["sha256"].is_monotonic_increasing and list(index["row"]) == list(range(len(index)))
@@ -101,6 +106,7 @@ def test_pictures_become_rows_in_the_order_of_their_hash(tmp_path: Path) -> None
         grid, labels = np.load(line.paths.arrays / f"{split}.npy"), np.load(line.paths.arrays / f"{split}_labels.npy")
         index = read_table(line.paths.index / f"{split}.parquet")
         assert grid.dtype == np.uint8 and grid.flags.c_contiguous and grid.shape == (len(index), 3, 12, 12)
+        assert index["source"].tolist() == [name.split("/")[0] for name in index["id"]]
         for row, name in zip(grid, index["id"], strict=True):
             assert row.transpose(1, 2, 0).tobytes() == clean.loc[name, "content"]
         assert [spec.labels[number] for number in labels] == [name[0] for name in index["id"]]

@@ -9,8 +9,9 @@ import pytest
 
 from genfoundry.evaluation import charts
 from genfoundry.evaluation.funnel import read_funnel, reasons
-from genfoundry.evaluation.report import verdict, write_report
+from genfoundry.evaluation.report import write_report
 from genfoundry.evaluation.results import read_curves
+from genfoundry.evaluation.verdicts import against
 from genfoundry.io import canonical_json, write_json
 from genfoundry.settings import DatasetBlock, ModelBlock
 
@@ -195,8 +196,8 @@ def test_curves_leave_out_what_is_not_finite(root: Path) -> None:
     ],
 )
 def test_verdicts(entry: dict[str, float], higher: bool, words: str) -> None:
-    assert verdict(entry, higher).startswith(words)
-    assert bool(words) == bool(verdict(entry, higher))
+    assert against(entry, higher).startswith(words)
+    assert bool(words) == bool(against(entry, higher))
 
 
 def test_reasons_in_words() -> None:

@@ -11,12 +11,13 @@ import pytest
 from graded import counting, stripes, write_image_samples, write_images, write_text_samples, write_texts
 
 from genfoundry import parts
-from genfoundry.errors import ConfigError, DataError
-from genfoundry.evaluation.evidence import CATALOGUE, Evidence
+from genfoundry.errors import ConfigError, DataError, TooFewError
+from genfoundry.evaluation.evidence import CATALOGUE, Evidence, asked_for
 from genfoundry.evaluation.extract import write_features
+from genfoundry.evaluation.influences import read_influences
 from genfoundry.evaluation.reference import write_reference
 from genfoundry.evaluation.rivals import cut_like, rivals
-from genfoundry.evaluation.scoring import Record, asked_for, compute, configured, write_scores
+from genfoundry.evaluation.scoring import Record, compute, configured, measure, write_scores
 from genfoundry.io import folder_digest, publish_folder, read_json, read_table, write_json
 from genfoundry.modelfile import build, write_model
 from genfoundry.paths import DatasetPaths, ModelPaths
@@ -129,14 +130,28 @@ def test_a_tokenizer_that_is_not_the_data_sets_is_refused(tmp_path: Path) -> Non
 def test_image_scores_stand_beside_the_floor(images: tuple[ModelPaths, DatasetPaths]) -> None:
     found = again(*images)
 
-    assert set(found) == {"fid_domain", "is_domain", "kid_domain"}
+    assert set(found) == {
+        "authenticity",
+        "class_balance",
+        "coverage_domain",
+        "density_domain",
+        "exact_copies",
+        "fid_domain",
+        "fid_inf_domain",
+        "is_domain",
+        "kid_domain",
+        "near_copies",
+        "precision_domain",
+        "recall_domain",
+    }, "label_agreement needs a model that can be asked for a class"
     scores = read_json(images[0].reports / "scores.json")
     fid = scores[found["fid_domain"].key]
     assert {"value", "se", "low", "high", "n", "n_reference", "floor", "relative"} <= set(fid)
     assert (fid["n"], fid["n_reference"]) == (50, 40)
     assert fid["relative"] == fid["value"] / fid["floor"]
     assert "relative" not in found["kid_domain"].numbers()
-    assert fid["low"] == pytest.approx(fid["value"] - 1.96 * fid["se"])
+    assert fid["low"] == pytest.approx(max(fid["value"] - 1.96 * fid["se"], 0))
+    assert fid["high"] == pytest.approx(fid["value"] + 1.96 * fid["se"])
     protocol = read_json(images[0].reports / "protocols.json")[found["fid_domain"].key]
     assert protocol["network"]["digest"]
     assert protocol["reference"]["split"] == "test"
@@ -162,7 +177,19 @@ def test_the_floor_is_real_training_data_of_the_same_number(images: tuple[ModelP
 def test_text_scores_stand_beside_the_ngram_models(texts: tuple[ModelPaths, DatasetPaths]) -> None:
     found = again(*texts)
 
-    assert set(found) == {"bits_per_byte", "distinct_n", "perplexity"}
+    assert set(found) == {
+        "bits_per_byte",
+        "bits_per_character",
+        "byte_perplexity",
+        "copied_ngrams",
+        "distinct_n",
+        "length_distance",
+        "longest_overlap",
+        "perplexity",
+        "repetition",
+        "self_bleu",
+        "word_perplexity",
+    }
     score = found["perplexity"].numbers()
     assert score["value"] == pytest.approx(12, rel=1e-6)
     assert score["bigram"] < score["unigram"] < 12
@@ -176,10 +203,10 @@ def test_text_scores_stand_beside_the_ngram_models(texts: tuple[ModelPaths, Data
 def test_real_text_is_cut_to_the_lengths_of_the_samples() -> None:
     real = [[1, 2, 3], [4, 5], [6]]
 
-    pieces = cut_like(real, [[0, 0], [0, 0, 0], [], [0, 0]])
+    pieces = cut_like(real, [[0, 0], [0, 0, 0], [], [0, 0, 0, 0]])
 
-    assert [len(piece) for piece in pieces] == [2, 3, 0]  # the last one would need a seventh token
-    assert len({token for piece in pieces for token in piece}) == 5
+    assert pieces[:2] == [[4, 5], [1, 2, 3]], "each document once, from its start"
+    assert pieces[2:] == [[]], "none is as long as the last sample"
 
 
 @pytest.mark.parametrize("kind", ["images", "texts"])
@@ -188,7 +215,10 @@ def test_equal_evidence_gives_equal_bytes(kind: str, request: pytest.FixtureRequ
 
     def published() -> list[bytes]:
         again(paths, dataset)
-        return [(paths.reports / name).read_bytes() for name in ("scores.json", "protocols.json", "evaluation.png")]
+        return [
+            (paths.reports / name).read_bytes()
+            for name in ("scores.json", "protocols.json", "evaluation.png", "influences.npz", "details.json")
+        ]
 
     assert published() == published()
 
@@ -204,9 +234,9 @@ def test_another_protocol_is_another_key(texts: tuple[ModelPaths, DatasetPaths],
     write_text_samples(paths, counting(6, seed=5))
     write_features(Evaluation(), paths, dataset, Told())
 
-    assert {name for name in before if before[name] != strided[name]} == {"perplexity", "bits_per_byte"}
-    assert warmer.keys() == {"distinct_n"}
-    assert warmer["distinct_n"] != before["distinct_n"]
+    priced = {"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "bits_per_character"}
+    assert {name for name in before if before[name] != strided[name]} == priced
+    assert {name for name in strided if strided[name] != warmer[name]} == before.keys() - priced
     assert {name: record.key for name, record in again(paths, dataset).items()} == before
 
 
@@ -223,6 +253,8 @@ def test_an_unknown_error_bar_and_a_ratio_to_noise_are_left_out() -> None:
     assert unsure == {"value": 2.0, "n": 9, "floor": 0.1}
     assert firm["relative"] == 20
     assert firm["high"] == pytest.approx(2.98)
+    share = Record("m", Score(0.01, 9, 0.5), {}, {}, range=(0.0, 1.0)).numbers()
+    assert (share["low"], share["high"]) == (0.0, pytest.approx(0.99))
 
 
 def test_evaluation_does_not_import_torch(images: tuple[ModelPaths, DatasetPaths]) -> None:
@@ -278,6 +310,62 @@ def test_a_score_that_is_no_number_is_refused(texts: tuple[ModelPaths, DatasetPa
         compute("own", metric, Section(), Evidence(*texts))  # type: ignore[arg-type]
 
 
+def test_a_metric_that_finds_too_little_fails_only_if_named(texts: tuple[ModelPaths, DatasetPaths]) -> None:
+    too_long = {"copied_ngrams": {"n": 300}}
+    chosen = configured({**too_long, "distinct_n": {}}, "e.metrics")
+
+    records, reasons = measure(chosen, Evidence(*texts), named=())
+
+    assert [record.name for record in records] == ["distinct_n"]
+    assert reasons["copied_ngrams"].startswith("copied_ngrams: 0 of 6 samples have 300 tokens")
+    with pytest.raises(TooFewError, match="0 of 6 samples have 300 tokens"):
+        again(*texts, metrics=too_long)
+    with pytest.raises(DataError, match="nothing could be measured: copied_ngrams"):
+        measure({"copied_ngrams": chosen["copied_ngrams"]}, Evidence(*texts), named=())
+
+
+def test_metrics_can_be_left_out(texts: tuple[ModelPaths, DatasetPaths]) -> None:
+    assert "self_bleu" not in again(*texts, skip=["self_bleu"])
+    for faulty, words in (
+        ({"skip": ["self_blue"]}, "did you mean 'self_bleu'"),
+        ({"skip": ["x"]}, "unknown metric 'x'"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            again(*texts, **faulty)
+    with pytest.raises(ConfigError, match="also stands under skip"):
+        again(*texts, metrics={"distinct_n": {}}, skip=["distinct_n"])
+
+
+def test_off_until_named(texts: tuple[ModelPaths, DatasetPaths]) -> None:
+    assert "parses" not in again(*texts)
+    assert again(*texts, metrics={"parses": {}})["parses"].numbers()["floor"] == 0, "numbers in a row are no Python"
+
+
+def test_influences_and_details_are_published(images: tuple[ModelPaths, DatasetPaths]) -> None:
+    found = again(*images)
+    paths = images[0]
+
+    influences = read_influences(paths.reports / "influences.npz")
+    fid = found["fid_domain"]
+    assert {unit: len(rows) for unit, rows in influences[fid.key].items()} == {"sample": 50, "test": 40}
+    for name in ("fid_domain", "kid_domain", "is_domain", "precision_domain", "class_balance"):
+        record = found[name]
+        squares = sum(float((rows**2).sum()) for rows in influences[record.key].values())
+        assert squares == pytest.approx(record.score.se**2, rel=1e-4)
+    assert read_json(paths.reports / "details.json")["slices"].keys() == {"label", "source"}
+    assert (paths.reports / "nearest/pairs.png").is_file()
+
+
+def test_the_floor_of_copying_is_held_out_data(images: tuple[ModelPaths, DatasetPaths]) -> None:
+    evidence = Evidence(*images)
+
+    floor = rivals(evidence, ["features", "train_features", "reference_features"], held_out=True)["floor"]
+
+    real = {row.tobytes() for row in evidence["reference_features"]}
+    assert {row.tobytes() for row in floor["features"]} < real
+    assert len(floor["features"]) == 20, "the half that gives no threshold"
+
+
 def test_features_of_another_network_are_refused(images: tuple[ModelPaths, DatasetPaths], tmp_path: Path) -> None:
     paths, _ = images
     dataset = write_images(tmp_path)
@@ -297,7 +385,7 @@ def test_nan_features_leave_no_scores(tmp_path: Path) -> None:
     features[4, 1] = np.nan
     np.save(paths.features / "features.npy", features)
 
-    with pytest.raises(DataError, match="fid_domain: features hold NaN or infinity in 1 of 9 rows, first in row 4"):
+    with pytest.raises(DataError, match="features hold NaN or infinity in 1 of 9 rows, first in row 4"):
         again(paths, dataset)
     assert not (paths.reports / "scores.json").exists()
 
@@ -314,7 +402,7 @@ def test_every_piece_of_evidence_can_be_read(kind: str, request: pytest.FixtureR
     evidence = Evidence(*request.getfixturevalue(kind))
     there = [name for name in CATALOGUE if evidence.has(name)]
 
-    assert len(there) == (6 if kind == "images" else 9)
+    assert len(there) == (11 if kind == "images" else 13)
     for name in there:
         assert len(evidence[name])
         assert evidence.facts([name])

@@ -12,6 +12,7 @@ from genfoundry import settings
 from genfoundry.dag import Node
 from genfoundry.errors import ConfigError, DivergedError, PreemptedError
 from genfoundry.io import canonical_json, file_digest, publish_folder, read_json
+from genfoundry.modelfile import seen
 from genfoundry.models import transformer, vae
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Execution, Training
@@ -40,6 +41,8 @@ def make_arrays(arrays: Path, kind: str) -> None:
             for split, count in (("train", 900), ("val", 120), ("test", 120)):
                 np.save(folder / f"{split}_tokens.npy", generator.integers(0, 20, count, dtype=np.uint16))
             tokenizer(folder)
+        for place, split in enumerate(("train", "val", "test")):
+            np.save(folder / f"{split}_records.npy", np.arange(3, dtype=np.uint64) * 10 + place)
         (folder / "spec.json").write_bytes(canonical_json(spec.model_dump(mode="json")))
 
 
@@ -260,3 +263,14 @@ def test_the_report_counts_what_was_done(tmp_path: Path) -> None:
         "samples-0000006.png",
         "samples-0000012.png",
     ]
+
+
+def test_a_model_knows_which_records_moved_it_and_its_ancestors(tmp_path: Path) -> None:
+    run_training(tmp_path, "vae", steps=2)
+    dataset, first = DatasetPaths(tmp_path, "d"), ModelPaths(tmp_path, "m")
+
+    assert np.load(first.model / "seen.npy").tolist() == [0, 1, 10, 11, 20, 21]  # train and val, not test
+    np.save(dataset.arrays / "train_records.npy", np.array([70], np.uint64))
+    assert seen(dataset.arrays, first.model).tolist() == [0, 1, 10, 11, 20, 21, 70]
+    (first.model / "seen.npy").unlink()
+    assert seen(dataset.arrays, first.model) is None, "an ancestor whose records are unknown"

@@ -1,7 +1,8 @@
 """Turn the split records into memory-mapped arrays.
 
 Rows are ordered by content hash and arrays hold no ids: a raw copy added later, under any name, leaves them as
-they are, byte for byte, and nothing is trained anew. Which record a row is stands in the index beside them.
+they are, byte for byte, and nothing is trained anew. Which record a row is stands in the index beside them. The arrays
+hold 8 bytes of each hash, so that a model can say which records it has seen.
 """
 
 from collections.abc import Iterator
@@ -11,10 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genfoundry.errors import DataError
-from genfoundry.io import publish_folder, read_all_records, read_records, read_table, write_json, write_table
+from genfoundry.io import (
+    publish_folder,
+    read_all_records,
+    read_records,
+    read_table,
+    record_columns,
+    write_json,
+    write_table,
+)
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Encode
-from genfoundry.specs import SPLITS
+from genfoundry.specs import RECORD_COLUMNS, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,21 +49,32 @@ def write_arrays(modality: ModuleType, config: Encode, paths: DatasetPaths) -> N
                 mine = index[index["split"] == split]["label"]
                 numbers = np.array([labels.index(label) for label in mine], np.int64)
                 np.save(folder / f"{split}_labels.npy", numbers, allow_pickle=False)
+        for split in SPLITS:
+            mine = index[index["split"] == split]["sha256"]
+            hashes = np.array([int(digest[:16], 16) for digest in mine], np.uint64)
+            np.save(folder / f"{split}_records.npy", hashes, allow_pickle=False)
         write_json(folder / "spec.json", spec.model_dump(mode="json"))
     with publish_folder(paths.index) as folder:
         for split in SPLITS:
             mine = index[index["split"] == split]
-            write_table(folder / f"{split}.parquet", mine[["row", "id", "sha256", "label"]].reset_index(drop=True))
+            write_table(folder / f"{split}.parquet", mine.drop(columns="split").reset_index(drop=True))
     write_json(paths.reports / "encode.json", _report(report, index, labels))
 
 
 def _index(paths: DatasetPaths) -> "pd.DataFrame":
-    """All records in use: split, row in the split's arrays, id, sha256, label; rows in the order of the hash."""
-    splits = read_table(paths.splits / "ids.parquet")
-    labels = read_all_records(paths.clean, ["id", "label"]).set_index("id")
-    index = splits.join(labels, on="id").sort_values(["sha256", "id"], ignore_index=True)
+    """All records in use, in the order of the hash: split, row in the split's arrays, id, sha256, label, source, facts.
+
+    ``source`` is the file or top folder that a record comes from; facts are the columns that the modality or the user's
+    data added.
+    """
+    facts = [name for name in record_columns(paths.clean) if name not in RECORD_COLUMNS]
+    splits = read_table(paths.splits / "ids.parquet", ["id", "split", "sha256"])
+    table = read_all_records(paths.clean, ["id", "label", *facts]).set_index("id")
+    index = splits.join(table, on="id").sort_values(["sha256", "id"], ignore_index=True)
     index["row"] = index.groupby("split").cumcount().astype("int64")
-    return index
+    if "source" not in facts:
+        index["source"] = index["id"].str.split("#").str[0].str.split("/").str[0]
+    return index[["row", "id", "sha256", "label", "source", *(name for name in facts if name != "source"), "split"]]
 
 
 def _labels(index: "pd.DataFrame") -> tuple[str, ...]:

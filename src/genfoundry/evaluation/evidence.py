@@ -4,35 +4,81 @@
 model when all that its ``score`` names is there; a new piece of evidence is one more line here.
 """
 
+import inspect
 import itertools
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry import parts
+from genfoundry.errors import ConfigError, DataError
+from genfoundry.evaluation.documents import read_documents
 from genfoundry.io import digest_of, file_digest, read_json, read_table
 from genfoundry.paths import DatasetPaths, ModelPaths
 
-Place = Literal["features", "samples", "reference", "arrays"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+Place = Literal["features", "samples", "reference", "arrays", "index"]
+Axis = Literal["sample", "test", "train", "pair"]
+"""What a row of the evidence is: a sample, a test record, a training record, a pair of the user's prompt templates."""
+
+PRETRAINED = ("inception", "dinov2", "clip")
 
 
-def _column(name: str) -> Callable[[Path], np.ndarray]:
-    return lambda file: read_table(file, [name])[name].to_numpy()
+def _load(evidence: "Evidence", file: Path) -> np.ndarray:
+    return np.asarray(np.load(file))
 
 
-def _sample_tokens(file: Path) -> list[list[int]]:
-    with file.open(encoding="utf-8") as lines:
-        return [json.loads(line)["tokens"] for line in lines]
+def _mapped(evidence: "Evidence", file: Path) -> np.ndarray:
+    return np.load(file, mmap_mode="r")
 
 
-def _document_tokens(file: Path) -> list[list[int]]:
+def _column(name: str) -> "Reader":
+    return lambda evidence, file: read_table(file, [name])[name].to_numpy()
+
+
+def _sample_rows(name: str) -> "Reader":
+    def read(evidence: "Evidence", file: Path) -> list[Any]:
+        with file.open(encoding="utf-8") as lines:
+            return [json.loads(line)[name] for line in lines]
+
+    return read
+
+
+def _document_tokens(evidence: "Evidence", file: Path) -> list[list[int]]:
     """Tokens of each document without its boundary."""
     tokens = np.load(file)
     offsets = np.load(file.with_name(file.name.replace("_tokens", "_offsets")))
     return [tokens[start + 1 : stop].tolist() for start, stop in itertools.pairwise(offsets)]
+
+
+def _document_texts(evidence: "Evidence", file: Path) -> list[str]:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(file.with_name("tokenizer.json")))
+    return [str(text) for text in tokenizer.decode_batch(evidence["reference_tokens"])]
+
+
+def _sample_labels(evidence: "Evidence", file: Path) -> np.ndarray:
+    """Numbers of the classes that were asked for."""
+    names = list(evidence.json("arrays", "spec.json")["labels"])
+    return np.array([names.index(name) for name in read_table(file, ["label"])["label"]], np.int64)
+
+
+def _conditional(file: Path) -> bool:
+    return file.is_file() and bool(read_table(file, ["label"])["label"].notna().all())
+
+
+def _pair_nats(evidence: "Evidence", file: Path) -> np.ndarray:
+    return read_table(file, ["first_nats", "second_nats"]).to_numpy()
+
+
+Reader = Callable[["Evidence", Path], Any]
 
 
 class Item(NamedTuple):
@@ -40,10 +86,12 @@ class Item(NamedTuple):
 
     place: Place
     file: str
-    read: Callable[[Path], Any]
+    read: Reader
     facts: tuple[str, ...]
     """Names in ``FACTS``: what must be equal for two scores from it to be comparable."""
     what: str
+    axis: Axis | None = None
+    present: Callable[[Path], bool] = Path.is_file
 
 
 _FOUND = ("network", "reference")
@@ -52,25 +100,121 @@ _DRAWN = ("network", "sampling")
 _PRICED = ("documents", "likelihood")
 _NATS = "nats.parquet"
 
+
+def _of_network(name: str) -> dict[str, Item]:
+    """Features of a pretrained network, where the reference has it."""
+    sides = {
+        f"{name}_features": Item("features", f"{name}_features.npy", _load, (name, "sampling"), "", "sample"),
+        f"reference_{name}_features": Item(
+            "reference", f"{name}/test_features.npy", _load, (name, "reference"), "", "test"
+        ),
+        f"train_{name}_features": Item(
+            "reference", f"{name}/train_features.npy", _load, (name, "training"), "", "train"
+        ),
+    }
+    rows = {"sample": "the samples", "test": "the test records", "train": "training records"}
+    return {key: item._replace(what=f"float32 (N, D) of {rows[str(item.axis)]}") for key, item in sides.items()}
+
+
 CATALOGUE: dict[str, Item] = {
-    "features": Item("features", "features.npy", np.load, _DRAWN, "float32 (N, D) of the samples"),
-    "logits": Item("features", "logits.npy", np.load, _DRAWN, "float32 (N, K) of the samples"),
-    "reference_features": Item("reference", "test_features.npy", np.load, _FOUND, "float32 (M, D) of the test records"),
-    "reference_logits": Item("reference", "test_logits.npy", np.load, _FOUND, "float32 (M, K) of the test records"),
-    "train_features": Item("reference", "train_features.npy", np.load, _LEARNT, "float32 (L, D) of training records"),
-    "train_logits": Item("reference", "train_logits.npy", np.load, _LEARNT, "float32 (L, K) of training records"),
-    "nats": Item("features", _NATS, _column("nats"), _PRICED, "float64 (N,): the model's price of each test document"),
-    "token_counts": Item("features", _NATS, _column("tokens"), ("documents", "tokenizer"), "int64 (N,): its tokens"),
-    "byte_counts": Item("features", _NATS, _column("bytes"), ("documents",), "int64 (N,): its UTF-8 bytes"),
-    "character_counts": Item("features", _NATS, _column("characters"), ("documents",), "int64 (N,): its characters"),
-    "word_counts": Item("features", _NATS, _column("words"), ("documents",), "int64 (N,): its words"),
-    "unigram_nats": Item("reference", "unigram_nats.npy", np.load, ("documents",), "float64 (N,): the unigram's price"),
-    "bigram_nats": Item("reference", "bigram_nats.npy", np.load, ("documents",), "float64 (N,): the bigram's price"),
+    "features": Item("features", "features.npy", _load, _DRAWN, "float32 (N, D) of the samples", "sample"),
+    "logits": Item("features", "logits.npy", _load, _DRAWN, "float32 (N, K) of the samples", "sample"),
+    "sample_levels": Item("samples", "samples.npy", _mapped, ("sampling",), "uint8 (N, C, *shape), drawn", "sample"),
+    "sample_labels": Item(
+        "samples", "index.parquet", _sample_labels, ("sampling",), "int64 (N,): class asked for", "sample", _conditional
+    ),
+    "reference_features": Item(
+        "reference", "test_features.npy", _load, _FOUND, "float32 (M, D) of the test records", "test"
+    ),
+    "reference_logits": Item(
+        "reference", "test_logits.npy", _load, _FOUND, "float32 (M, K) of the test records", "test"
+    ),
+    "reference_levels": Item("arrays", "test.npy", _mapped, ("reference",), "uint8 (M, C, *shape)", "test"),
+    "reference_labels": Item("arrays", "test_labels.npy", _load, ("reference",), "int64 (M,)", "test"),
+    "train_features": Item(
+        "reference", "train_features.npy", _load, _LEARNT, "float32 (L, D) of training records", "train"
+    ),
+    "train_logits": Item(
+        "reference", "train_logits.npy", _load, _LEARNT, "float32 (L, K) of training records", "train"
+    ),
+    "train_levels": Item("arrays", "train.npy", _mapped, ("training",), "uint8 (L, C, *shape)", "train"),
+    "train_labels": Item("arrays", "train_labels.npy", _load, ("training",), "int64 (L,)", "train"),
+    "nats": Item(
+        "features", _NATS, _column("nats"), _PRICED, "float64 (N,): the model's price of each test document", "test"
+    ),
+    "token_counts": Item(
+        "features", _NATS, _column("tokens"), ("documents", "tokenizer"), "int64 (N,): its tokens", "test"
+    ),
+    "byte_counts": Item("features", _NATS, _column("bytes"), ("documents",), "int64 (N,): its UTF-8 bytes", "test"),
+    "character_counts": Item(
+        "features", _NATS, _column("characters"), ("documents",), "int64 (N,): its characters", "test"
+    ),
+    "word_counts": Item("features", _NATS, _column("words"), ("documents",), "int64 (N,): its words", "test"),
+    "unigram_nats": Item(
+        "reference", "unigram_nats.npy", _load, ("documents",), "float64 (N,): the unigram's price", "test"
+    ),
+    "bigram_nats": Item(
+        "reference", "bigram_nats.npy", _load, ("documents",), "float64 (N,): the bigram's price", "test"
+    ),
     "sample_tokens": Item(
-        "samples", "samples.jsonl", _sample_tokens, ("sampling", "tokenizer"), "token lists of the samples"
+        "samples",
+        "samples.jsonl",
+        _sample_rows("tokens"),
+        ("sampling", "tokenizer"),
+        "token lists of the samples",
+        "sample",
+    ),
+    "sample_texts": Item(
+        "samples", "samples.jsonl", _sample_rows("text"), ("sampling", "tokenizer"), "texts of the samples", "sample"
     ),
     "reference_tokens": Item(
-        "arrays", "test_tokens.npy", _document_tokens, ("reference", "tokenizer"), "token lists of the test documents"
+        "arrays",
+        "test_tokens.npy",
+        _document_tokens,
+        ("reference", "tokenizer"),
+        "token lists of the test documents",
+        "test",
+    ),
+    "train_tokens": Item(
+        "arrays",
+        "train_tokens.npy",
+        _document_tokens,
+        ("training", "tokenizer"),
+        "token lists of the training documents",
+        "train",
+    ),
+    "reference_texts": Item(
+        "arrays", "test_tokens.npy", _document_texts, ("reference", "tokenizer"), "texts of the test documents", "test"
+    ),
+    "train_documents": Item(
+        "arrays",
+        "train_tokens.npy",
+        lambda evidence, file: read_documents(file.parent, "train"),
+        ("training", "tokenizer"),
+        "tokens and offsets of the training documents, end to end",
+    ),
+    "pair_nats": Item(
+        "features", "pairs.parquet", _pair_nats, ("templates", "likelihood"), "float64 (P, 2): both texts", "pair"
+    ),
+    "pair_template": Item(
+        "features", "pairs.parquet", _column("template"), ("templates",), "(P,): the template's text", "pair"
+    ),
+    **{name: item for network in PRETRAINED for name, item in _of_network(network).items()},
+    "inception_logits": Item(
+        "features",
+        "inception_logits.npy",
+        _load,
+        ("inception", "sampling"),
+        "float32 (N, 1008) of the samples",
+        "sample",
+    ),
+    "reference_inception_logits": Item(
+        "reference",
+        "inception/test_logits.npy",
+        _load,
+        ("inception", "reference"),
+        "float32 (M, 1008) of the test records",
+        "test",
     ),
 }
 
@@ -84,18 +228,19 @@ class Evidence:
             "samples": paths.samples,
             "reference": dataset.reference,
             "arrays": dataset.arrays,
+            "index": dataset.index,
         }
         self._read: dict[str, Any] = {}
 
     def has(self, name: str) -> bool:
         """Whether this kind of data and model has it."""
         item = CATALOGUE[name]
-        return (self.folders[item.place] / item.file).is_file()
+        return item.present(self.folders[item.place] / item.file)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._read:
             item = CATALOGUE[name]
-            self._read[name] = item.read(self.folders[item.place] / item.file)
+            self._read[name] = item.read(self, self.folders[item.place] / item.file)
         return self._read[name]
 
     def facts(self, names: Iterable[str]) -> dict[str, Any]:
@@ -105,6 +250,9 @@ class Evidence:
 
     def json(self, place: Place, file: str) -> Any:
         return read_json(self.folders[place] / file)
+
+    def table(self, place: Place, file: str, columns: list[str] | None = None) -> "pd.DataFrame":
+        return read_table(self.folders[place] / file, columns)
 
 
 def _network(evidence: Evidence) -> dict[str, Any]:
@@ -123,20 +271,56 @@ def _documents(evidence: Evidence) -> dict[str, Any]:
     return {"split": "test", "n": len(hashes), "digest": digest_of(sorted(hashes))}
 
 
-def _reference(evidence: Evidence) -> dict[str, Any]:
-    records = evidence.folders["reference"] / "records.json"
-    if records.is_file():
-        return dict(read_json(records)["test"])
-    tokens = evidence.folders["arrays"] / "test_tokens.npy"
-    return {"split": "test", "n": len(evidence["reference_tokens"]), "digest": file_digest(tokens)}
+def _records(split: str) -> Callable[[Evidence], dict[str, Any]]:
+    """The records of a split, by the digest of their array: equal arrays hold equal records in equal order."""
+
+    def found(evidence: Evidence) -> dict[str, Any]:
+        arrays = evidence.folders["arrays"]
+        grids, offsets = arrays / f"{split}.npy", arrays / f"{split}_offsets.npy"
+        if grids.is_file():
+            return {"split": split, "n": len(np.load(grids, mmap_mode="r")), "digest": file_digest(grids)}
+        count = len(np.load(offsets, mmap_mode="r")) - 1
+        return {"split": split, "n": count, "digest": file_digest(arrays / f"{split}_tokens.npy")}
+
+    return found
+
+
+def _pretrained(name: str) -> Callable[[Evidence], dict[str, Any]]:
+    def found(evidence: Evidence) -> dict[str, Any]:
+        used = dict(evidence.json("features", "protocol.json")["networks"][name])
+        kept = evidence.json("reference", f"{name}/network.json")["digest"]
+        if used["digest"] != kept:
+            raise DataError(
+                f"{evidence.folders['features']}: made with {name} weights {used['digest'][:12]}, the reference with "
+                f"{kept[:12]}; run dvc repro, which extracts them again"
+            )
+        return used
+
+    return found
 
 
 FACTS: dict[str, Callable[[Evidence], Any]] = {
     "network": _network,
     "sampling": lambda evidence: evidence.json("samples", "protocol.json"),
-    "reference": _reference,
-    "training": lambda evidence: evidence.json("reference", "records.json")["train"],
+    "reference": _records("test"),
+    "training": _records("train"),
     "likelihood": lambda evidence: evidence.json("features", "protocol.json")["likelihood"],
+    "templates": lambda evidence: evidence.json("features", "protocol.json")["templates"],
     "documents": _documents,
     "tokenizer": lambda evidence: file_digest(evidence.folders["arrays"] / "tokenizer.json"),
+    **{name: _pretrained(name) for name in PRETRAINED},
 }
+
+
+def asked_for(metric: ModuleType) -> list[str]:
+    """Names of the evidence that a metric's ``score`` takes.
+
+    Raises:
+        ConfigError: The catalogue does not hold one of them.
+    """
+    names = [name for name in inspect.signature(metric.score).parameters if name != "config"]
+    for name in names:
+        if name not in CATALOGUE:
+            file, hint = metric.__name__.rpartition(".")[2], parts.nearest(name, list(CATALOGUE))
+            raise ConfigError(f"metrics/{file}.py: score asks for evidence {name!r}{hint}")
+    return names

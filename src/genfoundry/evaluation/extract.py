@@ -1,55 +1,96 @@
-"""What scores are computed from: features of the samples, nats of the held-out documents, each with its record's id."""
+"""What scores are computed from: features of the samples, nats of the held-out documents, each with its record's id.
+
+The model and the networks run here, batched, on all devices that the settings name; no score is computed. Batches are
+fixed before they are spread over the devices, so numbers don't depend on how many there are.
+"""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genfoundry.errors import DataError
-from genfoundry.evaluation import network
+from genfoundry.evaluation import network, pretrained
 from genfoundry.evaluation.documents import read_documents
-from genfoundry.evaluation.likelihood import START_RULE, plan, price, windows
-from genfoundry.io import canonical_json, file_digest, publish_folder, read_table, write_json, write_table
-from genfoundry.modelfile import TOKENIZER, LoadedModel, default_device, load_model
+from genfoundry.evaluation.embedding import domain_job, embed_file, pretrained_job, reference_networks
+from genfoundry.evaluation.likelihood import START_RULE, Window, add_up, batches, plan, read, scored, windows
+from genfoundry.evaluation.spread import Places, places, spread
+from genfoundry.evaluation.templates import price_pairs
+from genfoundry.io import canonical_json, file_digest, publish_folder, read_json, read_table, write_json, write_table
+from genfoundry.modelfile import SPEC, TOKENIZER, load_model
 from genfoundry.nn.contract import Likelihood
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.progress import progress
-from genfoundry.settings import Evaluation
-from genfoundry.specs import GridSpec
+from genfoundry.settings import Evaluation, Execution
+from genfoundry.specs import GridSpec, parse_spec
 from genfoundry.tracking.runs import NoRun, Run
 
+AUTOMATIC = Execution()
 
-def write_features(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths, run: Run | NoRun) -> None:
-    """Publish ``features/`` and ``extract.json``."""
-    loaded = load_model(paths.model, default_device())
+
+def write_features(
+    config: Evaluation,
+    paths: ModelPaths,
+    dataset: DatasetPaths,
+    run: Run | NoRun,
+    execution: Execution = AUTOMATIC,
+) -> None:
+    """Publish ``features/`` and ``extract.json``; speeds go to the run.
+
+    Args:
+        config: Window, stride, batch and templates.
+        paths: The model, with its samples.
+        dataset: What it was trained on, with its reference.
+        run: Told images or tokens per second.
+        execution: Devices and threads.
+
+    Raises:
+        ConfigError: Devices, a window or weights that can't be.
+        DataError: Samples, documents or a tokenizer that don't belong together, or a model that has diverged.
+    """
+    at = places(execution)
     with publish_folder(paths.features) as folder:
-        if isinstance(loaded.spec, GridSpec):
-            numbers = _grids(folder, paths, dataset, run)
+        if isinstance(parse_spec(read_json(paths.model / SPEC)), GridSpec):
+            numbers = _grids(folder, paths, dataset, run, at)
         else:
-            numbers = _documents(folder, loaded, config, paths, dataset, run)
+            numbers = _documents(folder, config, paths, dataset, run, at)
     write_json(paths.reports / "extract.json", numbers)
 
 
-def _grids(folder: Path, paths: ModelPaths, dataset: DatasetPaths, run: Run | NoRun) -> dict[str, Any]:
-    levels = np.load(paths.samples / "samples.npy", mmap_mode="r")
+def _grids(folder: Path, paths: ModelPaths, dataset: DatasetPaths, run: Run | NoRun, at: Places) -> dict[str, Any]:
+    file = paths.samples / "samples.npy"
+    levels = np.load(file, mmap_mode="r")
     index = read_table(paths.samples / "index.parquet", ["row", "id", "sha256"])
     _same_count(len(levels), len(index), paths.samples)
-    judge = network.load(dataset.reference)
-    started = time.monotonic()
-    features, logits = network.embed(judge, levels, "samples")
-    run.metric("images_per_second", len(levels) / (time.monotonic() - started))
-    np.save(folder / "features.npy", features)
-    if logits is not None:
-        np.save(folder / "logits.npy", logits)
+    layout = network.read_layout(dataset.reference)
+    network.check_levels(layout, levels, "samples")
+    kept = embed_file(partial(domain_job, dataset.reference, file), len(levels), network.BATCH, at, "samples")
+    run.metric("images_per_second", kept.rows_per_second)
+    np.save(folder / "features.npy", kept.features)
+    if kept.logits is not None:
+        np.save(folder / "logits.npy", kept.logits)
+    identities = {}
+    for name, (weights, identity) in reference_networks(dataset).items():
+        job = partial(pretrained_job, weights, file)
+        kept = embed_file(job, len(levels), pretrained.BATCH, at, f"samples by {name}")
+        run.metric(f"{name}_images_per_second", kept.rows_per_second)
+        np.save(folder / f"{name}_features.npy", kept.features)
+        if kept.logits is not None:
+            np.save(folder / f"{name}_logits.npy", kept.logits)
+        identities[name] = identity
     write_table(folder / "index.parquet", index)
-    write_protocol(folder, network=judge.layout.identity)
-    return {"samples": len(levels), "features": features.shape[1]}
+    write_protocol(folder, network=layout.identity, networks=identities, device={"kind": at.kind})
+    return {"samples": len(levels), "features": layout.dimension}
 
 
 def _documents(
-    folder: Path, loaded: LoadedModel, config: Evaluation, paths: ModelPaths, dataset: DatasetPaths, run: Run | NoRun
+    folder: Path, config: Evaluation, paths: ModelPaths, dataset: DatasetPaths, run: Run | NoRun, at: Places
 ) -> dict[str, Any]:
+    several = len(at.devices) > 1
+    loaded = load_model(paths.model, "cpu" if several else at.devices[0])
     model = loaded.model
     if not isinstance(model, Likelihood):
         write_protocol(folder)
@@ -61,16 +102,28 @@ def _documents(
     tokens = documents.token_counts
     _same_count(len(tokens), len(index), dataset.index)
     chosen = plan(config, model.context, f"models.{paths.key}.evaluation")
+    groups = batches(tokens, chosen, config.batch, at.kind)
+    here = lambda device: partial(read, model, documents, device)  # noqa: E731 -- where one process is enough
+    job = partial(_reader, paths.model, dataset.arrays) if several else here
     started = time.monotonic()
     with progress(int(tokens.sum()), f"held-out tokens priced by {paths.key}") as bar:
-        nats = price(model, documents, chosen, config.batch, default_device(), bar.advance)
+        nats = add_up(groups, spread(job, groups, at, lambda group: bar.advance(scored(group))), len(tokens))
     run.metric("tokens_per_second", float(tokens.sum()) / (time.monotonic() - started))
     columns = {"nats": nats, "tokens": tokens, "bytes": documents.bytes}
     columns |= {name: np.load(dataset.arrays / f"test_{name}.npy") for name in ("characters", "words")}
     write_table(folder / "nats.parquet", index.assign(**columns))
-    write_protocol(folder, likelihood={**chosen._asdict(), "start": START_RULE})
+    facts: dict[str, Any] = {"likelihood": {**chosen._asdict(), "start": START_RULE}, "device": {"kind": at.kind}}
+    if config.templates:
+        facts["templates"] = price_pairs(loaded, config, chosen, paths.model, folder)
+    write_protocol(folder, **facts)
     counts = {"documents": len(tokens), "tokens": int(tokens.sum()), "windows": len(list(windows(tokens, chosen)))}
     return counts | chosen._asdict()
+
+
+def _reader(model: Path, arrays: Path, device: str) -> Callable[[list[Window]], np.ndarray]:
+    """Ready to price readings of the test documents by the model of a folder."""
+    priced: Any = load_model(model, device).model
+    return partial(read, priced, read_documents(arrays, "test"), device)
 
 
 def _same_count(rows: int, ids: int, folder: Path) -> None:

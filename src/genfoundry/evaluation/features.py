@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genfoundry.errors import DataError
+from genfoundry.evaluation.calibration import calibration
+from genfoundry.evaluation.embedding import write_networks
 from genfoundry.evaluation.network import (
     Classifier,
     Components,
@@ -20,11 +22,13 @@ from genfoundry.evaluation.network import (
     repeatable,
     save,
 )
+from genfoundry.evaluation.spread import places
 from genfoundry.evaluation.subsample import subsample
 from genfoundry.io import file_digest, publish_folder, write_json
 from genfoundry.metrics import fid_domain, is_domain, kid_domain
+from genfoundry.paths import DatasetPaths
 from genfoundry.progress import progress
-from genfoundry.settings import Reference
+from genfoundry.settings import Execution, Reference
 from genfoundry.specs import SPLITS, GridSpec
 
 TRAIN_BATCH = 128
@@ -200,11 +204,13 @@ def floors(features: dict[str, np.ndarray], logits: dict[str, np.ndarray] | None
     return found
 
 
-def write_grid_reference(arrays: Path, spec: GridSpec, target: Path, config: Reference) -> dict[str, Any]:
+def write_grid_reference(paths: DatasetPaths, spec: GridSpec, config: Reference) -> dict[str, Any]:
     """Publish the feature network with features and logits of all splits; returns the numbers for the report.
 
-    Beside the rows, ``statistics.npz`` holds ``mu`` and ``sigma`` of the test features, as other FID tools read them.
+    Beside the rows, ``statistics.npz`` holds ``mu`` and ``sigma`` of the test features, as other FID tools read them;
+    published networks have a folder each.
     """
+    arrays = paths.arrays
     splits = {split: read_grids(arrays, split) for split in SPLITS}
     for split in ("train", "test"):
         if len(splits[split].levels) < LEAST_ROWS:
@@ -214,7 +220,7 @@ def write_grid_reference(arrays: Path, spec: GridSpec, target: Path, config: Ref
             )
     network, numbers = choose(splits, spec, config)
     features, logits = {}, {}
-    with publish_folder(target) as folder:
+    with publish_folder(paths.reference) as folder:
         layout = save(network, folder)
         for split, grids in splits.items():
             features[split], classified = embed(network, grids.levels, f"{split} records")
@@ -226,6 +232,12 @@ def write_grid_reference(arrays: Path, spec: GridSpec, target: Path, config: Ref
         np.savez(folder / "statistics.npz", mu=test.mean(axis=0), sigma=np.cov(test, rowvar=False))
         records = {split: _records(arrays, split, grids) for split, grids in splits.items()}
         write_json(folder / "records.json", records)
+        published = write_networks(config, spec, paths, folder, places(Execution()))
+    if logits:
+        found = calibration(logits["test"], splits["test"].labels)
+        numbers["calibration"] = {"error": found.error, "se": found.se, "if_perfect": found.if_perfect}
+    if published:
+        numbers["networks"] = published
     return {
         "kind": layout.kind,
         "dimension": layout.dimension,

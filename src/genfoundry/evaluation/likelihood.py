@@ -12,6 +12,7 @@ import torch
 
 from genfoundry.errors import ConfigError, DataError
 from genfoundry.evaluation.documents import Documents
+from genfoundry.metrics._windows import sliding_windows
 from genfoundry.nn.contract import Likelihood
 from genfoundry.settings import Evaluation
 
@@ -59,25 +60,67 @@ def plan(config: Evaluation, context: int, where: str) -> Plan:
 def windows(token_counts: np.ndarray, chosen: Plan) -> Iterator[Window]:
     """Readings that score positions 1 to L of every document once each, the first window whole, then by stride."""
     for document, length in enumerate(token_counts.tolist()):
-        begin = scored = 0
-        while scored < length:
-            end = min(begin + chosen.window, length)
-            yield Window(document, begin, scored + 1, end)
-            begin, scored = begin + chosen.stride, end
+        for span in sliding_windows(length, *chosen):
+            yield Window(document, *span)
 
 
-def _batches(readings: list[Window], batch: int, most_tokens: int) -> Iterator[list[Window]]:
-    """Readings of like length together, so that little is padded."""
-    group: list[Window] = []
-    for reading in sorted(readings, key=lambda reading: reading.begin - reading.end):
-        # The first of a group is its longest.
-        longest = group[0].end - group[0].begin if group else 0
-        if group and (len(group) == batch or (len(group) + 1) * longest > most_tokens):
-            yield group
-            group = []
-        group.append(reading)
-    if group:
-        yield group
+def batches(token_counts: np.ndarray, chosen: Plan, batch: int, device: str = "cpu") -> list[list[Window]]:
+    """All readings in groups of like length, so that little is padded; the same groups for any number of devices.
+
+    Args:
+        token_counts: Scored tokens of each document, int64 (N,).
+        chosen: Window and stride.
+        batch: Windows in a group, at most.
+        device: On which kind of device they will be priced, which bounds the tokens of a group.
+    """
+    most_tokens = MOST_TOKENS[device.partition(":")[0]]
+    groups: list[list[Window]] = []
+    longest = 0
+    for reading in sorted(windows(token_counts, chosen), key=lambda reading: reading.begin - reading.end):
+        if not groups or len(groups[-1]) == batch or (len(groups[-1]) + 1) * longest > most_tokens:
+            # The first of a group is its longest.
+            longest = reading.end - reading.begin
+            groups.append([])
+        groups[-1].append(reading)
+    return groups
+
+
+def scored(group: list[Window]) -> int:
+    """Tokens that a group of readings scores."""
+    return sum(reading.end - reading.first + 1 for reading in group)
+
+
+def read(model: Likelihood, documents: Documents, device: str, group: list[Window]) -> np.ndarray:
+    """Nats of the scored tokens of each reading: float64 (B,)."""
+    longest = max(reading.end - reading.begin for reading in group)
+    # Any token will do as padding: what stands behind is not seen from before.
+    tokens_BT = np.zeros((len(group), longest + 1), np.int64)
+    scored_BT = np.zeros((len(group), longest), bool)
+    for row, (document, begin, first, end) in enumerate(group):
+        start = documents.offsets[document]
+        tokens_BT[row, : end - begin + 1] = documents.tokens[start + begin : start + end + 1]
+        scored_BT[row, first - begin - 1 : end - begin] = True
+    with torch.inference_mode():
+        nats_BT = model.nats(torch.from_numpy(tokens_BT).to(device)).double().cpu().numpy()
+    return np.where(scored_BT, nats_BT, 0).sum(axis=1)
+
+
+def add_up(groups: list[list[Window]], nats: list[np.ndarray], count: int) -> np.ndarray:
+    """Nats of each of ``count`` documents from those of its readings: float64 (count,).
+
+    Raises:
+        DataError: A document whose price is NaN or infinite.
+    """
+    totals = np.zeros(count)
+    for group, found in zip(groups, nats, strict=True):
+        totals += np.bincount([reading.document for reading in group], found, count)
+    bad = np.flatnonzero(~np.isfinite(totals))
+    if len(bad):
+        raise DataError(
+            f"extract: {len(bad)} of {count} test documents cost NaN or infinite nats, first in row {bad[0]}; "
+            "the model has diverged: look at its loss curve, lower training.optimizer.lr"
+        )
+    return totals
 
 
 def price(
@@ -101,26 +144,9 @@ def price(
     Raises:
         DataError: A document whose price is NaN or infinite.
     """
-    totals = np.zeros(len(documents.offsets) - 1)
-    most_tokens = MOST_TOKENS[device.split(":")[0]]
-    for group in _batches(list(windows(documents.token_counts, chosen)), batch, most_tokens):
-        longest = max(reading.end - reading.begin for reading in group)
-        # Any token will do as padding: what stands behind is not seen from before.
-        tokens_BT = np.zeros((len(group), longest + 1), np.int64)
-        scored_BT = np.zeros((len(group), longest), bool)
-        for row, (document, begin, first, end) in enumerate(group):
-            start = documents.offsets[document]
-            tokens_BT[row, : end - begin + 1] = documents.tokens[start + begin : start + end + 1]
-            scored_BT[row, first - begin - 1 : end - begin] = True
-        with torch.inference_mode():
-            nats_BT = model.nats(torch.from_numpy(tokens_BT).to(device)).double().cpu().numpy()
-        owners = np.array([reading.document for reading in group])
-        totals += np.bincount(owners, np.where(scored_BT, nats_BT, 0).sum(axis=1), len(totals))
-        advance(int(scored_BT.sum()))
-    bad = np.flatnonzero(~np.isfinite(totals))
-    if len(bad):
-        raise DataError(
-            f"extract: {len(bad)} of {len(totals)} test documents cost NaN or infinite nats, first in row {bad[0]}; "
-            "the model has diverged: look at its loss curve, lower training.optimizer.lr"
-        )
-    return totals
+    groups = batches(documents.token_counts, chosen, batch, device)
+    nats = []
+    for group in groups:
+        nats.append(read(model, documents, device, group))
+        advance(scored(group))
+    return add_up(groups, nats, len(documents.offsets) - 1)

@@ -1,9 +1,15 @@
 """The in-domain feature network: what images look like to a classifier of their own data set.
 
+It is named by the sha256 of its weights wherever it runs. On a CPU its features have the same bytes on every run, in
+any company and on any number of processes; on a GPU, in full float32 too, they differ from the CPU's in their last bits
+(sums in another order), far below any error bar. So the kind of device is noted beside the protocol, not in it,
+and scores of both may be compared. The reference's features are always the CPU's.
+
 Letters in tensor names: B batch, C channels, D features, K classes.
 """
 
 import itertools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -130,6 +136,15 @@ def make(layout: Layout) -> FeatureNetwork:
 
 
 @contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 as written, on a GPU too: its convolutions would round inputs to 10 bits (TF32), and pick by speed."""
+    # cuBLAS reads it when it starts; without it, it refuses to be deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+@contextmanager
 def repeatable(seed: int = 0) -> Iterator[None]:
     """The same numbers on every run of this machine: seed, threads and algorithms fixed, then as they were."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -138,7 +153,8 @@ def repeatable(seed: int = 0) -> Iterator[None]:
         torch.set_num_threads(THREADS)
         torch.use_deterministic_algorithms(True)
         try:
-            yield
+            with full_precision():
+                yield
         finally:
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(strict)
@@ -149,11 +165,24 @@ def as_grid(levels: np.ndarray) -> Tensor:
     return torch.tensor(levels, dtype=torch.float32) / 127.5 - 1
 
 
+def check_levels(layout: Layout, levels: np.ndarray, what: str = "") -> None:
+    """Refuse what a network of that layout does not take.
+
+    Raises:
+        DataError: The levels are no uint8 grid of the network's shape.
+    """
+    if levels.dtype != np.uint8 or levels.shape[1:] != (layout.channels, *layout.shape):
+        raise DataError(
+            f"{what or 'grids'}: {levels.dtype} {levels.shape}, but the feature network takes uint8 "
+            f"(N, {layout.channels}, {', '.join(map(str, layout.shape))}); sample from a model of the same data set"
+        )
+
+
 def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[np.ndarray, np.ndarray | None]:
     """Features float32 (N, D) and logits float32 (N, K), or None, of uint8 (N, C, *shape).
 
     Args:
-        network: A network of either kind.
+        network: A network of either kind, on the device where it shall work.
         levels: Stored levels.
         what: Name of the rows for progress and errors; no progress is shown without one.
 
@@ -161,11 +190,8 @@ def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[
         DataError: The levels are no uint8 grid of the network's shape.
     """
     layout = network.layout
-    if levels.dtype != np.uint8 or levels.shape[1:] != (layout.channels, *layout.shape):
-        raise DataError(
-            f"{what or 'grids'}: {levels.dtype} {levels.shape}, but the feature network takes uint8 "
-            f"(N, {layout.channels}, {', '.join(map(str, layout.shape))}); sample from a model of the same data set"
-        )
+    check_levels(layout, levels, what)
+    device = next(itertools.chain(network.parameters(), network.buffers())).device
     features = [np.zeros((0, layout.dimension), np.float32)]
     logits = [np.zeros((0, layout.classes), np.float32)]
     shown = progress(len(levels), f"features of {what}") if what else nullcontext()
@@ -174,11 +200,11 @@ def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[
             count = min(BATCH, len(levels) - start)
             filled = np.zeros((BATCH, *levels.shape[1:]), np.uint8)
             filled[:count] = levels[start : start + count]
-            embedded = network.embed(as_grid(filled))
+            embedded = network.embed(as_grid(filled).to(device))
             classified = network.classify(embedded)
-            features.append(embedded[:count].numpy())
+            features.append(embedded[:count].cpu().numpy())
             if classified is not None:
-                logits.append(classified[:count].numpy())
+                logits.append(classified[:count].cpu().numpy())
             if bar:
                 bar.advance(count)
     return np.concatenate(features), np.concatenate(logits) if layout.classes else None
@@ -194,13 +220,18 @@ def save(network: FeatureNetwork, folder: Path) -> Layout:
     return layout
 
 
+def read_layout(folder: Path) -> Layout:
+    """What the network of a reference folder is."""
+    return Layout.model_validate(read_json(folder / "network.json"))
+
+
 def load(folder: Path) -> FeatureNetwork:
     """The network of a reference folder.
 
     Raises:
         DataError: The weights are not those that network.json names.
     """
-    layout = Layout.model_validate(read_json(folder / "network.json"))
+    layout = read_layout(folder)
     weights = folder / "network.safetensors"
     found = file_digest(weights)
     if found != layout.digest:

@@ -22,8 +22,12 @@ LINES = (
     ("bigram_nats", NAMES["bigram"], RIVALS, "--"),
     ("unigram_nats", NAMES["unigram"], RIVALS, ":"),
 )
+DIRECTIONS = {True: "  (higher is better)", False: "  (lower is better)", None: ""}
 COLUMNS = 3
 """Panels in a row, at most."""
+
+WIDE = 50
+"""Values this many times apart stand on a logarithmic axis."""
 
 BINS = 12
 """Bins of equal numbers of documents along the length."""
@@ -36,7 +40,14 @@ def _score(axes: "Axes", record: "Record") -> None:
         colour = RIVALS if row else MODEL
         label = f"{score.value:.4g}"
         if math.isfinite(score.se):
-            axes.plot(score.interval, [row, row], color=colour, linewidth=3, solid_capstyle="butt", alpha=0.5)
+            axes.plot(
+                np.clip(score.interval, *record.range),
+                [row, row],
+                color=colour,
+                linewidth=3,
+                solid_capstyle="butt",
+                alpha=0.5,
+            )
             label += f" ± {1.96 * score.se:.2g}"
         axes.plot([score.value], [row], "D" if row else "o", color=colour, markersize=7)
         style = {"color": SOFT, "fontsize": 9} if row else own
@@ -44,8 +55,10 @@ def _score(axes: "Axes", record: "Record") -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.7)
     axes.margins(x=0.25)
-    better = "higher" if record.protocol["higher_is_better"] else "lower"
-    axes.set_title(f"{record.name}  ({better} is better)", loc="left", fontsize=11)
+    values = [record.score.value, *(score.value for score in record.rivals.values())]
+    if min(values) > 0 and max(values) > WIDE * min(values):
+        axes.set_xscale("log")
+    axes.set_title(f"{record.name}{DIRECTIONS[record.protocol['higher_is_better']]}", loc="left", fontsize=11)
 
 
 def _by_length(axes: "Axes", evidence: Evidence) -> None:
@@ -59,7 +72,7 @@ def _by_length(axes: "Axes", evidence: Evidence) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("bytes of the document")
     axes.set_title("bits per byte by length of the document", loc="left", fontsize=11)
-    axes.legend(frameon=False, fontsize=9, loc="upper center", ncols=3)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
     axes.margins(y=0.25)
 
 

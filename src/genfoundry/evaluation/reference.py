@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from genfoundry.errors import ConfigError
 from genfoundry.io import read_json
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Reference
@@ -9,13 +10,23 @@ from genfoundry.specs import GridSpec, parse_spec
 
 
 def write_reference(paths: DatasetPaths, config: Reference) -> dict[str, Any]:
-    """Publish the reference folder of a data set; returns the numbers for its report."""
+    """Publish the reference folder of a data set; returns the numbers for its report.
+
+    Raises:
+        ConfigError: Published networks for what is no image, or without weights.
+        DataError: Too few records, or weights of another digest.
+    """
     spec = parse_spec(read_json(paths.arrays / "spec.json"))
     if isinstance(spec, GridSpec):
         # Inside: the branch for tokens must not pay for torch.
         from genfoundry.evaluation.features import write_grid_reference
 
-        return write_grid_reference(paths.arrays, spec, paths.reference, config)
+        return write_grid_reference(paths, spec, config)
+    if config.networks:
+        raise ConfigError(
+            f"params.yaml: 'datasets.{paths.key}.reference.networks' is {', '.join(config.networks)}: they take "
+            "images, the data set holds tokens; remove it"
+        )
     from genfoundry.evaluation.ngrams import write_token_reference
 
     return write_token_reference(paths.arrays, spec, paths.reference)

@@ -1,34 +1,42 @@
 """The page that compares all models: how good, how sure, against what, from which data."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from genfoundry.evaluation.charts import Row, curves, intervals
 from genfoundry.evaluation.funnel import Funnel, read_funnel
 from genfoundry.evaluation.results import ModelResult, read_model
+from genfoundry.evaluation.verdicts import (
+    COPYING,
+    NAMES,
+    PRIMARY,
+    RIVALS,
+    against,
+    contests,
+    copies,
+    name_of,
+    plus_minus,
+    ranked,
+    summary,
+)
+from genfoundry.io import write_json
 from genfoundry.pages import escape, number, picture, table, tiles, write_page
+from genfoundry.parts import load
+from genfoundry.parts import names as parts_of
 from genfoundry.settings import DatasetBlock, ModelBlock
 
 LEAD = "Every model of params.yaml on its data set: how good, how sure, against what."
 SHOWN_TEXTS = 4
 SHOWN_CHARACTERS = 900
+SHOWN_PAIRS = 10
 
-NAMES = {
-    "floor": "real data",
-    "unigram": "unigram model",
-    "bigram": "bigram model",
-    "fid_domain": "Fréchet distance to held-out records (fid_domain)",
-    "kid_domain": "Kernel distance to held-out records (kid_domain)",
-    "is_domain": "Inception score by the data set's own classifier (is_domain)",
-    "perplexity": "Perplexity per token on held-out documents (perplexity)",
-    "bits_per_byte": "Bits per byte on held-out documents (bits_per_byte)",
-    "distinct_n": "Share of different n-grams in the samples (distinct_n)",
-}
-RIVALS = ("floor", "unigram", "bigram")
+DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither end is good"}
 
 HOW_TO_READ = """<h2>How to read this</h2><ul>
+<li>Models are ranked by one score a kind of data: <code>fid_domain</code> for images, <code>bits_per_byte</code> for
+text. "Can't be told apart" is a result: more samples or records may tell.</li>
 <li>A score is a measurement: the bar is its 95 % interval over samples and held-out records. It does not cover what
 another training seed would give.</li>
 <li><b>Real data</b> (the floor) is the same measurement with real records in place of samples, as many: no model
@@ -40,48 +48,25 @@ language model must beat both clearly.</li>
 digits behind a name are that protocol's digest.</li></ul>"""
 
 
-def _plus_minus(score: Mapping[str, float]) -> str:
-    half = f" ± {1.96 * score['se']:.2g}" if "se" in score else ""
-    return f"{score['value']:.4g}{half}"
-
-
-def verdict(score: Mapping[str, float], higher_is_better: bool) -> str:
-    """A score against what it is held against, in words."""
-    said = []
-    for rival in RIVALS:
-        if rival not in score:
-            continue
-        if rival == "floor" and "se" in score and score["low"] <= score["floor"] <= score["high"]:
-            said.append("its interval reaches real data's")
-        elif rival == "floor" and higher_is_better and score["value"] > score["floor"]:
-            said.append(f"more than real data's {score['floor']:.4g}, which is no merit")
-        elif rival == "floor" and "relative" in score:
-            said.append(f"{score['relative']:.3g} times real data's {score['floor']:.4g}")
-        elif rival == "floor":
-            said.append(f"real data has {score['floor']:.4g}")
-        else:
-            share = score["value"] / score[rival] - 1
-            better = (share > 0) == higher_is_better
-            word = "above" if share > 0 else "below"
-            judged = f"{abs(share):.0%} {word} the {NAMES[rival]}'s {score[rival]:.4g}"
-            said.append(judged if better else f"{judged}: worse")
-    return "; ".join(said)
-
-
 def _glance(models: Sequence[ModelResult]) -> str:
     rows = []
     for model in models:
-        scores = "<br>".join(
-            f"<b>{escape(key.split('@')[0])}</b> {_plus_minus(score)}"
-            f" <span class=soft>{escape(verdict(score, model.higher_is_better(key)))}</span>"
-            for key, score in model.scores.items()
-        )
+        lines = [
+            f"<b>{escape(name_of(key))}</b> {plus_minus(score)}"
+            f" <span class=soft>{escape(against(score, model.higher_is_better(key)))}</span>"
+            for key, score in sorted(model.scores.items(), key=lambda item: _place(item[0]))
+            if name_of(key) in PRIMARY
+        ]
+        said, bad = copies(model)
+        copying = ("<b class=bad>yes</b>" if bad else "no more than held-out records") if said else "not measured"
         size = model.train.get("parameters", "")
-        rows.append([model.key, model.dataset, model.family, size, scores or "<span class=bad>no scores yet</span>"])
-    return table(["model", "data set", "family", "parameters", "scores, ± half of the 95 % interval"], rows, [_SCORES])
+        told = "<br>".join(lines) or "<span class=bad>no scores yet</span>"
+        rows.append([model.key, model.dataset, model.family, size, told, copying])
+    columns = ["model", "data set", "family", "parameters", _SCORES, "copies training data?"]
+    return table(columns, rows, [_SCORES, "copies training data?"])
 
 
-_SCORES = "scores, ± half of the 95 % interval"
+_SCORES = "score, ± half of the 95 % interval"
 
 
 def _funnel(funnel: Funnel) -> str:
@@ -116,7 +101,7 @@ def _rows(models: Sequence[ModelResult], key: str) -> list[Row]:
     for model in models:
         score = model.scores[key]
         value = score["value"]
-        rows.append(Row(model.key, value, score.get("low", value), score.get("high", value), _plus_minus(score), True))
+        rows.append(Row(model.key, value, score.get("low", value), score.get("high", value), plus_minus(score), True))
         for rival in (name for name in RIVALS if name in score):
             held_against.setdefault((rival, score[rival]), None)
     rows += [Row(NAMES[rival], value, value, value, f"{value:.4g}", False) for rival, value in held_against]
@@ -125,17 +110,38 @@ def _rows(models: Sequence[ModelResult], key: str) -> list[Row]:
 
 def _scores(models: Sequence[ModelResult]) -> str:
     parts = []
-    for key in sorted({key for model in models for key in model.scores}):
+    for key in sorted({key for model in models for key in model.scores}, key=_place):
         scored = [model for model in models if key in model.scores]
-        name, protocol = key.split("@")[0], scored[0].protocols.get(key, {})
-        better = "higher is better" if scored[0].higher_is_better(key) else "lower is better"
+        name, protocol = name_of(key), scored[0].protocols.get(key, {})
         counts = " against ".join(_counts(scored, key, side) for side in ("n", "n_reference")).removesuffix(" against ")
+        title, caveat = _told(name)
         parts.append(
-            f"<h3>{escape(NAMES.get(name, name))}</h3><p class=soft>{better}; n = {counts}; protocol "
-            f"<code>{escape(key.split('@')[-1])}</code></p>{intervals(name, _rows(scored, key))}"
+            f"<h4>{escape(title)} <code>{escape(name)}</code></h4><p class=soft>"
+            f"{DIRECTIONS[scored[0].higher_is_better(key)]}; n = {counts}; protocol "
+            f"<code>{escape(key.split('@')[-1])}</code>.{escape(' ' + caveat if caveat else '')}</p>"
+            f"{intervals(name, _rows(scored, key))}"
             f"<details><summary class=soft>protocol</summary><pre>{_pretty(protocol)}</pre></details>"
         )
-    return "".join(parts)
+    parts += [
+        f"<p class=soft>Not measured of {escape(model.key)}: {escape(why)}.</p>"
+        for model in models
+        for why in model.not_measured.values()
+    ]
+    return f"<h3>All scores</h3>{''.join(parts)}"
+
+
+def _place(key: str) -> tuple[int, str]:
+    """Primary scores first, copying next, the others by name."""
+    order = (*PRIMARY, *COPYING)
+    return (order.index(name_of(key)) if name_of(key) in order else len(order), key)
+
+
+def _told(name: str) -> tuple[str, str]:
+    """Title and caveat of a metric; its bare name if this checkout has no such file any more."""
+    if name not in parts_of("metrics"):
+        return name, ""
+    module = load("metrics", name)
+    return module.TITLE, module.CAVEAT
 
 
 def _counts(models: Sequence[ModelResult], key: str, side: str) -> str:
@@ -165,13 +171,100 @@ def _model(model: ModelResult) -> str:
     return "".join(parts)
 
 
+def _better(models: Sequence[ModelResult]) -> str:
+    """Ranking by the primary score and every two models against each other."""
+    parts = []
+    for key in sorted({key for model in models for key in model.scores if name_of(key) in PRIMARY}):
+        order = ranked(models, key)
+        told = "".join(
+            f"<li><b>{escape(model.key)}</b> {plus_minus(model.scores[key])} "
+            f"<span class=soft>{escape(against(model.scores[key], model.higher_is_better(key)))}</span></li>"
+            for model in order
+        )
+        parts.append(f"<p>By <code>{escape(key)}</code>, best first:</p><ol>{told}</ol>")
+    found = contests(models)
+    if found:
+        how = {True: "paired by seed and record", False: "unpaired: the bar is wider than it need be"}
+        said = [
+            f"<li>{escape(contest.words)} <span class=soft>({escape(contest.key)}, {how[contest.paired]})</span></li>"
+            for contest in found
+        ]
+        parts.append(f"<ul>{''.join(said)}</ul>")
+    elif len(models) > 1:
+        parts.append("<p class=soft>No two of these models were measured alike: see their protocols.</p>")
+    return f"<h3>Which is better</h3>{''.join(parts)}" if parts else ""
+
+
+def _copying(models: Sequence[ModelResult]) -> str:
+    parts = []
+    for model in models:
+        said, bad = copies(model)
+        if said:
+            verdict = (
+                "<b class=bad>copies more than held-out records do</b>" if bad else "no more than held-out records"
+            )
+            parts.append(f"<p><b>{escape(model.key)}</b>: {verdict}. <span class=soft>{escape(said)}.</span></p>")
+        if model.distances:
+            parts.append(picture(model.distances, title=f"nearest training records of {model.key}"))
+        if model.pairs:
+            shown = picture(model.pairs, title=f"nearest pairs of {model.key}")
+            parts.append(f"<details><summary class=soft>the ten nearest pairs</summary>{shown}</details>")
+        elif model.nearest.get("pairs"):
+            shown = "".join(_text_pair(pair) for pair in model.nearest["pairs"][:SHOWN_PAIRS])
+            parts.append(f"<details><summary class=soft>the longest runs found in training</summary>{shown}</details>")
+    return f"<h3>Does it copy?</h3>{''.join(parts)}" if parts else ""
+
+
+def _text_pair(pair: Mapping[str, Any]) -> str:
+    def marked(side: Mapping[str, Any]) -> str:
+        return f"{escape(side['before'])}<ins>{escape(side['run'])}</ins>{escape(side['after'])}"
+
+    return (
+        f"<div class=pair><div><p class=soft>sample {escape(pair['sample']['id'])}, {pair['tokens']} tokens</p>"
+        f"<pre>{marked(pair['sample'])}</pre></div><div><p class=soft>training record "
+        f"{escape(pair['training']['id'])}</p><pre>{marked(pair['training'])}</pre></div></div>"
+    )
+
+
+def _slices(models: Sequence[ModelResult]) -> str:
+    parts = []
+    for model in models:
+        for column, found in model.slices.items():
+            names = sorted({name for scores in found["scores"].values() for name in scores if name != "n"})
+            for name in names:
+                rows = [
+                    Row(
+                        group,
+                        score["value"],
+                        score.get("low", score["value"]),
+                        score.get("high", score["value"]),
+                        f"{plus_minus(score)}  n {score['n']:,}",
+                        True,
+                    )
+                    for group, scores in found["scores"].items()
+                    if (score := scores.get(name))
+                ]
+                spread = found["spread"][name]
+                parts.append(
+                    f"<details><summary>{escape(model.key)}: {escape(name)} by {escape(column)}, from "
+                    f"{escape(spread['lowest'])} to {escape(spread['highest'])}: {spread['gap']:.3g} apart</summary>"
+                    f"{intervals(f'{name} by {column}', rows)}</details>"
+                )
+            if left := found["counts"]["too_small"] + found["counts"]["not_scored"]:
+                parts.append(
+                    f"<p class=soft>{left} groups of {escape(column)} are too small to score or beyond 50.</p>"
+                )
+    return f"<h3>For whom is it worse?</h3>{''.join(parts)}" if parts else ""
+
+
 def _dataset(key: str, funnel: Funnel, models: Sequence[ModelResult]) -> str:
     parts = [f"<h2>Data set {escape(key)}</h2>", _funnel(funnel), _reference(funnel.reference)]
     if funnel.missing:
         parts.append(f"<p class=bad>missing: {escape(', '.join(funnel.missing))}; run dvc repro</p>")
     if not models:
         return "".join([*parts, "<p class=soft>no model of this data set</p>"])
-    return "".join([*parts, _scores(models), *map(_model, models)])
+    judged = [_better(models), _copying(models), _slices(models), _scores(models)]
+    return "".join([*parts, *judged, *map(_model, models)])
 
 
 def write_report(datasets: Mapping[str, DatasetBlock], models: Mapping[str, ModelBlock], root: Path) -> None:
@@ -185,3 +278,15 @@ def write_report(datasets: Mapping[str, DatasetBlock], models: Mapping[str, Mode
         funnel = read_funnel(root / "reports/datasets" / key)
         parts.append(_dataset(key, funnel, [model for model in results if model.dataset == key]))
     write_page(root / "reports/index.html", "genfoundry: models compared", LEAD, *parts)
+    write_json(root / "reports/comparison.json", comparison(datasets, results))
+
+
+def comparison(datasets: Iterable[str], results: Sequence[ModelResult]) -> dict[str, Any]:
+    """What the page says in words, for MLflow: by model, and by data set which of two models is better."""
+    return {
+        "models": {model.key: summary(model) for model in results},
+        "datasets": {
+            key: [contest.words for contest in contests([model for model in results if model.dataset == key])]
+            for key in datasets
+        },
+    }

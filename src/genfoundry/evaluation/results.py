@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from genfoundry.evaluation.influences import read_influences
 from genfoundry.io import read_json
 
 Curve = list[tuple[float, float]]
@@ -25,13 +28,22 @@ class ModelResult:
     train: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     grid: bytes = b""
+    influences: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    slices: Mapping[str, Any] = field(default_factory=dict)
+    not_measured: Mapping[str, str] = field(default_factory=dict)
+    """Metrics that found too little to measure, and what."""
+    pairs: bytes = b""
+    """Picture of the nearest pairs."""
+    distances: bytes = b""
+    nearest: Mapping[str, Any] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     """Files that were not there, and the stage that writes them."""
 
-    def higher_is_better(self, key: str) -> bool:
-        """Direction of a score, as its protocol has it."""
-        return bool(self.protocols.get(key, {}).get("higher_is_better"))
+    def higher_is_better(self, key: str) -> bool | None:
+        """Direction of a score, as its protocol has it; None where neither end is good."""
+        direction = self.protocols.get(key, {}).get("higher_is_better")
+        return None if direction is None else bool(direction)
 
 
 def read_report(folder: Path, name: str, stage: str, missing: list[str]) -> dict[str, Any]:
@@ -39,6 +51,14 @@ def read_report(folder: Path, name: str, stage: str, missing: list[str]) -> dict
         return dict(read_json(folder / name))
     missing.append(f"{folder.name}/{name} (stage {stage})")
     return {}
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def _finite(row: Mapping[str, str], name: str) -> float:
@@ -73,6 +93,11 @@ def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapp
     result.curves = read_curves(folder)
     if not result.curves:
         result.missing.append(f"{folder.name}/history.csv (stage train)")
+    result.influences = read_influences(folder / "influences.npz")
+    details = _optional(folder / "details.json")
+    result.slices, result.not_measured = details.get("slices", {}), details.get("not_measured", {})
+    result.nearest = _optional(folder / "nearest/pairs.json")
+    result.pairs, result.distances = _bytes(folder / "nearest/pairs.png"), _bytes(folder / "nearest/distances.png")
     if (folder / "samples/grid.png").is_file():
         result.grid = (folder / "samples/grid.png").read_bytes()
     elif (folder / "samples/samples.json").is_file():

@@ -1,17 +1,24 @@
 """What a score is held against: the same metric on real data, or on the n-gram models' prices."""
 
+import heapq
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from genfoundry.evaluation.evidence import CATALOGUE, Evidence
+from genfoundry.evaluation.evidence import CATALOGUE, PRETRAINED, Evidence
 from genfoundry.evaluation.subsample import subsample
+from genfoundry.metrics._copies import halves
 
 STAND_INS = {
     "features": ("train_features", "reference_features"),
     "logits": ("train_logits", "reference_logits"),
-    "sample_tokens": (None, "reference_tokens"),
+    "sample_levels": ("train_levels", "reference_levels"),
+    "sample_labels": ("train_labels", "reference_labels"),
+    "sample_tokens": ("train_tokens", "reference_tokens"),
+    "sample_texts": (None, "reference_texts"),
+    "inception_logits": (None, "reference_inception_logits"),
+    **{f"{name}_features": (f"train_{name}_features", f"reference_{name}_features") for name in PRETRAINED},
 }
 """Real data in place of samples: where the metric looks at the test records, training records; else these."""
 
@@ -19,37 +26,50 @@ NGRAMS = {"unigram": "unigram_nats", "bigram": "bigram_nats"}
 
 
 def cut_like(real: Sequence[Sequence[int]], samples: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Real documents, in a fixed random order end to end, cut to the lengths of the samples while they last."""
-    order = np.random.Generator(np.random.PCG64(0)).permutation(len(real))
-    stream = [token for row in order for token in real[row]]
-    pieces, start = [], 0
-    for sample in samples:
-        if start + len(sample) > len(stream):
-            break
-        pieces.append(stream[start : start + len(sample)])
-        start += len(sample)
-    return pieces
+    """Starts of real documents in a fixed random order, as long as the samples, each document once.
+
+    A sample starts where a document does, so its stand-in must too. Where too few documents are long enough the
+    longest samples have none.
+    """
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(real)).tolist()
+    by_length = sorted(range(len(order)), key=lambda rank: len(real[order[rank]]))
+    pool: list[int] = []
+    pieces: dict[int, list[int]] = {}
+    for place in sorted(range(len(samples)), key=lambda place: -len(samples[place])):
+        while by_length and len(real[order[by_length[-1]]]) >= len(samples[place]):
+            heapq.heappush(pool, by_length.pop())
+        if pool:
+            pieces[place] = list(real[order[heapq.heappop(pool)]][: len(samples[place])])
+    return [pieces[place] for place in sorted(pieces)]
 
 
-def _stand_in(evidence: Evidence, name: str, real: str) -> Any:
+def _stand_in(evidence: Evidence, name: str, real: str, held_out: bool) -> Any:
     samples, found = evidence[name], evidence[real]
-    if isinstance(found, np.ndarray):
-        return found[subsample(len(found), len(samples))]
-    return cut_like(found, samples)
+    if name == "sample_tokens" and real == "reference_tokens":
+        return cut_like(found, samples)
+    # A metric that takes its threshold from the test records takes it from their first half.
+    rows = halves(len(found))[1][: len(samples)] if held_out else subsample(len(found), len(samples))
+    return found[rows] if isinstance(found, np.ndarray) else [found[row] for row in rows]
 
 
-def rivals(evidence: Evidence, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def rivals(evidence: Evidence, names: Sequence[str], held_out: bool = False) -> dict[str, dict[str, Any]]:
     """Evidence that replaces the model's own, by the rival's name, for a metric that asks for ``names``.
 
     ``floor``: real data in place of samples, as many or as long. ``unigram``, ``bigram``: their prices of the
     same documents in place of the model's.
+
+    Args:
+        evidence: About the model.
+        names: What the metric's ``score`` takes.
+        held_out: Take the test records as floor, though the metric looks at them too (copying: training records
+            would be copies of themselves).
     """
     found: dict[str, dict[str, Any]] = {}
-    against_test = any(name.startswith("reference_") for name in names)
+    against_test = not held_out and any(name.startswith("reference_") for name in names)
     for name in names:
         real = STAND_INS.get(name, (None, None))[0 if against_test else 1]
         if real is not None and evidence.has(real):
-            found.setdefault("floor", {})[name] = _stand_in(evidence, name, real)
+            found.setdefault("floor", {})[name] = _stand_in(evidence, name, real, held_out)
     if "nats" in names:
         found |= {rival: {"nats": evidence[prices]} for rival, prices in NGRAMS.items() if evidence.has(prices)}
     return found

@@ -1,17 +1,20 @@
 """Scores as records: value, error bar, count, protocol, and what they are held against."""
 
-import inspect
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from genfoundry import parts
-from genfoundry.errors import ConfigError, DataError
-from genfoundry.evaluation.evidence import CATALOGUE, Evidence
+from genfoundry.errors import ConfigError, DataError, TooFewError
+from genfoundry.evaluation.evidence import Evidence, asked_for
+from genfoundry.evaluation.influences import write_influences
+from genfoundry.evaluation.nearest import write_nearest
 from genfoundry.evaluation.rivals import rivals
-from genfoundry.io import digest_of, write_json
+from genfoundry.evaluation.slices import sliced
+from genfoundry.io import digest_of, publish_file, publish_folder, write_json
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Evaluation, parse
 from genfoundry.specs import Score, Section
@@ -28,6 +31,8 @@ class Record:
     """Scores of the same metric for the floor or the baselines, by name."""
     ratio: bool = True
     """Whether the ratio to the floor means something: not where the floor is 0 but for noise."""
+    range: tuple[float, float] = (-math.inf, math.inf)
+    """Values the score can take; the interval ends there."""
 
     @property
     def key(self) -> str:
@@ -36,7 +41,7 @@ class Record:
 
     def numbers(self) -> dict[str, float]:
         """The record as it stands in scores.json; an unknown error bar is left out."""
-        low, high = self.score.interval
+        low, high = (min(max(bound, self.range[0]), self.range[1]) for bound in self.score.interval)
         found = {"value": self.score.value, "n": self.score.count, **self.score.extra}
         found |= {name: rival.value for name, rival in self.rivals.items()}
         if math.isfinite(self.score.se):
@@ -45,20 +50,6 @@ class Record:
         if floor and self.ratio and floor.value > 0:
             found["relative"] = self.score.value / floor.value
         return found
-
-
-def asked_for(metric: ModuleType) -> list[str]:
-    """Names of the evidence that a metric's ``score`` takes.
-
-    Raises:
-        ConfigError: The catalogue does not hold one of them.
-    """
-    names = [name for name in inspect.signature(metric.score).parameters if name != "config"]
-    for name in names:
-        if name not in CATALOGUE:
-            file, hint = metric.__name__.rpartition(".")[2], parts.nearest(name, list(CATALOGUE))
-            raise ConfigError(f"metrics/{file}.py: score asks for evidence {name!r}{hint}")
-    return names
 
 
 def configured(metrics: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, tuple[ModuleType, Section]]:
@@ -83,25 +74,34 @@ def configured(metrics: Mapping[str, Mapping[str, Any]], where: str) -> dict[str
 
 
 def applicable(config: Evaluation, evidence: Evidence, where: str) -> dict[str, tuple[ModuleType, Section]]:
-    """The metrics to compute: those named, or all whose evidence is there.
+    """The metrics to compute: those named, and the others whose evidence is there, less those under ``skip``.
 
     Raises:
-        ConfigError: A named metric that this model and data set can't have, or an unknown one.
+        ConfigError: A named metric that this model and data set can't have, an unknown one, or one also skipped.
         DataError: No metric applies.
     """
-    chosen = configured(config.metrics or {name: {} for name in parts.names("metrics")}, where)
-    missing = {
-        name: [item for item in asked_for(module) if not evidence.has(item)] for name, (module, _) in chosen.items()
+    named = configured(config.metrics, where)
+    unknown = [name for name in config.skip if name not in parts.names("metrics")]
+    if unknown:
+        hint = parts.nearest(unknown[0], parts.names("metrics"))
+        raise ConfigError(f"params.yaml: '{where.rpartition('.')[0]}.skip': unknown metric {unknown[0]!r}{hint}")
+    both = [name for name in config.skip if name in config.metrics]
+    if both:
+        raise ConfigError(f"params.yaml: '{where}.{both[0]}' also stands under skip; choose one")
+    faults = []
+    for name, (module, _) in named.items():
+        if lacking := [item for item in asked_for(module) if not evidence.has(item)]:
+            faults.append(
+                f"params.yaml: '{where}.{name}': needs {', '.join(lacking)}, not to be had for this model; remove it"
+            )
+    if faults:
+        raise ConfigError("\n".join(faults))
+    others = configured({name: {} for name in parts.names("metrics") if name not in {*named, *config.skip}}, where)
+    found = named | {
+        name: part
+        for name, part in others.items()
+        if getattr(part[0], "BY_DEFAULT", True) and all(evidence.has(item) for item in asked_for(part[0]))
     }
-    if config.metrics:
-        faults = [
-            f"params.yaml: '{where}.{name}': needs {', '.join(lacking)}, not to be had for this model; remove it"
-            for name, lacking in missing.items()
-            if lacking
-        ]
-        if faults:
-            raise ConfigError("\n".join(faults))
-    found = {name: part for name, part in chosen.items() if not missing[name]}
     if not found:
         raise DataError(f"{where}: no metric applies: there are neither features of samples nor priced documents")
     return found
@@ -118,9 +118,12 @@ def compute(name: str, metric: ModuleType, config: Section, evidence: Evidence) 
     score = metric.score(**own, config=config)
     if not math.isfinite(score.value):
         raise DataError(f"{name}: the score is {score.value}; look at the samples and at the features' range")
-    held_against: dict[str, Score] = {
-        rival: metric.score(**own | replaced, config=config) for rival, replaced in rivals(evidence, names).items()
-    }
+    held_out = getattr(metric, "FLOOR", "") == "reference"
+    held_against: dict[str, Score] = {}
+    for rival, replaced in rivals(evidence, names, held_out).items():
+        # Real data may be too short where samples are not.
+        with contextlib.suppress(TooFewError):
+            held_against[rival] = metric.score(**own | replaced, config=config)
     protocol = {
         "metric": name,
         "version": metric.VERSION,
@@ -128,18 +131,47 @@ def compute(name: str, metric: ModuleType, config: Section, evidence: Evidence) 
         "config": config.model_dump(mode="json"),
         **evidence.facts(names),
     }
-    return Record(name, score, protocol, held_against, getattr(metric, "RATIO_TO_FLOOR", True))
+    ratio, bounds = getattr(metric, "RATIO_TO_FLOOR", True), getattr(metric, "RANGE", (-math.inf, math.inf))
+    return Record(name, score, protocol, held_against, ratio, bounds)
 
 
 def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -> list[Record]:
-    """Publish ``scores.json``, ``protocols.json`` and ``evaluation.png``."""
+    """Publish ``scores.json`` and all that explains it: protocols, influences, slices, nearest pairs, the picture."""
     # Inside: who only checks settings must not pay for matplotlib.
     from genfoundry.evaluation.plots import write_plot
 
     evidence = Evidence(paths, dataset)
     chosen = applicable(config, evidence, f"models.{paths.key}.evaluation.metrics")
-    records = [compute(name, metric, options, evidence) for name, (metric, options) in sorted(chosen.items())]
+    records, not_measured = measure(chosen, evidence, set(config.metrics))
+    details = {"slices": sliced(config.slices, chosen, evidence), "not_measured": not_measured}
+    with publish_folder(paths.reports / "nearest") as folder:
+        write_nearest(folder, evidence)
     write_plot(paths.reports / "evaluation.png", records, evidence)
+    write_json(paths.reports / "details.json", details)
+    with publish_file(paths.reports / "influences.npz") as temporary:
+        write_influences(temporary, {record.key: record.score.influence for record in records})
     write_json(paths.reports / "protocols.json", {record.key: dict(record.protocol) for record in records})
     write_json(paths.reports / "scores.json", {record.key: record.numbers() for record in records})
     return records
+
+
+def measure(
+    chosen: Mapping[str, tuple[ModuleType, Section]], evidence: Evidence, named: Collection[str]
+) -> tuple[list[Record], dict[str, str]]:
+    """Records in the order of their names, and why the other metrics have none.
+
+    Raises:
+        TooFewError: A metric that the settings name finds too little to measure.
+        DataError: The evidence is wrong.
+    """
+    records, reasons = [], {}
+    for name, (metric, options) in sorted(chosen.items()):
+        try:
+            records.append(compute(name, metric, options, evidence))
+        except TooFewError as error:
+            if name in named:
+                raise
+            reasons[name] = str(error)
+    if not records:
+        raise DataError(f"nothing could be measured: {'; '.join(reasons.values())}")
+    return records, reasons

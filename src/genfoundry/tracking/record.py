@@ -5,7 +5,7 @@ deleted or copied. The lineage files say which results belong to the present sta
 the reports. Running it twice changes nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,12 @@ def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node],
             _note_restored(run, node)
             told.restored.append(node.address)
             finish(run)
+    words = comparison(root)
     for key in tree.models:
         if {"train", "evaluate"} <= whole.get(key, set()):
             paths = ModelPaths(root, key)
             told.versions[key] = register(runs[key], key, paths.model, paths.reports)
-            _describe_model(runs[key], root, key, told.versions[key][0])
+            _describe_model(runs[key], root, key, told.versions[key][0], words["models"].get(key, {}))
     _close_parent(store, root, runs, told)
     write_views(store)
     return told
@@ -108,14 +109,23 @@ def _copy_timings(store: Store, run: Run, node: Node, stage_fingerprint: str) ->
         return
 
 
-def _describe_model(run: Run, root: Path, key: str, version: str) -> None:
-    """The top of the model's page: scores with error bars, version, digest."""
+def comparison(root: Path) -> dict[str, Any]:
+    """What the report says in words: by model, and by data set which of two models is better; empty without one."""
+    path = root / "reports/comparison.json"
+    return dict(read_json(path)) if path.is_file() else {"models": {}, "datasets": {}}
+
+
+def _describe_model(run: Run, root: Path, key: str, version: str, told: Mapping[str, Any]) -> None:
+    """The top of the model's page: scores with error bars, what they are held against, copying, version, digest."""
     paths = ModelPaths(root, key)
     lines = [f"**{key}**, registered as version {version}, model `{folder_digest(paths.model)[:12]}`", ""]
-    lines += ["| score | value | standard error | beside it |", "|---|---|---|---|"]
+    if told.get("copying"):
+        verdict = "**yes**" if told["copies"] else "no more than held-out records"
+        lines += [f"Copies training data? {verdict}: {told['copying']}.", ""]
+    lines += ["| score | value, ± half of the 95 % interval | held against |", "|---|---|---|"]
     for name, entry in read_json(paths.reports / "scores.json").items():
-        beside = ", ".join(f"{word} {entry[word]:.4g}" for word in ("floor", "unigram", "bigram") if word in entry)
-        lines.append(f"| {name} | {entry['value']:.4g} | {entry.get('se', float('nan')):.2g} | {beside} |")
+        words = told.get("scores", {}).get(name, {"value": f"{entry['value']:.4g}", "against": ""})
+        lines.append(f"| {name} | {words['value']} | {words['against']} |")
     run.tags({"mlflow.note.content": "\n".join(lines), tags.VERSION: version})
 
 
@@ -132,5 +142,8 @@ def _close_parent(store: Store, root: Path, runs: dict[str, Run], told: Recorded
         if run.run_id != parent:
             link = f"[{key}](#/experiments/{store.experiment}/runs/{run.run_id})"
             lines.append(f"| {link} | `{run.run_id[:8]}` | {told.versions.get(key, ('',))[0]} |")
+    for key, contests in comparison(root)["datasets"].items():
+        if contests:
+            lines += ["", f"Which is better on {key}:", "", *(f"- {words}" for words in contests)]
     store.client.set_tag(parent, "mlflow.note.content", "\n".join(lines))
     store.client.set_terminated(parent, "FINISHED")

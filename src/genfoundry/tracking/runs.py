@@ -238,7 +238,7 @@ def fail(store: Store, run_id: str, reason: str) -> None:
     store.client.set_terminated(run_id, "FAILED")
 
 
-def _open(store: Store, root: Path, kind: str, key: str, state_digest: str, parent: str | None) -> str:
+def open_state(store: Store, root: Path, kind: str, key: str, state_digest: str, parent: str | None) -> str:
     """Find or make the run of a state."""
     with locked(store.lock):
         found = find_run(store, kind, key, state_digest)
@@ -264,7 +264,7 @@ def _open(store: Store, root: Path, kind: str, key: str, state_digest: str, pare
 
 def open_parent(store: Store, root: Path) -> str:
     """Id of the run of the repository's present state."""
-    return _open(store, root, "repository", "repository", repository_state(root), None)
+    return open_state(store, root, "repository", "repository", repository_state(root), None)
 
 
 def open_run(store: Store, root: Path, node: Node) -> Run:
@@ -272,7 +272,7 @@ def open_run(store: Store, root: Path, node: Node) -> Run:
     parent = open_parent(store, root)
     if node.kind == "repository":
         return Run(store, parent, node.stage)
-    return Run(store, _open(store, root, node.kind, node.key, state(root, node), parent), node.stage)
+    return Run(store, open_state(store, root, node.kind, node.key, state(root, node), parent), node.stage)
 
 
 def start(run: Run) -> None:

@@ -13,9 +13,13 @@ EXECUTION = "genfoundry.execution"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
 VERSION = "genfoundry.version"
+REVIEW_PLAN = "genfoundry.review.plan"
+REVIEW_MODEL = "genfoundry.review.model."
+REVIEW_SAMPLES = "genfoundry.review.samples."
+REVIEW_STATE = "genfoundry.review.state"
 
 MEANING = {
-    KIND: "`dataset`, `model`, `base` or `repository`: what the run tells about",
+    KIND: "`dataset`, `model`, `base`, `repository` or `review`: what the run tells about",
     KEY: "the block of params.yaml: `digits`, `digits-vae`, ...",
     STATE: "fingerprint of the state (dag.state); one run each, found by this tag",
     STAGE + "<stage>": "fingerprint of the stage's inputs, set when its results are in the run",
@@ -28,5 +32,9 @@ MEANING = {
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
     DIGEST: "content digest of a model, on its LoggedModel and registered version",
     VERSION: "registered version of the model that this run made",
+    REVIEW_PLAN: "digest of a review's plan: which samples were shown against which",
+    REVIEW_MODEL + "<model>": "content digest of a model that a review compared",
+    REVIEW_SAMPLES + "<model>": "content digest of the samples that were shown",
+    REVIEW_STATE: "on a model's run: state of the review whose strength was logged last",
     "mlflow.parentRunId": "the run of the repository state in which this state first appeared",
 }

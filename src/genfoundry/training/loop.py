@@ -77,7 +77,7 @@ def train(
         raise DataError(f"train@{paths.key}: no step was done; the training split is empty or training.steps is 0")
     log_timings(run, module, control, training, context)
     pictures.publish(paths.reports / "progress", module.done)
-    publish(paths, dataset, module, selection, family, options)
+    publish(paths, dataset, init, module, selection, family, options)
     checkpoints.clear()
 
 

@@ -77,11 +77,17 @@ def log_timings(run: Run | NoRun, module: Trainee, control: Control, training: T
 
 
 def publish(
-    paths: ModelPaths, dataset: DatasetPaths, module: Trainee, selection: Selection, family: str, options: Section
+    paths: ModelPaths,
+    dataset: DatasetPaths,
+    init: ModelPaths,
+    module: Trainee,
+    selection: Selection,
+    family: str,
+    options: Section,
 ) -> None:
     """Publish ``model/``, ``history.csv``, ``validation.csv`` and ``train.json``."""
     with publish_folder(paths.model) as folder:
-        write_model(folder, selection.best, family, options, dataset.arrays)
+        write_model(folder, selection.best, family, options, dataset.arrays, init.model)
     write_csv(paths.reports / "history.csv", module.history)
     write_csv(paths.reports / "validation.csv", selection.validations)
     objective = next(iter(module.model.objectives()))
