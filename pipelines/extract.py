@@ -1,6 +1,6 @@
 """Stage extract: features of the samples, or what each held-out document costs the model."""
 
-from genfoundry.evaluation.extract import write_features
+from genfoundry.evaluation.extraction.extract import write_features
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Evaluation, Execution
 from genfoundry.stage import run_stage

@@ -108,3 +108,8 @@ class ModelPaths(Paths):
     @property
     def features(self) -> Path:
         return self.folder / "features"
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of what explains the scores: protocols, influences, slices, nearest pairs."""
+        return self.reports / "evaluation"

@@ -44,9 +44,10 @@ def _scores(path: Path) -> list[str]:
     if not path.is_file():
         return ["no scores"]
     scores = read_json(path)
-    protocols = read_json(path.with_name("protocols.json")) if path.with_name("protocols.json").is_file() else {}
+    beside = path.parent / "evaluation/protocols.json"
+    protocols = read_json(beside) if beside.is_file() else {}
     lines = []
     for key in sorted(scores, key=lambda key: (name_of(key) not in PRIMARY, name_of(key) not in COPYING, key)):
-        beside = against(scores[key], protocols.get(key, {}).get("higher_is_better"))
-        lines.append(f"{key:30} {plus_minus(scores[key]):18} {beside}".rstrip())
+        held_against = against(scores[key], protocols.get(key, {}).get("higher_is_better"))
+        lines.append(f"{key:30} {plus_minus(scores[key]):18} {held_against}".rstrip())
     return lines

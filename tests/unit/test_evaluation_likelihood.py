@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from genfoundry.errors import ConfigError, DataError
-from genfoundry.evaluation.documents import Documents, read_documents
-from genfoundry.evaluation.likelihood import Plan, plan, price, windows
+from genfoundry.evaluation.extraction.documents import Documents, read_documents
+from genfoundry.evaluation.extraction.likelihood import Plan, plan, price, windows
 from genfoundry.settings import Evaluation
 
 

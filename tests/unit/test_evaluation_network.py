@@ -9,9 +9,10 @@ import torch
 from graded import stripes, write_images
 
 from genfoundry.errors import DataError
-from genfoundry.evaluation import features, network
+from genfoundry.evaluation import features
+from genfoundry.evaluation.extraction import network
+from genfoundry.evaluation.extraction.network import Layout
 from genfoundry.evaluation.features import Grids, components, read_grids
-from genfoundry.evaluation.network import Layout
 from genfoundry.evaluation.reference import write_reference
 from genfoundry.io import file_digest, folder_digest, publish_folder, read_json, verify_folder
 from genfoundry.paths import DatasetPaths

@@ -10,7 +10,7 @@ from graded import counting, write_texts, write_token_arrays
 
 from genfoundry.errors import DataError
 from genfoundry.evaluation import ngrams
-from genfoundry.evaluation.documents import read_documents
+from genfoundry.evaluation.extraction.documents import read_documents
 from genfoundry.evaluation.ngrams import Bigram, Unigram, count_bigrams, document_nats
 from genfoundry.evaluation.reference import write_reference
 from genfoundry.io import folder_digest, read_json

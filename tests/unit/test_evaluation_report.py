@@ -31,7 +31,9 @@ def score(value: float, se: float, **more: float) -> dict[str, float]:
 def write_model(root: Path, key: str, scores: dict[str, Any], better: bool = False) -> Path:
     folder = root / "reports/models" / key
     write_json(folder / "scores.json", scores)
-    write_json(folder / "protocols.json", {name: {"metric": name, "higher_is_better": better} for name in scores})
+    write_json(
+        folder / "evaluation/protocols.json", {name: {"metric": name, "higher_is_better": better} for name in scores}
+    )
     return folder
 
 

@@ -13,7 +13,7 @@ from graded import counting, stripes, write_image_samples, write_images, write_t
 from genfoundry import parts
 from genfoundry.errors import ConfigError, DataError, TooFewError
 from genfoundry.evaluation.evidence import CATALOGUE, Evidence, asked_for
-from genfoundry.evaluation.extract import write_features
+from genfoundry.evaluation.extraction.extract import write_features
 from genfoundry.evaluation.influences import read_influences
 from genfoundry.evaluation.reference import write_reference
 from genfoundry.evaluation.rivals import cut_like, rivals
@@ -152,7 +152,7 @@ def test_image_scores_stand_beside_the_floor(images: tuple[ModelPaths, DatasetPa
     assert "relative" not in found["kid_domain"].numbers()
     assert fid["low"] == pytest.approx(max(fid["value"] - 1.96 * fid["se"], 0))
     assert fid["high"] == pytest.approx(fid["value"] + 1.96 * fid["se"])
-    protocol = read_json(images[0].reports / "protocols.json")[found["fid_domain"].key]
+    protocol = read_json(images[0].evaluation / "protocols.json")[found["fid_domain"].key]
     assert protocol["network"]["digest"]
     assert protocol["reference"]["split"] == "test"
     assert protocol["sampling"] == {"n": 50, "seed": 0}
@@ -215,10 +215,8 @@ def test_equal_evidence_gives_equal_bytes(kind: str, request: pytest.FixtureRequ
 
     def published() -> list[bytes]:
         again(paths, dataset)
-        return [
-            (paths.reports / name).read_bytes()
-            for name in ("scores.json", "protocols.json", "evaluation.png", "influences.npz", "details.json")
-        ]
+        files = [paths.reports / "scores.json", paths.reports / "evaluation.png", *sorted(paths.evaluation.iterdir())]
+        return [file.read_bytes() for file in files]
 
     assert published() == published()
 
@@ -345,15 +343,15 @@ def test_influences_and_details_are_published(images: tuple[ModelPaths, DatasetP
     found = again(*images)
     paths = images[0]
 
-    influences = read_influences(paths.reports / "influences.npz")
+    influences = read_influences(paths.evaluation / "influences.npz")
     fid = found["fid_domain"]
     assert {unit: len(rows) for unit, rows in influences[fid.key].items()} == {"sample": 50, "test": 40}
     for name in ("fid_domain", "kid_domain", "is_domain", "precision_domain", "class_balance"):
         record = found[name]
         squares = sum(float((rows**2).sum()) for rows in influences[record.key].values())
         assert squares == pytest.approx(record.score.se**2, rel=1e-4)
-    assert read_json(paths.reports / "details.json")["slices"].keys() == {"label", "source"}
-    assert (paths.reports / "nearest/pairs.png").is_file()
+    assert read_json(paths.evaluation / "details.json")["slices"].keys() == {"label", "source"}
+    assert (paths.evaluation / "pairs.png").is_file()
 
 
 def test_the_floor_of_copying_is_held_out_data(images: tuple[ModelPaths, DatasetPaths]) -> None:

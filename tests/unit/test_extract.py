@@ -14,12 +14,12 @@ from graded import stripes, write_image_samples, write_images, write_text_sample
 
 from genfoundry import parts
 from genfoundry.errors import ConfigError, DataError, InfrastructureError
-from genfoundry.evaluation import inception, network, pretrained
-from genfoundry.evaluation.embedding import reference_networks
-from genfoundry.evaluation.extract import write_features
-from genfoundry.evaluation.pretrained import identity, locate
+from genfoundry.evaluation.extraction import inception, network, pretrained
+from genfoundry.evaluation.extraction.embedding import reference_networks
+from genfoundry.evaluation.extraction.extract import write_features
+from genfoundry.evaluation.extraction.pretrained import identity, locate
+from genfoundry.evaluation.extraction.spread import Places, places, spread
 from genfoundry.evaluation.reference import write_reference
-from genfoundry.evaluation.spread import Places, places, spread
 from genfoundry.io import file_digest, folder_digest, publish_folder, read_json, verify_folder, write_json
 from genfoundry.modelfile import build, write_model
 from genfoundry.paths import DatasetPaths, ModelPaths

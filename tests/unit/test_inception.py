@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from genfoundry.errors import DataError
-from genfoundry.evaluation import inception
-from genfoundry.evaluation.inception import Block, Inception, Layer, load, prepare, resize_like_tf1
+from genfoundry.evaluation.extraction import inception
+from genfoundry.evaluation.extraction.inception import Block, Inception, Layer, load, prepare, resize_like_tf1
 
 PUBLISHED = """
 Conv2d_1a_3x3 32 3 3 3 | Conv2d_2a_3x3 32 32 3 3 | Conv2d_2b_3x3 64 32 3 3

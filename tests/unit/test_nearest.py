@@ -9,8 +9,8 @@ import pytest
 from graded import stripes, write_image_samples, write_images, write_text_samples, write_texts
 from PIL import Image
 
-from genfoundry.evaluation.documents import Documents, read_documents
 from genfoundry.evaluation.evidence import Evidence
+from genfoundry.evaluation.extraction.documents import Documents, read_documents
 from genfoundry.evaluation.nearest import PAIRS, SAMPLES, write_nearest, write_pictures
 from genfoundry.evaluation.nearest import write_texts as write_text_pairs
 from genfoundry.io import publish_folder

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from genfoundry.errors import ConfigError, DataError, InfrastructureError
-from genfoundry.evaluation import inception, pretrained
-from genfoundry.evaluation.pretrained import fetch, in_colour, load, locate, prepare_clip, prepare_dinov2
+from genfoundry.evaluation.extraction import inception, pretrained
+from genfoundry.evaluation.extraction.pretrained import fetch, in_colour, load, locate, prepare_clip, prepare_dinov2
 from genfoundry.io import file_digest
 from genfoundry.settings import PretrainedNetwork
 

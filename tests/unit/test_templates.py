@@ -9,8 +9,8 @@ from graded import write_texts
 from pydantic import ValidationError
 
 from genfoundry.errors import DataError
-from genfoundry.evaluation.likelihood import Plan
-from genfoundry.evaluation.templates import price_pairs, sentences
+from genfoundry.evaluation.extraction.likelihood import Plan
+from genfoundry.evaluation.extraction.templates import price_pairs, sentences
 from genfoundry.io import read_table
 from genfoundry.metrics import pair_preference
 from genfoundry.modelfile import LoadedModel

@@ -16,7 +16,7 @@ import numpy as np
 
 from genfoundry import parts
 from genfoundry.errors import ConfigError, DataError
-from genfoundry.evaluation.documents import read_documents
+from genfoundry.evaluation.extraction.documents import read_documents
 from genfoundry.io import digest_of, file_digest, read_json, read_table
 from genfoundry.paths import DatasetPaths, ModelPaths
 

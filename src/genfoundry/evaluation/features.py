@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from genfoundry.errors import DataError
 from genfoundry.evaluation.calibration import calibration
-from genfoundry.evaluation.embedding import write_networks
-from genfoundry.evaluation.network import (
+from genfoundry.evaluation.extraction.embedding import write_networks
+from genfoundry.evaluation.extraction.network import (
     Classifier,
     Components,
     FeatureNetwork,
@@ -22,7 +22,7 @@ from genfoundry.evaluation.network import (
     repeatable,
     save,
 )
-from genfoundry.evaluation.spread import places
+from genfoundry.evaluation.extraction.spread import places
 from genfoundry.evaluation.subsample import subsample
 from genfoundry.io import file_digest, publish_folder, write_json
 from genfoundry.metrics import fid_domain, is_domain, kid_domain

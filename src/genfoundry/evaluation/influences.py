@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-FILE = "influences.npz"
+INFLUENCES = "influences.npz"
 
 Influence = Mapping[str, np.ndarray]
 """By what a unit is: float64 (N,), mean 0."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genfoundry.evaluation.documents import Documents
 from genfoundry.evaluation.evidence import Evidence
+from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.evaluation.rivals import cut_like
 from genfoundry.io import canonical_json
 from genfoundry.metrics._copies import exact_copy_share, nearness, usual_k

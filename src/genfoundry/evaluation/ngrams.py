@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genfoundry.errors import DataError
-from genfoundry.evaluation.documents import Documents, read_documents
+from genfoundry.evaluation.extraction.documents import Documents, read_documents
 from genfoundry.io import publish_folder, write_json
 from genfoundry.metrics import bits_per_byte, perplexity
 from genfoundry.specs import SPLITS, TokenSpec

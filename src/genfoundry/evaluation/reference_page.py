@@ -8,7 +8,7 @@ import numpy as np
 
 from genfoundry.evaluation import charts
 from genfoundry.evaluation.calibration import Calibration, calibration, confusion
-from genfoundry.evaluation.documents import read_documents
+from genfoundry.evaluation.extraction.documents import read_documents
 from genfoundry.io import read_json
 from genfoundry.pages import escape, table, tiles, write_page
 from genfoundry.paths import DatasetPaths

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.evaluation.influences import read_influences
+from genfoundry.evaluation.influences import INFLUENCES, read_influences
 from genfoundry.io import read_json
 
 Curve = list[tuple[float, float]]
@@ -88,16 +88,19 @@ def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapp
     """What is there of one model under ``reports/models/<key>``."""
     result = ModelResult(key, dataset, family, settings)
     result.scores = read_report(folder, "scores.json", "evaluate", result.missing)
-    result.protocols = read_report(folder, "protocols.json", "evaluate", result.missing)
+    result.protocols = read_report(folder / "evaluation", "protocols.json", "evaluate", result.missing)
     result.train = read_report(folder, "train.json", "train", result.missing)
     result.curves = read_curves(folder)
     if not result.curves:
         result.missing.append(f"{folder.name}/history.csv (stage train)")
-    result.influences = read_influences(folder / "influences.npz")
-    details = _optional(folder / "details.json")
+    result.influences = read_influences(folder / "evaluation" / INFLUENCES)
+    details = _optional(folder / "evaluation/details.json")
     result.slices, result.not_measured = details.get("slices", {}), details.get("not_measured", {})
-    result.nearest = _optional(folder / "nearest/pairs.json")
-    result.pairs, result.distances = _bytes(folder / "nearest/pairs.png"), _bytes(folder / "nearest/distances.png")
+    result.nearest = _optional(folder / "evaluation/pairs.json")
+    result.pairs, result.distances = (
+        _bytes(folder / "evaluation/pairs.png"),
+        _bytes(folder / "evaluation/distances.png"),
+    )
     if (folder / "samples/grid.png").is_file():
         result.grid = (folder / "samples/grid.png").read_bytes()
     elif (folder / "samples/samples.json").is_file():

@@ -10,11 +10,11 @@ from typing import Any
 from genfoundry import parts
 from genfoundry.errors import ConfigError, DataError, TooFewError
 from genfoundry.evaluation.evidence import Evidence, asked_for
-from genfoundry.evaluation.influences import write_influences
+from genfoundry.evaluation.influences import INFLUENCES, write_influences
 from genfoundry.evaluation.nearest import write_nearest
 from genfoundry.evaluation.rivals import rivals
 from genfoundry.evaluation.slices import sliced
-from genfoundry.io import digest_of, publish_file, publish_folder, write_json
+from genfoundry.io import digest_of, publish_folder, write_json
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Evaluation, parse
 from genfoundry.specs import Score, Section
@@ -136,7 +136,7 @@ def compute(name: str, metric: ModuleType, config: Section, evidence: Evidence) 
 
 
 def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -> list[Record]:
-    """Publish ``scores.json`` and all that explains it: protocols, influences, slices, nearest pairs, the picture."""
+    """Publish ``scores.json``, the picture, and ``evaluation/`` with all that explains them."""
     # Inside: who only checks settings must not pay for matplotlib.
     from genfoundry.evaluation.plots import write_plot
 
@@ -144,13 +144,12 @@ def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -
     chosen = applicable(config, evidence, f"models.{paths.key}.evaluation.metrics")
     records, not_measured = measure(chosen, evidence, set(config.metrics))
     details = {"slices": sliced(config.slices, chosen, evidence), "not_measured": not_measured}
-    with publish_folder(paths.reports / "nearest") as folder:
-        write_nearest(folder, evidence)
     write_plot(paths.reports / "evaluation.png", records, evidence)
-    write_json(paths.reports / "details.json", details)
-    with publish_file(paths.reports / "influences.npz") as temporary:
-        write_influences(temporary, {record.key: record.score.influence for record in records})
-    write_json(paths.reports / "protocols.json", {record.key: dict(record.protocol) for record in records})
+    with publish_folder(paths.evaluation) as folder:
+        write_nearest(folder, evidence)
+        write_json(folder / "details.json", details)
+        write_influences(folder / INFLUENCES, {record.key: record.score.influence for record in records})
+        write_json(folder / "protocols.json", {record.key: dict(record.protocol) for record in records})
     write_json(paths.reports / "scores.json", {record.key: record.numbers() for record in records})
     return records
 

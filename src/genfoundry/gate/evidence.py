@@ -16,7 +16,7 @@ import numpy as np
 from genfoundry.dag import digests, find
 from genfoundry.errors import ConfigError, DataError
 from genfoundry.evaluation.evidence import CATALOGUE, Evidence, Place
-from genfoundry.evaluation.extract import write_features
+from genfoundry.evaluation.extraction.extract import write_features
 from genfoundry.gate.subjects import Subject
 from genfoundry.io import MANIFEST, digest_of, file_digest, folder_digest, publish_folder, read_json, read_records
 from genfoundry.modelfile import SPEC, TOKENIZER

@@ -13,6 +13,9 @@ PREFIX = "mlflow.sharedViewState."
 VIEWS = ("models", "datasets")
 ATTRIBUTES = ("Created", "Duration", "Models")
 TRAINING = ("train/loss", "train/best_val_loss", "train/tokens_per_second", "train/samples_per_second")
+FIRST = ("fid_domain", "bits_per_byte", "exact_copies", "near_copies", "copied_ngrams")
+"""Scores whose columns stand first: those that models are ranked by, and copying."""
+
 DATASET = (
     "ingest/records",
     "ingest/rejected.total",
@@ -25,7 +28,7 @@ DATASET = (
 
 
 def write_views(store: Store) -> None:
-    """Refresh the views: every score gets a column."""
+    """Refresh the views: every score gets a column, those that decide first."""
     runs = store.client.search_runs([store.experiment], max_results=1000)
     scores = sorted(
         {
@@ -34,7 +37,8 @@ def write_views(store: Store) -> None:
             if run.data.tags.get(tags.KIND) == "model"
             for name in run.data.metrics
             if name.startswith("evaluate/") and ":" in name and "." not in name
-        }
+        },
+        key=_place,
     )
     metrics = {"models": (*TRAINING, *scores), "datasets": DATASET}
     extra = {"models": (f"tags.`{tags.VERSION}`",), "datasets": ()}
@@ -43,6 +47,11 @@ def write_views(store: Store) -> None:
         columns += [*extra[name], *(f"metrics.`{metric}`" for metric in metrics[name])]
         query = f"tags.`{tags.KIND}` = '{name.removesuffix('s')}'"
         store.client.set_experiment_tag(store.experiment, PREFIX + name, json.dumps(_state(query, columns)))
+
+
+def _place(name: str) -> tuple[int, str]:
+    metric = name.removeprefix("evaluate/").split(":")[0]
+    return (FIRST.index(metric) if metric in FIRST else len(FIRST), name)
 
 
 def view_address(store: Store, base: str, name: str) -> str:

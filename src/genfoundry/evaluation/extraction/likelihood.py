@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from genfoundry.errors import ConfigError, DataError
-from genfoundry.evaluation.documents import Documents
+from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.metrics._windows import sliding_windows
 from genfoundry.nn.contract import Likelihood
 from genfoundry.settings import Evaluation

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from genfoundry.errors import ConfigError, DataError
-from genfoundry.evaluation import network, pretrained
-from genfoundry.evaluation.pretrained import Name, Weights
-from genfoundry.evaluation.spread import Job, Places, spread
+from genfoundry.evaluation.extraction import network, pretrained
+from genfoundry.evaluation.extraction.pretrained import Name, Weights
+from genfoundry.evaluation.extraction.spread import Job, Places, spread
 from genfoundry.io import read_json, write_json
 from genfoundry.paths import DatasetPaths, Paths
 from genfoundry.progress import progress

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genfoundry.errors import ConfigError, DataError, InfrastructureError
-from genfoundry.evaluation import inception
-from genfoundry.evaluation.network import full_precision
+from genfoundry.evaluation.extraction import inception
+from genfoundry.evaluation.extraction.network import full_precision
 from genfoundry.io import file_digest, publish_file, read_json
 from genfoundry.settings import PretrainedNetwork
 

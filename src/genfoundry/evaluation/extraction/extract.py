@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from genfoundry.errors import DataError
-from genfoundry.evaluation import network, pretrained
-from genfoundry.evaluation.documents import read_documents
-from genfoundry.evaluation.embedding import domain_job, embed_file, pretrained_job, reference_networks
-from genfoundry.evaluation.likelihood import START_RULE, Window, add_up, batches, plan, read, scored, windows
-from genfoundry.evaluation.spread import Places, places, spread
-from genfoundry.evaluation.templates import price_pairs
+from genfoundry.evaluation.extraction import network, pretrained
+from genfoundry.evaluation.extraction.documents import read_documents
+from genfoundry.evaluation.extraction.embedding import domain_job, embed_file, pretrained_job, reference_networks
+from genfoundry.evaluation.extraction.likelihood import START_RULE, Window, add_up, batches, plan, read, scored, windows
+from genfoundry.evaluation.extraction.spread import Places, places, spread
+from genfoundry.evaluation.extraction.templates import price_pairs
 from genfoundry.io import canonical_json, file_digest, publish_folder, read_json, read_table, write_json, write_table
 from genfoundry.modelfile import SPEC, TOKENIZER, load_model
 from genfoundry.nn.contract import Likelihood

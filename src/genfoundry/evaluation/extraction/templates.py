@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.evaluation.documents import Documents
-from genfoundry.evaluation.likelihood import Plan, price
+from genfoundry.evaluation.extraction.documents import Documents
+from genfoundry.evaluation.extraction.likelihood import Plan, price
 from genfoundry.io import digest_of, write_table
 from genfoundry.modelfile import TOKENIZER, LoadedModel
 from genfoundry.settings import Evaluation, Template

@@ -1,0 +1,1 @@
+"""What runs a model or a network for evaluation: features of samples, prices of documents, over all devices."""
