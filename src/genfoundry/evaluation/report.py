@@ -258,7 +258,9 @@ def _slices(models: Sequence[ModelResult]) -> str:
 
 
 def _dataset(key: str, funnel: Funnel, models: Sequence[ModelResult]) -> str:
+    pages = ", ".join(f"<code>{name}.html</code>" for name in ("validate", "deduplicate", "split", "reference"))
     parts = [f"<h2>Data set {escape(key)}</h2>", _funnel(funnel), _reference(funnel.reference)]
+    parts.append(f"<p class=soft>More under <code>reports/datasets/{escape(key)}/</code>: {pages}.</p>")
     if funnel.missing:
         parts.append(f"<p class=bad>missing: {escape(', '.join(funnel.missing))}; run dvc repro</p>")
     if not models:
