@@ -23,6 +23,7 @@ CAVEAT = "Real text repeats real text: only the excess over held-out text is cop
 COST = "0.3 s for 64 samples against 4.4 million training tokens on one thread"
 HIGHER_IS_BETTER = False
 VERSION = 1
+RATIO_TO_FLOOR = False
 RANGE = (0.0, 1.0)
 
 

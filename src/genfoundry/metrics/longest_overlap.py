@@ -21,6 +21,7 @@ CAVEAT = "In tokens, so it depends on the tokenizer, and it grows with a sample'
 COST = "1 s for 64 samples of 256 tokens against 4.4 million training tokens on one thread"
 HIGHER_IS_BETTER = False
 VERSION = 1
+RATIO_TO_FLOOR = False
 RANGE = (0.0, math.inf)
 
 

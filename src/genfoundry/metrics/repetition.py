@@ -20,6 +20,7 @@ CAVEAT = "Lower is better only down to real text's value: noise repeats nothing.
 COST = "0.01 s for 64 samples of 256 tokens"
 HIGHER_IS_BETTER = False
 VERSION = 1
+RATIO_TO_FLOOR = False
 RANGE = (0.0, 1.0)
 
 
