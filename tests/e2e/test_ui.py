@@ -89,7 +89,11 @@ def test_ready_views_name_the_columns_that_the_rows_have(server: str) -> None:
             if column.startswith("metrics.")
         }
         assert columns and columns <= names
-    assert set(views) == {"mlflow.sharedViewState.models", "mlflow.sharedViewState.datasets"}
+    assert {name.rpartition(".")[2] for name in views} == {"models", "scores", "datasets"}
+    shown = {name: " ".join(view["selectedColumns"]) for name, view in views.items()}
+    assert "evaluate/fid_domain:" in shown["mlflow.sharedViewState.models"]
+    assert "authenticity" not in shown["mlflow.sharedViewState.models"], "it would push what decides out of sight"
+    assert "evaluate/authenticity:" in shown["mlflow.sharedViewState.scores"]
 
 
 def test_pictures_pages_and_docs_are_served(server: str) -> None:

@@ -20,7 +20,7 @@ from genfoundry.tracking.publish import log_stage
 from genfoundry.tracking.registry import register
 from genfoundry.tracking.runs import Run, finish, open_parent, open_run, reap
 from genfoundry.tracking.store import Store
-from genfoundry.tracking.views import write_views
+from genfoundry.tracking.views import RANKED, metric_of, write_views
 
 
 @dataclass
@@ -118,14 +118,20 @@ def comparison(root: Path) -> dict[str, Any]:
 def _describe_model(run: Run, root: Path, key: str, version: str, told: Mapping[str, Any]) -> None:
     """The top of the model's page: scores with error bars, what they are held against, copying, version, digest."""
     paths = ModelPaths(root, key)
-    lines = [f"**{key}**, registered as version {version}, model `{folder_digest(paths.model)[:12]}`", ""]
+    scores = read_json(paths.reports / "scores.json")
+    words = {name: {"value": f"{entry['value']:.4g}", "against": ""} for name, entry in scores.items()}
+    words |= told.get("scores", {})
+    lines = [
+        f"**{metric_of(name)} {words[name]['value']}**: {words[name]['against']}"
+        for name in scores
+        if metric_of(name) in RANKED
+    ]
+    lines += ["", f"{key}, registered as version {version}, model `{folder_digest(paths.model)[:12]}`", ""]
     if told.get("copying"):
         verdict = "**yes**" if told["copies"] else "no more than held-out records"
         lines += [f"Copies training data? {verdict}: {told['copying']}.", ""]
     lines += ["| score | value, ± half of the 95 % interval | held against |", "|---|---|---|"]
-    for name, entry in read_json(paths.reports / "scores.json").items():
-        words = told.get("scores", {}).get(name, {"value": f"{entry['value']:.4g}", "against": ""})
-        lines.append(f"| {name} | {words['value']} | {words['against']} |")
+    lines += [f"| {name} | {words[name]['value']} | {words[name]['against']} |" for name in scores]
     run.tags({"mlflow.note.content": "\n".join(lines), tags.VERSION: version})
 
 

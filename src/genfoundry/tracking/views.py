@@ -10,11 +10,14 @@ from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store
 
 PREFIX = "mlflow.sharedViewState."
-VIEWS = ("models", "datasets")
+VIEWS = ("models", "scores", "datasets")
 ATTRIBUTES = ("Created", "Duration", "Models")
 TRAINING = ("train/loss", "train/best_val_loss", "train/tokens_per_second", "train/samples_per_second")
-FIRST = ("fid_domain", "bits_per_byte", "exact_copies", "near_copies", "copied_ngrams")
-"""Scores whose columns stand first: those that models are ranked by, and copying."""
+RANKED = ("fid_domain", "bits_per_byte")
+"""Scores that models are ranked by."""
+
+FIRST = (*RANKED, "is_domain", "perplexity", "exact_copies", "near_copies", "copied_ngrams")
+"""Scores in the view of models; the UI orders columns by name, so all of them would hide these (tried)."""
 
 DATASET = (
     "ingest/records",
@@ -28,7 +31,7 @@ DATASET = (
 
 
 def write_views(store: Store) -> None:
-    """Refresh the views: every score gets a column, those that decide first."""
+    """Refresh the views: models with the scores that decide, all scores, datasets."""
     runs = store.client.search_runs([store.experiment], max_results=1000)
     scores = sorted(
         {
@@ -37,21 +40,22 @@ def write_views(store: Store) -> None:
             if run.data.tags.get(tags.KIND) == "model"
             for name in run.data.metrics
             if name.startswith("evaluate/") and ":" in name and "." not in name
-        },
-        key=_place,
+        }
     )
-    metrics = {"models": (*TRAINING, *scores), "datasets": DATASET}
-    extra = {"models": (f"tags.`{tags.VERSION}`",), "datasets": ()}
+    first = [name for name in scores if metric_of(name) in FIRST]
+    metrics = {"models": (*TRAINING, *first), "scores": scores, "datasets": DATASET}
+    extra = {"models": (f"tags.`{tags.VERSION}`",), "scores": (), "datasets": ()}
     for name in VIEWS:
         columns = [f"attributes.`{column}`" for column in ATTRIBUTES]
         columns += [*extra[name], *(f"metrics.`{metric}`" for metric in metrics[name])]
-        query = f"tags.`{tags.KIND}` = '{name.removesuffix('s')}'"
+        kind = "dataset" if name == "datasets" else "model"
+        query = f"tags.`{tags.KIND}` = '{kind}'"
         store.client.set_experiment_tag(store.experiment, PREFIX + name, json.dumps(_state(query, columns)))
 
 
-def _place(name: str) -> tuple[int, str]:
-    metric = name.removeprefix("evaluate/").split(":")[0]
-    return (FIRST.index(metric) if metric in FIRST else len(FIRST), name)
+def metric_of(name: str) -> str:
+    """Metric of a score's name in MLflow, or of its key in scores.json."""
+    return name.removeprefix("evaluate/").replace("@", ":").split(":")[0]
 
 
 def view_address(store: Store, base: str, name: str) -> str:
