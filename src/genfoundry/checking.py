@@ -128,6 +128,7 @@ def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
             yield f"{where}; needs a path below data/ or imports/"
         elif (root / source.parts[0]).exists() and not (root / source).exists():
             yield f"{where}: no such file or folder; put the data there"
+        yield from _weights(root, key, dataset.reference.get("networks"))
     starts = {**dict.fromkeys(tree.bases, ""), **{key: model.init_from for key, model in tree.models.items()}}
     for key, model in tree.models.items():
         if model.dataset not in tree.datasets:
@@ -142,6 +143,17 @@ def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
         if path[-1] in path[:-1]:
             circle = " from ".join(path)
             yield f"params.yaml: 'models.{key}.init_from' goes in a circle: {circle}; start one from a base"
+
+
+def _weights(root: Path, key: str, networks: Any) -> Iterator[str]:
+    """Published weights that are not where the settings say; else the reference stage finds out after its training."""
+    for name, network in networks.items() if isinstance(networks, dict) else ():
+        path = network.get("weights") if isinstance(network, dict) else None
+        if isinstance(path, str) and "://" not in path and not (root / path).exists():
+            yield (
+                f"params.yaml: 'datasets.{key}.reference.networks.{name}.weights' is {path!r}: no such file or folder; "
+                "put the weights there"
+            )
 
 
 def _graph(root: Path) -> Iterator[str]:

@@ -41,6 +41,24 @@ def test_all_faults_are_named_at_once(project: Project) -> None:
         assert said in told, told
 
 
+def test_faults_of_scores_and_of_the_gate_are_found_before_anything_runs(project: Project) -> None:
+    project.edit(
+        "reference: {features: 4, steps: 60}",
+        "reference: {features: 4, steps: 60, networks: {inception: {weights: nowhere.pth}}}",
+    )
+    project.edit("sampling: {n: 6, length: 24}\n    evaluation: {}", "sampling: {}\n    evaluation: {skip: [self_blue]}")
+    project.edit("bases:", "gate: {guards: {recal_domain: 0.1}}\nbases:")
+
+    told = faults(project)
+
+    for said in (
+        "'datasets.bars.reference.networks.inception.weights' is 'nowhere.pth': no such file or folder",
+        "'models.notes-transformer.evaluation.skip': unknown metrics part 'self_blue'; did you mean 'self_bleu'?",
+        "unknown metric 'gate.guards.recal_domain'; did you mean 'recall_domain'?",
+    ):
+        assert said in told, told
+
+
 def test_circles_and_clashing_names_are_faults(project: Project) -> None:
     text = (project.root / "params.yaml").read_text()
     head, tail = text.split("  bars-vae:")
