@@ -86,6 +86,7 @@ def _ui(options: argparse.Namespace, root: Path) -> int:
 def _compare(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.gate.commands import run_compare
 
+    _reconciled(root)
     return run_compare(options, root)
 
 

@@ -46,7 +46,7 @@ def test_faults_of_scores_and_of_the_gate_are_found_before_anything_runs(project
         "reference: {features: 4, steps: 60}",
         "reference: {features: 4, steps: 60, networks: {inception: {weights: nowhere.pth}}}",
     )
-    project.edit("sampling: {n: 6, length: 24}\n    evaluation: {}", "sampling: {}\n    evaluation: {skip: [self_blue]}")
+    project.edit("{n: 6, length: 24}\n    evaluation: {}", "{n: 6, length: 24}\n    evaluation: {skip: [self_blue]}")
     project.edit("bases:", "gate: {guards: {recal_domain: 0.1}}\nbases:")
 
     told = faults(project)
