@@ -96,7 +96,9 @@ def test_a_killed_dvc_takes_its_stage_along(project: Project) -> None:
     assert not (project.root / "artifacts/models/bars-vae/model").exists()
     store = open_store(project.root, "miniature")
     (run,) = store.client.search_runs([store.experiment], "attributes.status = 'FAILED'")
-    assert "stopped by SIGTERM after step" in run.data.tags[tags.FAILURE]
+    # Between two steps, or while Lightning winds down: the words differ, the checkpoint is there either way.
+    assert "stopped by SIGTERM" in run.data.tags[tags.FAILURE]
+    assert list((project.root / "checkpoints").glob("*/step-*.pt")), "nothing to go on from"
 
 
 def test_sigterm_ends_with_143(project: Project) -> None:
