@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genfoundry.io import publish_folder, write_json, write_table
+from genfoundry import parts
+from genfoundry.io import publish_folder, read_json, write_json, write_table
 from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.specs import SPLITS, GridSpec, TokenSpec
+from genfoundry.specs import SPLITS, GridSpec, TokenSpec, parse_spec
+from genfoundry.tracking.runs import NoRun
 
 COUNTS = {"train": 60, "val": 20, "test": 40}
 
@@ -130,3 +132,24 @@ def write_text_samples(paths: ModelPaths, samples: list[list[int]], **protocol: 
         (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         _sample_index(folder, paths, [" ".join(map(str, tokens)).encode() for tokens in samples])
         write_json(folder / "protocol.json", {"n": len(samples), "seed": 0, "temperature": 1.0, **protocol})
+
+
+class Told(NoRun):
+    """Keeps what a stage tells its run."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def metric(self, name: str, value: float, step: int = 0) -> None:
+        assert value > 0
+        self.names.append(name)
+
+
+def write_untrained(paths: ModelPaths, dataset: DatasetPaths, family: str, **options: int) -> None:
+    """``model/`` of a family as it is before its first step."""
+    from genfoundry.modelfile import build, write_model
+
+    spec = parse_spec(read_json(dataset.arrays / "spec.json"))
+    config = parts.load("models", family).Config(**options)
+    with publish_folder(paths.model) as folder:
+        write_model(folder, build(family, config, spec, 0).state_dict(), family, config, dataset.arrays)

@@ -8,9 +8,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from graded import counting, stripes, write_image_samples, write_images, write_text_samples, write_texts
+from graded import (
+    Told,
+    counting,
+    stripes,
+    write_image_samples,
+    write_images,
+    write_text_samples,
+    write_texts,
+    write_untrained,
+)
 
-from genfoundry import parts
 from genfoundry.errors import ConfigError, DataError, TooFewError
 from genfoundry.evaluation.evidence import CATALOGUE, Evidence, asked_for
 from genfoundry.evaluation.extraction.extract import write_features
@@ -18,32 +26,12 @@ from genfoundry.evaluation.influences import read_influences
 from genfoundry.evaluation.reference import write_reference
 from genfoundry.evaluation.rivals import cut_like, rivals
 from genfoundry.evaluation.scoring import Record, compute, configured, measure, write_scores
-from genfoundry.io import folder_digest, publish_folder, read_json, read_table, write_json
-from genfoundry.modelfile import build, write_model
+from genfoundry.io import folder_digest, read_json, read_table, write_json
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Evaluation, Reference
-from genfoundry.specs import Score, Section, parse_spec
-from genfoundry.tracking.runs import NoRun
+from genfoundry.specs import Score, Section
 
 SRC = Path(__file__).resolve().parents[2] / "src"
-
-
-class Told(NoRun):
-    """Keeps what a stage tells its run."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def metric(self, name: str, value: float, step: int = 0) -> None:
-        assert value > 0
-        self.names.append(name)
-
-
-def write_untrained(paths: ModelPaths, dataset: DatasetPaths, family: str, **options: int) -> None:
-    spec = parse_spec(read_json(dataset.arrays / "spec.json"))
-    config = parts.load("models", family).Config(**options)
-    with publish_folder(paths.model) as folder:
-        write_model(folder, build(family, config, spec, 0).state_dict(), family, config, dataset.arrays)
 
 
 @pytest.fixture(scope="module")

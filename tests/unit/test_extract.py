@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from graded import stripes, write_image_samples, write_images, write_text_samples, write_texts
+from graded import Told, stripes, write_image_samples, write_images, write_text_samples, write_texts, write_untrained
 
-from genfoundry import parts
 from genfoundry.errors import ConfigError, DataError, InfrastructureError
 from genfoundry.evaluation.extraction import inception, network, pretrained
 from genfoundry.evaluation.extraction.embedding import reference_networks
@@ -20,32 +19,11 @@ from genfoundry.evaluation.extraction.extract import write_features
 from genfoundry.evaluation.extraction.pretrained import identity, locate
 from genfoundry.evaluation.extraction.spread import Places, places, spread
 from genfoundry.evaluation.reference import write_reference
-from genfoundry.io import file_digest, folder_digest, publish_folder, read_json, verify_folder, write_json
-from genfoundry.modelfile import build, write_model
+from genfoundry.io import file_digest, folder_digest, read_json, verify_folder, write_json
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Evaluation, Execution, PretrainedNetwork, Reference
-from genfoundry.specs import parse_spec
-from genfoundry.tracking.runs import NoRun
 
 ONE, TWO = (Execution(accelerator="cpu", devices=devices, threads=1) for devices in (1, 2))
-
-
-class Told(NoRun):
-    """Keeps what a stage tells its run."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def metric(self, name: str, value: float, step: int = 0) -> None:
-        assert value > 0
-        self.names.append(name)
-
-
-def write_untrained(paths: ModelPaths, dataset: DatasetPaths, family: str, **options: int) -> None:
-    spec = parse_spec(read_json(dataset.arrays / "spec.json"))
-    config = parts.load("models", family).Config(**options)
-    with publish_folder(paths.model) as folder:
-        write_model(folder, build(family, config, spec, 0).state_dict(), family, config, dataset.arrays)
 
 
 # spreading

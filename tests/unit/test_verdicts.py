@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from genfoundry.evaluation import verdicts
 from genfoundry.evaluation.influences import paired_se, read_influences, write_influences
 from genfoundry.evaluation.results import ModelResult
 from genfoundry.evaluation.verdicts import against, contests, copies, plus_minus, ranked
+from genfoundry.gate import rules
+from genfoundry.tracking import views
 
 KEY = "bits_per_byte@aa11bb22"
 HARD = np.random.default_rng(0).normal(size=200) / 100
@@ -130,3 +133,7 @@ def test_influences_of_unequal_units_can_not_be_paired() -> None:
     assert math.isnan(paired_se({"test": np.ones(3)}, {"test": np.ones(4)}))
     assert math.isnan(paired_se({}, {}))
     assert paired_se({"test": np.ones(4)}, {"test": np.zeros(4)}) == 2.0
+
+
+def test_the_page_the_gate_and_mlflow_rank_by_the_same_scores() -> None:
+    assert tuple(rules.PRIMARY.values()) == verdicts.PRIMARY == views.RANKED

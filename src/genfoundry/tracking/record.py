@@ -85,7 +85,7 @@ def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node],
             paths = ModelPaths(root, key)
             told.versions[key] = register(runs[key], key, paths.model, paths.reports)
             _describe_model(runs[key], root, key, told.versions[key][0], words["models"].get(key, {}))
-    _close_parent(store, root, runs, told)
+    _close_parent(store, root, runs, told, words["datasets"])
     write_views(store)
     return told
 
@@ -135,7 +135,9 @@ def _describe_model(run: Run, root: Path, key: str, version: str, told: Mapping[
     run.tags({"mlflow.note.content": "\n".join(lines), tags.VERSION: version})
 
 
-def _close_parent(store: Store, root: Path, runs: dict[str, Run], told: Recorded) -> None:
+def _close_parent(
+    store: Store, root: Path, runs: dict[str, Run], told: Recorded, better: Mapping[str, list[str]]
+) -> None:
     """The parent's page links every dataset and model of the present state, also those made under an earlier one."""
     parent = open_parent(store, root)
     lines = [
@@ -148,7 +150,7 @@ def _close_parent(store: Store, root: Path, runs: dict[str, Run], told: Recorded
         if run.run_id != parent:
             link = f"[{key}](#/experiments/{store.experiment}/runs/{run.run_id})"
             lines.append(f"| {link} | `{run.run_id[:8]}` | {told.versions.get(key, ('',))[0]} |")
-    for key, contests in comparison(root)["datasets"].items():
+    for key, contests in better.items():
         if contests:
             lines += ["", f"Which is better on {key}:", "", *(f"- {words}" for words in contests)]
     store.client.set_tag(parent, "mlflow.note.content", "\n".join(lines))
