@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genfoundry.errors import DataError, DiskError
+from genfoundry.processes import alive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ def _temporary(target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{target.name}.*.partial"):
         pid = left.name.rsplit(".", 2)[1]
-        if pid == str(os.getpid()) or not Path(f"/proc/{pid}").exists():
+        if pid == str(os.getpid()) or not alive(int(pid)):
             _remove(left)
     return target.parent / f".{target.name}.{os.getpid()}.partial"
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import Project
 
 from genfoundry.io import file_digest
+from genfoundry.processes import alive
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import open_store
 
@@ -88,11 +89,11 @@ def test_a_killed_dvc_takes_its_stage_along(project: Project) -> None:
     os.kill(dvc.pid, signal.SIGKILL)
     dvc.wait(30)
     for _ in range(300):
-        if not Path(f"/proc/{pid}").exists():
+        if not alive(pid):
             break
         time.sleep(0.1)
 
-    assert not Path(f"/proc/{pid}").exists(), "the stage trains on"
+    assert not alive(pid), "the stage trains on"
     assert not (project.root / "artifacts/models/bars-vae/model").exists()
     store = open_store(project.root, "miniature")
     (run,) = store.client.search_runs([store.experiment], "attributes.status = 'FAILED'")

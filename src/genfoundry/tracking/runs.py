@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.dag import Node, repository_state, state
+from genfoundry.processes import alive, start_of
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store, locked
 
@@ -48,14 +49,8 @@ def _metric_name(name: str) -> str:
     return "".join(char if char.isalnum() or char in "_-. :/" else "_" for char in name.replace("@", ":"))
 
 
-def _process_start(pid: int) -> str:
-    """Start of a process in clock ticks since boot: tells a recycled pid from its former owner."""
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.read_text().rsplit(")", 1)[1].split()[19] if stat.exists() else ""
-
-
 def process_tag() -> str:
-    return f"{socket.gethostname()} {os.getpid()} {_process_start(os.getpid())}"
+    return f"{socket.gethostname()} {os.getpid()} {start_of(os.getpid())}"
 
 
 def _dead(process: str) -> bool:
@@ -63,13 +58,7 @@ def _dead(process: str) -> bool:
     if len(parts) < 2 or parts[0] != socket.gethostname():
         return False
     pid = int(parts[1])
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return _process_start(pid) != (parts[2] if len(parts) > 2 else "")
+    return not alive(pid) or start_of(pid) != (parts[2] if len(parts) > 2 else "")
 
 
 def _user() -> str:
