@@ -81,7 +81,14 @@ def settings_page() -> str:
         lines += [f"### with `family: {key}`", "", *table(parts.load("models", key).Config)]
     for name, section in settings.MODEL_SECTIONS.items():
         lines += [f"## `models.<name>.{name}`", "", *table(section)]
-    for title, section in (("optimizer", settings.Optimizer), ("schedule", settings.Schedule)):
+        for key in parts.names("models"):
+            if (own := settings.family_section(key, name)) is not section:
+                lines += [f"### with `family: {key}`", "", *table(own)]
+    for title, section in (
+        ("optimizer", settings.Optimizer),
+        ("schedule", settings.Schedule),
+        ("augment", settings.Augment),
+    ):
         lines += [f"### `training.{title}`", "", *table(section)]
     for title, section in (("slices", settings.Slices), ("templates[]", settings.Template)):
         lines += [f"### `evaluation.{title}`", "", *table(section)]

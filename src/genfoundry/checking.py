@@ -88,7 +88,8 @@ def _blocks(tree: settings.Settings) -> Iterator[str]:
         module = yield from _part("models", model.family, f"models.{key}.family")
         if module:
             yield from settings.faults(module.Config, model.options, f"models.{key}.options")
-        for name, section in settings.MODEL_SECTIONS.items():
+        for name, default in settings.MODEL_SECTIONS.items():
+            section = settings.family_section(model.family, name) if module else default
             yield from settings.faults(section, getattr(model, name), f"models.{key}.{name}")
         yield from _metrics(key, model.evaluation.get("metrics") or {})
         skip = model.evaluation.get("skip")

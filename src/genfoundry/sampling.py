@@ -130,7 +130,7 @@ def write_samples(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, 
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             (folder / "samples.jsonl").write_text(lines, encoding="utf-8", newline="\n")
         write_table(folder / "index.parquet", pd.DataFrame(index))
-        (folder / "protocol.json").write_bytes(canonical_json(protocol(sampling, loaded, count)))
+        (folder / "protocol.json").write_bytes(canonical_json(protocol(sampling, count)))
     with publish_folder(paths.reports / "samples") as folder:
         write_sample_report(folder, found[:SHOWN] if grid else texts, SHOWN if grid else SHOWN_TEXTS)
     lengths = [len(row) for row in found] if not grid else []
@@ -140,9 +140,6 @@ def write_samples(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, 
         raise DataError(f"sample@{paths.key}: all {count} samples are empty; look at the loss curve, train longer")
 
 
-def protocol(sampling: Sampling, loaded: LoadedModel, count: int) -> dict[str, Any]:
+def protocol(sampling: Sampling, count: int) -> dict[str, Any]:
     """How the samples were drawn, as far as it moves a score; batch size and devices don't."""
-    common: dict[str, Any] = {"n": count, "seed": sampling.seed}
-    if isinstance(loaded.spec, GridSpec):
-        return common
-    return common | {name: getattr(sampling, name) for name in ("length", "temperature", "top_k", "top_p")}
+    return sampling.model_dump(mode="json", exclude={"batch", *sampling.generator}) | {"n": count}

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from genfoundry.errors import ConfigError
 from genfoundry.nn.blocks import rotary, rotate
 from genfoundry.nn.contract import Batch, Loss, Model, Requests, Step, TokenBatch
-from genfoundry.nn.decoding import generate
+from genfoundry.nn.decoding import TextSampling, generate
 from genfoundry.specs import DataSpec, Section, TokenSpec
 
 
@@ -38,6 +38,9 @@ def build(config: Config, spec: DataSpec) -> "Transformer":
     if not isinstance(spec, TokenSpec):
         raise ConfigError(f"model transformer: needs tokens, got {spec!r}; choose modality text")
     return Transformer(config, spec)
+
+
+Sampling = TextSampling
 
 
 class Cache:
@@ -103,6 +106,10 @@ class Transformer(Model):
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The projections of all blocks."""
         return [parameter for parameter in self.blocks.parameters() if parameter.ndim == 2]
+
+    def units(self) -> list[nn.Module]:
+        """The blocks."""
+        return list(self.blocks)
 
     def forward(self, tokens_BT: Tensor, caches: list[Cache] | None = None, start: int = 0) -> Tensor:
         """Logits of each next token: float32 (B, T, V); with caches, ``start`` tokens were read before."""

@@ -7,11 +7,12 @@ B batch, T tokens, V vocabulary, C channels, Z latent.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from genfoundry.nn.noise import normal, uniform
+from genfoundry.settings import Augment, SectionType
 
 
 class TokenBatch(NamedTuple):
@@ -51,6 +52,8 @@ class Step:
     """Steps of the whole run."""
     seed: int
     """Seed of the run; validation uses another one."""
+    augment: Augment = field(default_factory=Augment)
+    """What an adversarial family does to the images its critic sees; all others get their batch changed already."""
 
     def normal(self, batch: Batch, shape: Sequence[int], stream: int = 0) -> Tensor:
         """Standard normal float32 (B, *shape), equal for equal (seed, step, example), on any number of devices."""
@@ -81,7 +84,12 @@ class Requests:
     prompts: Sequence[Sequence[int]] | None = None
     """Tokens to continue, one sequence a request, for token families."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The model's ``sampling`` section as a dict: length, temperature, top_k, top_p, ..."""
+    """The family's ``sampling`` section as a dict: length, temperature, ... or steps, guidance, ..."""
+
+    def section(self, kind: type[SectionType]) -> SectionType:
+        """The options as a typed section: what is missing takes its default, what another family would heed is left."""
+        known = {name: self.options[name] for name in kind.model_fields if name in self.options}
+        return kind.model_validate(known)
 
     def normal(self, shape: Sequence[int], stream: int = 0) -> Tensor:
         """Standard normal float32 (B, *shape), keyed by each request's seed."""
@@ -95,12 +103,19 @@ class Requests:
 class Model(nn.Module):
     """Base of every family."""
 
+    augments: ClassVar[bool] = False
+    """True for a family whose loss applies ``step.augment`` itself (to real and generated images alike)."""
+
     def objectives(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Objectives and the parameters each one moves, in the order they step; one for most families."""
         return {"loss": list(self.parameters())}
 
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
         """Two-dimensional weights between hidden states, for optimizers that treat them apart; none by default."""
+        return []
+
+    def units(self) -> Sequence[nn.Module]:
+        """Repeated blocks, called as modules: what is compiled, recomputed and sharded one by one; none by default."""
         return []
 
     def loss(self, objective: str, batch: Batch, step: Step) -> Loss:

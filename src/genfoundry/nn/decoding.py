@@ -7,11 +7,27 @@ requests of its batch nor its place in it.
 from collections.abc import Callable
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from genfoundry.nn.contract import Requests
 from genfoundry.nn.noise import uniform
+from genfoundry.settings import Sampling
 from genfoundry.specs import TokenSpec
+
+
+class TextSampling(Sampling):
+    """How texts are drawn."""
+
+    length: int = Field(default=256, ge=1)
+    """Tokens of a text sample at most."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Logits are divided by it; 0 always takes the likeliest token (greedy)."""
+    top_k: int = Field(default=0, ge=0)
+    """Draw among the k likeliest tokens; 0 draws among all."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Draw among the likeliest tokens that hold this share of probability."""
+
 
 NextLogits = Callable[[Tensor, int], Tensor]
 """Logits (B, V) after new tokens (B, T), of which ``start`` were read before; start 0 begins anew."""

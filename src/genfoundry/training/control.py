@@ -22,8 +22,9 @@ from genfoundry.training.module import Trainee
 class Selection:
     """The weights that will become the model, and the validations that chose them."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: Training, objectives: int = 1) -> None:
         self.training = training
+        self.select = training.select if training.select != "auto" else "best" if objectives == 1 else "last"
         self.best: dict[str, torch.Tensor] = {}
         self.best_step, self.best_loss = 0, math.inf
         self.validations: list[dict[str, float]] = []
@@ -31,7 +32,7 @@ class Selection:
     def offer(self, step: int, loss: float, weights: dict[str, torch.Tensor]) -> None:
         """Note a validation and keep the weights if they are the choice so far."""
         self.validations.append({"step": step, "val_loss": loss})
-        if self.training.select == "last" or loss < self.best_loss:
+        if self.select == "last" or loss < self.best_loss:
             self.best_step, self.best_loss = step, loss
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 

@@ -55,7 +55,7 @@ def train(
     data, held = open_data(dataset.arrays, "train", spec, context), open_data(dataset.arrays, "val", spec, context)
     _fits(paths.key, dataset.key, training, data, devices)
 
-    module, selection = Trainee(model, training), Selection(training)
+    module, selection = Trainee(model, training), Selection(training, len(model.objectives()))
     checkpoints = Checkpoints(paths.state / "checkpoints" / f"{paths.key}-{fingerprint(paths.root, node)[:16]}")
     found = checkpoints.load()
     if found:
@@ -63,7 +63,7 @@ def train(
         selection.restore(found["selection"])
         print(f"continuing after step {module.done} of {training.steps}", flush=True)
     stream = Stream(data, spec, training.batch, training.seed, module.done, training.steps)
-    pictures = Pictures(checkpoints.folder / "progress", spec, dataset.arrays)
+    pictures = Pictures(checkpoints.folder / "progress", spec, dataset.arrays, family)
     with progress(training.steps, f"training {paths.key}") as bar, run.system_metrics():
         bar.done = module.done
         validation = _validation(held, spec, training)

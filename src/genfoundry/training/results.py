@@ -16,7 +16,7 @@ from genfoundry.nn.contract import Model
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.postprocess import write_progress
 from genfoundry.sampling import draw, seeds_of
-from genfoundry.settings import Sampling, Training
+from genfoundry.settings import Sampling, Training, family_section
 from genfoundry.specs import DataSpec, Section
 from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.control import Control, Selection
@@ -45,13 +45,15 @@ class Curve:
 class Pictures:
     """Samples of the same requests at several steps, kept beside the checkpoints until the model is published."""
 
-    def __init__(self, folder: Path, spec: DataSpec, arrays: Path) -> None:
+    def __init__(self, folder: Path, spec: DataSpec, arrays: Path, family: str) -> None:
         self.folder, self.spec, self.arrays = folder, spec, arrays
+        length = {"length": PROGRESS_TOKENS} if spec.kind == "token" else {}
+        self.sampling = family_section(family, "sampling").model_validate(length)
 
     def take(self, model: Model, step: int) -> None:
-        seeds = seeds_of(Sampling(), PROGRESS_SAMPLES[self.spec.kind])
-        options = Sampling(length=PROGRESS_TOKENS).model_dump()
-        samples: Tensor | list[list[int]] = draw(model, self.spec, seeds, options, len(seeds))
+        assert isinstance(self.sampling, Sampling)
+        seeds = seeds_of(self.sampling, PROGRESS_SAMPLES[self.spec.kind])
+        samples: Tensor | list[list[int]] = draw(model, self.spec, seeds, self.sampling.model_dump(), len(seeds))
         write_progress(self.folder, step, samples, self.arrays)
 
     def publish(self, target: Path, steps: int) -> None:
