@@ -218,8 +218,8 @@ class Sampling(Section):
     """How samples are drawn for evaluation; a family adds its own fields (length, temperature; steps, guidance)."""
 
     generator: ClassVar[frozenset[str]] = frozenset()
-    """Fields that make part of what is judged, as the weights do (sampler, steps, guidance of a diffusion model): scores
-    may be compared across them. All other fields are protocol: scores of different ones are never compared.
+    """Fields that make part of what is judged, as the weights do (sampler, steps, guidance of a diffusion model):
+    scores may be compared across them. All other fields are protocol: scores of different ones are never compared.
     """
 
     n: int = Field(default=0, ge=0)

@@ -53,7 +53,7 @@ class BatchNorm(nn.Module):
 
 
 def norm(kind: Norm, width: int) -> nn.Module:
-    """Normalisation of float (B, D, *shape) with ``width`` channels D; group takes 8 groups, or the most that divide."""
+    """Normalisation of float (B, D, *shape) with ``width`` channels D; group takes 8 groups if they divide."""
     if kind == "batch":
         return BatchNorm(width)
     groups = 1 if kind == "layer" else next(count for count in (8, 4, 2, 1) if width % count == 0)
