@@ -155,7 +155,9 @@ def _explain(error: BaseException) -> GenfoundryError | None:
     ):
         return InfrastructureError(
             f"out of memory ({str(error).splitlines()[0] if str(error) else 'no detail'}); "
-            "lower training.batch or sampling.batch, or the model's width, or use a larger machine"
+            "in training raise training.accumulate (the same batch in smaller parts), set training.recompute to true, "
+            "training.precision to bf16-mixed, or lower training.batch; elsewhere lower sampling.batch or "
+            "evaluation.batch"
         )
     if isinstance(error, ModuleNotFoundError):
         return ConfigError(f"package {error.name!r} is not installed; run `make install`, then `make repro`")
@@ -220,6 +222,7 @@ def _failed(error: BaseException, address: str, run: Run | None) -> int:
         traceback.print_exception(error)
     if run is not None:
         try:
+            run.flush()
             fail(run.store, run.run_id, f"in {run.stage}: {message}")
         except tracking_errors() as lost:
             print(f"genfoundry: MLflow does not answer ({first_line(lost)}); the run stays open", file=sys.stderr)

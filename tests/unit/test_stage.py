@@ -66,14 +66,23 @@ def test_a_result_changed_after_it_was_published_has_failed(root: Path, capsys: 
     assert "base.json was changed" in capsys.readouterr().err
 
 
+REMEDY = "out of memory .* raise training.accumulate .* training.recompute .* bf16-mixed"
 OutOfMemoryError = type("OutOfMemoryError", (RuntimeError,), {})
 
 
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (MemoryError(), Exit.INFRASTRUCTURE, "out of memory .* lower training.batch"),
-        (OutOfMemoryError("CUDA out of memory. Tried"), Exit.INFRASTRUCTURE, "out of memory .* lower training.batch"),
+        (
+            MemoryError(),
+            Exit.INFRASTRUCTURE,
+            REMEDY,
+        ),
+        (
+            OutOfMemoryError("CUDA out of memory. Tried"),
+            Exit.INFRASTRUCTURE,
+            REMEDY,
+        ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Exit.INFRASTRUCTURE, "out of memory"),
         (ModuleNotFoundError("x", name="ftfy"), Exit.USAGE, "'ftfy' is not installed; run `make install`"),
         (DataError("bad rows; mend them"), Exit.BAD_DATA, "base@scratch: bad rows; mend them"),

@@ -1,58 +1,27 @@
 """Exactness of training: checkpoints, resume at any step, selection, divergence. In process, without DVC."""
 
 import math
+import os
+import signal
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from trainline import killed_after, outputs, train
 
 from genfoundry import settings
-from genfoundry.dag import Node
 from genfoundry.errors import ConfigError, DivergedError, PreemptedError
-from genfoundry.io import canonical_json, file_digest, publish_folder, read_json
+from genfoundry.io import read_json
 from genfoundry.modelfile import seen
 from genfoundry.models import transformer, vae
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Execution, Training
-from genfoundry.specs import GridSpec, TokenSpec
-from genfoundry.tracking.runs import NoRun
-from genfoundry.training import loop
 from genfoundry.training.checkpoints import Checkpoints
-from genfoundry.training.control import Control, Selection
+from genfoundry.training.control import Selection
+from genfoundry.training.module import Trainee
 from genfoundry.training.optim import make_optimizers, rate_factor
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing after it runs but Python's own unwinding."""
-
-
-def make_arrays(arrays: Path, kind: str) -> None:
-    generator = np.random.Generator(np.random.PCG64(1))
-    with publish_folder(arrays) as folder:
-        if kind == "grid":
-            spec = GridSpec(channels=1, shape=(8, 8), labels=("a", "b"))
-            for split, count in (("train", 60), ("val", 20), ("test", 20)):
-                np.save(folder / f"{split}.npy", generator.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8))
-                np.save(folder / f"{split}_labels.npy", np.arange(count) % 2)
-        else:
-            spec = TokenSpec(vocab_size=20)
-            for split, count in (("train", 900), ("val", 120), ("test", 120)):
-                np.save(folder / f"{split}_tokens.npy", generator.integers(0, 20, count, dtype=np.uint16))
-            tokenizer(folder)
-        for place, split in enumerate(("train", "val", "test")):
-            np.save(folder / f"{split}_records.npy", np.arange(3, dtype=np.uint64) * 10 + place)
-        (folder / "spec.json").write_bytes(canonical_json(spec.model_dump(mode="json")))
-
-
-def tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer, models
-
-    Tokenizer(models.WordLevel({f"w{number}": number for number in range(20)}, unk_token="w1")).save(
-        str(folder / "tokenizer.json")
-    )
-
 
 CASES = {
     "vae": ("grid", vae.Config(width=8, latent=3), {"batch": 8}),
@@ -66,40 +35,10 @@ CASES = {
 }
 
 
-def run_training(root: Path, case: str, checkpoint_every: float = 1e9, **more: object) -> Path:
-    """Train a case in a project folder; returns the weights file."""
+def run_training(root: Path, case: str, checkpoint_every: float = 1e9, **more: object) -> None:
+    """Train a case in a project folder."""
     kind, options, training = CASES[case]
-    dataset, model, scratch = DatasetPaths(root, "d"), ModelPaths(root, "m"), ModelPaths(root, "scratch")
-    if not dataset.arrays.exists():
-        make_arrays(dataset.arrays, kind)
-        with publish_folder(scratch.model) as folder:
-            (folder / "base.json").write_bytes(b"{}")
-        (root / "params.yaml").write_text("models: {}\n")
-    values = {
-        "steps": 12,
-        "val_every": 4,
-        "log_every": 5,
-        "sample_every": 6,
-        "schedule": {"warmup": 2},
-        **training,
-        **more,
-    }
-    node = Node("train", "m", "", (), ("models",), ())
-    execution = Execution(accelerator="cpu", threads=1, checkpoint_every=checkpoint_every)
-    loop.train(
-        node, options, Training.model_validate(values), execution, model, dataset, scratch, case.split("-")[0], NoRun()
-    )
-    return model.model / "weights.safetensors"
-
-
-def outputs(root: Path) -> dict[str, str]:
-    folders = (root / "artifacts/models/m", root / "reports/models/m")
-    return {
-        path.relative_to(root).as_posix(): file_digest(path)
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    train(root, case.split("-")[0], kind, options, {**training, **more}, {"checkpoint_every": checkpoint_every})
 
 
 @pytest.fixture(scope="module")
@@ -113,21 +52,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kill_at", [1, 5, 6, 11, 12])
+@pytest.mark.parametrize("kill_at", [1, 4, 5, 7, 11, 12])
 def test_a_kill_leaves_no_trace(
-    case: str, kill_at: int, tmp_path: Path, undisturbed: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    case: str, kill_at: int, tmp_path: Path, undisturbed: dict[str, dict[str, str]]
 ) -> None:
-    original = Control.on_train_batch_end
-
-    def killed(self: Control, trainer: object, module: object, *rest: object) -> None:
-        original(self, trainer, module, *rest)
-        if module.done == kill_at:
-            raise Killed
-
-    monkeypatch.setattr(Control, "on_train_batch_end", killed)
-    with pytest.raises(Killed):
+    with killed_after(kill_at):
         run_training(tmp_path, case, checkpoint_every=1e-9)
-    monkeypatch.undo()
     torch.manual_seed(999)
 
     run_training(tmp_path, case)
@@ -136,22 +66,20 @@ def test_a_kill_leaves_no_trace(
     assert not list((tmp_path / "checkpoints").glob("*/*"))
 
 
+@pytest.mark.parametrize("at", [7, 8])
 def test_a_signal_saves_and_ends_with_its_own_error(
-    tmp_path: Path, undisturbed: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    at: int, tmp_path: Path, undisturbed: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-    import signal
-
     before = signal.getsignal(signal.SIGTERM)
-    original = Control.on_train_batch_end
+    original = Trainee.step
 
-    def signalled(self: Control, trainer: object, module: object, *rest: object) -> None:
-        if module.done == 7:
+    def signalled(self: Trainee, batch: object) -> None:
+        original(self, batch)
+        if self.done == at:
             os.kill(os.getpid(), signal.SIGTERM)
-        original(self, trainer, module, *rest)
 
-    monkeypatch.setattr(Control, "on_train_batch_end", signalled)
-    with pytest.raises(PreemptedError, match="after step 7") as caught:
+    monkeypatch.setattr(Trainee, "step", signalled)
+    with pytest.raises(PreemptedError, match=f"after step {at}") as caught:
         run_training(tmp_path, "vae")
     assert caught.value.exit_code == 143
     monkeypatch.undo()
@@ -191,7 +119,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
         return found._replace(total=found.total * math.nan) if step.number == 6 and self.training else found
 
     monkeypatch.setattr(vae.VAE, "loss", poisoned)
-    with pytest.raises(DivergedError, match=r"step 10: .*loss is nan"):
+    with pytest.raises(DivergedError, match=r"step 7: .*loss is nan"):
         run_training(tmp_path, "vae", checkpoint_every=1e-9)
     assert not (tmp_path / "artifacts/models/m").exists()
 

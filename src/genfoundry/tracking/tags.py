@@ -10,6 +10,9 @@ PROCESS = "genfoundry.process"
 COMMIT = "genfoundry.git.commit"
 DIRTY = "genfoundry.git.dirty"
 EXECUTION = "genfoundry.execution"
+LOCK = "genfoundry.lock"
+DEVICES = "genfoundry.devices"
+VERSIONS = "genfoundry.versions"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
 VERSION = "genfoundry.version"
@@ -29,6 +32,9 @@ MEANING = {
     COMMIT: "git commit at the first stage of this state",
     DIRTY: "`true` if tracked files differed from that commit",
     EXECUTION: "devices, strategy and threads of the last stage that ran (no part of the state)",
+    LOCK: "sha256 of requirements.lock when the model was trained",
+    DEVICES: "what the model was trained on: number and name of the devices",
+    VERSIONS: "torch, Lightning and Python that trained the model",
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
     DIGEST: "content digest of a model, on its LoggedModel and registered version",
     VERSION: "registered version of the model that this run made",

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from genfoundry.data.batches import GridData, TokenData
 from genfoundry.nn.contract import Batch, GridBatch, TokenBatch
 from genfoundry.sampling import to_range
+from genfoundry.settings import Training
 from genfoundry.specs import DataSpec, GridSpec
 
 
@@ -29,15 +30,45 @@ def to_batch(values: dict[str, Any], spec: DataSpec) -> Batch:
     return TokenBatch(tokens, mask, labels, tensors["index"])
 
 
-class Stream(IterableDataset[Batch]):
-    """Batches ``start`` to ``total`` of a run; a rank gets its share of each global batch."""
+CHECK_EVERY = 10
+"""Steps after which the loss is looked at, at the latest: a run that diverges stops within as many."""
 
-    def __init__(
-        self, data: GridData | TokenData, spec: DataSpec, size: int, seed: int, start: int, total: int
-    ) -> None:
-        self.data, self.spec, self.size, self.seed = data, spec, size, seed
-        self.start, self.total, self.rank, self.world = start, total, 0, 1
 
-    def __iter__(self) -> Iterator[Batch]:
-        for step in range(self.start, self.total):
-            yield to_batch(self.data.batch(step, self.size, self.seed, self.rank, self.world), self.spec)
+def burst_end(training: Training, step: int) -> int:
+    """Steps done when the burst that contains step number ``step`` (from 0) ends; a function of settings and step.
+
+    Bursts end where something is to be done between steps: a point of the curve, a validation, a picture, the end.
+    """
+    every = (training.log_every, training.val_every, picture_every(training), CHECK_EVERY)
+    return min(training.steps, *((step // period + 1) * period for period in every))
+
+
+def picture_every(training: Training) -> int:
+    """Steps between pictures of samples."""
+    return training.sample_every or max(training.steps // 4, 1)
+
+
+class Stream(IterableDataset[list[Batch]]):
+    """Bursts of batches from step ``start`` to the run's end; a rank gets its share of each global batch.
+
+    Workers take bursts in turn, as the loader asks them in turn: the order does not depend on their number.
+    """
+
+    def __init__(self, data: GridData | TokenData, spec: DataSpec, training: Training, start: int) -> None:
+        self.data, self.spec, self.training, self.start = data, spec, training, start
+        self.rank, self.world = 0, 1
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        worker = get_worker_info()
+        place, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        step, number = self.start, 0
+        while step < self.training.steps:
+            end = burst_end(self.training, step)
+            if number % workers == place:
+                yield [self.batch(each) for each in range(step, end)]
+            step, number = end, number + 1
+
+    def batch(self, step: int) -> Batch:
+        """This rank's share of the batch of a step."""
+        size, seed = self.training.batch, self.training.seed
+        return to_batch(self.data.batch(step, size, seed, self.rank, self.world), self.spec)

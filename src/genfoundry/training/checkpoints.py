@@ -7,6 +7,7 @@ something else.
 
 import hashlib
 import io
+import pickle
 import re
 import shutil
 import sys
@@ -15,9 +16,20 @@ from typing import Any
 
 import torch
 
+from genfoundry.errors import DataError
 from genfoundry.io import publish_file
 
 KEEP = 2
+
+
+def _read(path: Path, payload: bytes) -> dict[str, Any]:
+    """The state in a checkpoint; a pickle that would run code is refused unread."""
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: whole, but no checkpoint of ours ({reason}); remove it and run dvc repro") from None
+    return state
 
 
 class Checkpoints:
@@ -46,16 +58,21 @@ class Checkpoints:
     def load(self) -> dict[str, Any] | None:
         """The newest checkpoint whose bytes match its name, or None; damaged ones are said and removed."""
         for step, path in self.files():
-            payload = path.read_bytes()
+            try:
+                payload = path.read_bytes()
+            except FileNotFoundError:  # another rank found it damaged and removed it
+                continue
             if hashlib.sha256(payload).hexdigest() == path.stem.rsplit("-", 1)[1]:
-                state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
-                return state
+                return _read(path, payload)
             print(
                 f"genfoundry: checkpoint of step {step} is damaged ({path.name}); using the one before", file=sys.stderr
             )
-            path.unlink()
+            path.unlink(missing_ok=True)
         return None
 
     def clear(self) -> None:
         """Remove all: the model is published."""
+        # First what a rerun would go on from: it counts on the pictures beside it.
+        for _, path in self.files():
+            path.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)

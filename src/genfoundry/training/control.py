@@ -1,4 +1,4 @@
-"""What happens between steps: validation, choice of weights, pictures, checkpoints, and stopping when asked."""
+"""What happens between bursts of steps: validation, choice of weights, pictures, checkpoints, stopping when asked."""
 
 import copy
 import math
@@ -15,7 +15,10 @@ from genfoundry.errors import PreemptedError
 from genfoundry.nn.contract import Batch, Model
 from genfoundry.progress import Progress
 from genfoundry.settings import Training
+from genfoundry.training.batches import picture_every
 from genfoundry.training.checkpoints import Checkpoints
+from genfoundry.training.curve import Curve
+from genfoundry.training.distributed import full_state
 from genfoundry.training.module import Trainee
 
 
@@ -52,7 +55,10 @@ class Selection:
 
 
 class Control(pl.Callback):
-    """Acts after each step; every decision that needs all ranks is taken by all of them."""
+    """Acts when a burst of steps ends, and in a single process between its steps too.
+
+    Every decision that needs all ranks is taken by all of them, at the end of a burst.
+    """
 
     def __init__(
         self,
@@ -61,13 +67,14 @@ class Control(pl.Callback):
         checkpoints: Checkpoints,
         checkpoint_every_s: float,
         validation: Callable[[int, int], Iterator[Batch]],
-        picture: Callable[[Model, int], None],
-        curve: Callable[[Trainee], None],
+        picture: Callable[[Model, int, bool], None],
+        curve: Curve,
+        announce: Callable[[Trainee], None],
         progress: Progress,
     ) -> None:
         self.training, self.selection, self.checkpoints = training, selection, checkpoints
         self.every_s, self.validation, self.picture = checkpoint_every_s, validation, picture
-        self.curve, self.progress = curve, progress
+        self.curve, self.announce, self.progress = curve, announce, progress
         self.signal, self.saved_at = 0, time.monotonic()
         self.started_at, self.first_step = 0.0, 0
 
@@ -79,47 +86,66 @@ class Control(pl.Callback):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._catch)
         assert isinstance(module, Trainee)
+        if trainer.world_size == 1:
+            module.between_steps = lambda: self.between(trainer, module)
+        self.announce(module)
         self.started_at, self.first_step = time.monotonic(), module.done
+        self.curve.start(module, self.selection.validations)
+
+    def between(self, trainer: pl.Trainer, module: Trainee) -> None:
+        """Save and stop where this is asked for or due; a single process may do so after any step."""
+        if self.signal or time.monotonic() - self.saved_at > self.every_s:
+            with self.curve.paused():
+                self._save_and_stop(trainer, module, self.signal)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
         assert isinstance(module, Trainee)
+        self.curve.add(module)
+        with self.curve.paused():
+            self._burst_ended(trainer, module)
+
+    def _burst_ended(self, trainer: pl.Trainer, module: Trainee) -> None:
         step, last = module.done, module.done == self.training.steps
         if step % self.training.val_every == 0 or last:
             loss = module.validate(self.validation(trainer.global_rank, trainer.world_size))
             with module.kept_weights() as model:
-                self.selection.offer(step, loss, model.state_dict())
-        every = self.training.sample_every or max(self.training.steps // 4, 1)
-        if trainer.is_global_zero and (step % every == 0 or last):
+                self.selection.offer(step, loss, full_state(model, [])["model"])
+            self.curve.validated(step, loss)
+        if step % picture_every(self.training) == 0 or last:
+            # Every rank draws: where weights are divided, none can do so alone.
             with module.kept_weights() as model:
-                self.picture(model, step)
+                self.picture(model, step, trainer.is_global_zero)
         if trainer.is_global_zero:
-            newest = module.history[-1] if module.history else {}
             objective = next(iter(module.model.objectives()))
-            self.progress.advance(1, f"{objective} {newest[objective]:.4g}" if newest else "")
-            self.curve(module)
-        stop = self._agreed(trainer, module)
-        if stop:
-            self._save(trainer, module)
-            raise PreemptedError(
-                f"stopped by {signal.Signals(stop).name} after step {step}; dvc repro goes on from there"
-            )
+            note = f"{objective} {module.history[-1][objective]:.4g}" if module.history else ""
+            self.progress.advance(step - self.progress.done, note)
+        number, due = self._agreed(trainer, module)
+        if number or due:
+            self._save_and_stop(trainer, module, number)
         if self.selection.exhausted:
             trainer.should_stop = True
 
-    def _agreed(self, trainer: pl.Trainer, module: Trainee) -> int:
-        """A signal that any rank got; also saves when it is time, by rank zero's clock."""
+    def _agreed(self, trainer: pl.Trainer, module: Trainee) -> tuple[int, bool]:
+        """A signal that any rank got, and whether any rank's clock says that it is time to save."""
         due = time.monotonic() - self.saved_at > self.every_s
-        if trainer.world_size > 1:
-            votes = torch.tensor([self.signal, int(due)], device=module.device)
-            torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
-            number, due = int(votes[0]), bool(votes[1])
-        else:
-            number = self.signal
-        if due and not number:
-            self._save(trainer, module)
-        return number
+        if trainer.world_size == 1:
+            return self.signal, due
+        votes = torch.tensor([self.signal, int(due)], device=module.device)
+        torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX)
+        return int(votes[0]), bool(votes[1])
 
-    def _save(self, trainer: pl.Trainer, module: Trainee) -> None:
-        self.saved_at = time.monotonic()
+    def _save_and_stop(self, trainer: pl.Trainer, module: Trainee, number: int) -> None:
+        """Save; end the run if a signal came.
+
+        Raises:
+            PreemptedError: ``number`` is a signal's.
+        """
+        # What the checkpoint is past must be in the run: a resumed run does not come by there again.
+        self.curve.flush()
+        state = module.state()
         if trainer.is_global_zero:
-            self.checkpoints.save(module.done, {"module": module.state(), "selection": self.selection.state()})
+            self.checkpoints.save(module.done, {"module": state, "selection": self.selection.state()})
+        self.saved_at = time.monotonic()
+        if number:
+            name = signal.Signals(number).name
+            raise PreemptedError(f"stopped by {name} after step {module.done}; dvc repro goes on from there")

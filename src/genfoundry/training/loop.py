@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -22,9 +23,13 @@ from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.batches import Stream, open_data, to_batch
 from genfoundry.training.checkpoints import Checkpoints
 from genfoundry.training.control import Control, Selection
+from genfoundry.training.curve import Curve
+from genfoundry.training.estimate import estimate, flops_of
 from genfoundry.training.module import Trainee
-from genfoundry.training.results import Curve, Pictures, log_timings, publish
+from genfoundry.training.peaks import device_names, peak_flops
+from genfoundry.training.results import Pictures, environment, log_timings, publish
 from genfoundry.training.setup import Devices, choose_devices, rank_zero, set_determinism, strategy
+from genfoundry.training.steps import check_numerics, prepare_units
 
 
 def train(
@@ -55,27 +60,42 @@ def train(
     data, held = open_data(dataset.arrays, "train", spec, context), open_data(dataset.arrays, "val", spec, context)
     _fits(paths.key, dataset.key, training, data, devices)
 
-    module, selection = Trainee(model, training), Selection(training, len(model.objectives()))
+    check_numerics(model, training, spec, family, paths.key)
+    prepare_units(model, training)
+
+    module, selection = Trainee(model, training, spec), Selection(training, len(model.objectives()))
     checkpoints = Checkpoints(paths.state / "checkpoints" / f"{paths.key}-{fingerprint(paths.root, node)[:16]}")
     found = checkpoints.load()
     if found:
         module.restore(found["module"])
         selection.restore(found["selection"])
         print(f"continuing after step {module.done} of {training.steps}", flush=True)
-    stream = Stream(data, spec, training.batch, training.seed, module.done, training.steps)
+    stream = Stream(data, spec, training, module.done)
     pictures = Pictures(checkpoints.folder / "progress", spec, dataset.arrays, family)
+    unit = "tokens" if context else "samples"
+    curve = Curve(run, unit, training.batch * max(context, 1))
+    run.tags(environment(paths.root, device_names(devices)))
+
+    def announce(module: Trainee) -> None:
+        batch = stream.batch(module.done)
+        told = estimate(module, batch, checkpoints.folder)
+        if rank_zero():
+            print(f"train@{paths.key}: {told}", flush=True)
+        curve.peak = peak_flops(device_names(devices), training.precision) if devices.accelerator == "gpu" else 0.0
+        if curve.peak:
+            curve.flops = flops_of(module, batch)
+
     with progress(training.steps, f"training {paths.key}") as bar, run.system_metrics():
         bar.done = module.done
         validation = _validation(held, spec, training)
-        control = Control(
-            training, selection, checkpoints, execution.checkpoint_every, validation, pictures.take, Curve(run).log, bar
-        )
+        every_s = execution.checkpoint_every
+        control = Control(training, selection, checkpoints, every_s, validation, pictures.take, curve, announce, bar)
         _fit(module, control, stream, training, execution, devices, paths)
     if not rank_zero():
         return
     if module.done == 0 or not selection.best:
         raise DataError(f"train@{paths.key}: no step was done; the training split is empty or training.steps is 0")
-    log_timings(run, module, control, training, context)
+    log_timings(run, module.done - control.first_step, time.monotonic() - control.started_at)
     pictures.publish(paths.reports / "progress", module.done)
     publish(paths, dataset, init, module, selection, family, options)
     checkpoints.clear()
@@ -87,6 +107,12 @@ def _fits(model: str, dataset: str, training: Training, data: GridData | TokenDa
         raise ConfigError(f"{where}, but {dataset} has {len(data)} training examples; lower it")
     if training.batch % devices.world:
         raise ConfigError(f"{where}, not a multiple of {devices.world} processes; change one of them")
+    share = training.batch // devices.world
+    if training.accumulate > share:
+        raise ConfigError(
+            f"params.yaml: 'models.{model}.training.accumulate' is {training.accumulate}, but a device's share of a "
+            f"batch is {share} examples; lower it to {share} or less"
+        )
 
 
 def _validation(
@@ -125,7 +151,6 @@ def _fit(
             devices=devices.count,
             num_nodes=execution.nodes,
             strategy=strategy(execution, devices, len(module.model.objectives())),
-            precision=training.precision,
             max_epochs=1,
             deterministic=training.determinism == "bitwise",
             logger=False,
@@ -137,7 +162,8 @@ def _fit(
             default_root_dir=paths.state,
             callbacks=[_Ranks(stream), control],
         )
-        trainer.fit(module, DataLoader(stream, batch_size=None))
+        gpu = devices.accelerator == "gpu"
+        trainer.fit(module, DataLoader(stream, batch_size=None, num_workers=execution.workers, pin_memory=gpu))
 
 
 class _Ranks(pl.Callback):

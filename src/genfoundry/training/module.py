@@ -1,107 +1,153 @@
 """The one LightningModule: steps every objective of any family, averages weights, watches for divergence.
 
-All that a step draws is keyed by (seed, step, example), so a run continued from step n is the run that was never
-stopped.
+All that a step draws is keyed by (seed, step, example), and batch and learning rate are functions of the step, so a
+run continued from step n is the run that was never stopped: no random state, sampler or schedule has to be saved.
 """
 
-import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from genfoundry.errors import DivergedError
 from genfoundry.nn.contract import Batch, Model, Step
-from genfoundry.settings import Training
+from genfoundry.nn.dropout import Dropout, key_dropout
+from genfoundry.settings import Augment, Training
+from genfoundry.specs import DataSpec, GridSpec
+from genfoundry.training.distributed import clip, full_state, load_state
 from genfoundry.training.optim import make_optimizers, rate_factor, set_rate
+from genfoundry.training.steps import Averager, Precision, Sums, augmented, in_parts, seed_of, targets
 
 VALIDATION_SEED = 2**40
 """Noise of validation is always the same, and never that of training (whose seeds are smaller)."""
 
 
-class Averager:
-    """Exponential moving average of weights; buffers are copied."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        for name, tensor in model.state_dict().items():
-            mine = self.state[name]
-            if mine.is_floating_point():
-                mine.lerp_(tensor.to(mine.device), 1 - self.decay)
-            else:
-                mine.copy_(tensor)
-
-
 class Trainee(pl.LightningModule):
-    """A model in training."""
+    """A model in training; a batch of Lightning's is a burst, several batches that are stepped one after the other."""
 
-    def __init__(self, model: Model, training: Training) -> None:
+    def __init__(self, model: Model, training: Training, spec: DataSpec) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.training_settings = model, training
+        self.model, self.training_settings, self.spec = model, training, spec
         self.done = 0
         """Steps done."""
         self.history: list[dict[str, float]] = []
         """Points of the loss curve."""
-        self.averager = Averager(model, training.ema) if training.ema else None
-        self._sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.device))
-        self._counts: dict[str, int] = defaultdict(int)
-        self._saved_optimizers: list[Any] | None = None
-        self._optimizers_of: dict[str, range] = {}
+        self.averager: Averager | None = None
+        self.numerics = Precision(training.precision)
+        self.sums = Sums()
+        self.between_steps: Callable[[], None] = lambda: None
+        """Called after each step of a burst but the last: may save, may stop the run."""
+        self._saved: dict[str, Any] | None = None
+        self._groups: dict[str, tuple[list[nn.Parameter], list[torch.optim.Optimizer]]] = {}
+        self._names: dict[str, tuple[str, str]] = {}
+        self._keyed = False
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        made: list[torch.optim.Optimizer] = []
-        hidden = self.model.hidden_matrices()
-        for objective, parameters in self.model.objectives().items():
-            mine = make_optimizers(list(parameters), hidden, self.training_settings.optimizer)
-            self._optimizers_of[objective] = range(len(made), len(made) + len(mine))
-            made += mine
-        return made
+        settings, hidden = self.training_settings, self.model.hidden_matrices()
+        objectives = self.model.objectives()
+        for objective, parameters in objectives.items():
+            mine = make_optimizers(list(parameters), hidden, settings.optimizers.get(objective, settings.optimizer))
+            self._groups[objective] = list(parameters), mine
+            suffix = f"_{objective}" if len(objectives) > 1 else ""
+            self._names[objective] = f"grad_norm{suffix}", f"lr{suffix}"
+        return self.all_optimizers
+
+    @property
+    def all_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [optimizer for _, mine in self._groups.values() for optimizer in mine]
+
+    def begin(self) -> None:
+        """Counters, scale and average of a run that starts from the weights as they are."""
+        settings = self.training_settings
+        self.done, self.sums, self.numerics = 0, Sums(), Precision(settings.precision)
+        self.averager = Averager(self.model, settings.ema) if settings.ema else None
 
     def on_fit_start(self) -> None:
-        if self.averager:
-            self.averager.state = {name: tensor.to(self.device) for name, tensor in self.averager.state.items()}
-        if self._saved_optimizers is not None:
-            for optimizer, state in zip(self.trainer.optimizers, self._saved_optimizers, strict=True):
-                optimizer.load_state_dict(state)
-
-    def training_step(self, batch: Batch, number: int) -> None:
+        """Put the saved state where the devices want it."""
         settings = self.training_settings
-        step = Step(self.done, settings.steps, settings.seed)
-        # Dropout and the like draw from torch's own generator; key it by step and rank as well.
-        torch.manual_seed(hash((settings.seed, self.done, self.global_rank)) % 2**63)
+        self._keyed = settings.determinism == "bitwise" and any(isinstance(m, Dropout) for m in self.model.modules())
+        key_dropout(self.model, None, settings.seed, 0)
+        saved, self._saved = self._saved, None
+        if saved and saved["average"] is not None:
+            load_state(self.model, [], saved["average"], [])
+        if settings.ema:
+            self.averager = Averager(self.model, settings.ema)
+        if saved:
+            load_state(self.model, self.all_optimizers, saved["model"], saved["optimizers"])
+            self._restore_sums(saved["sums"])
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, place: int) -> Any:
+        # Lightning looks at every element of a batch, also where nothing moves.
+        return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, place)
+
+    def training_step(self, burst: Sequence[Batch], number: int) -> None:
+        for place, batch in enumerate(burst):
+            if place:
+                self.between_steps()
+            self.step(batch)
+        self.check()
+        if self.done % self.training_settings.log_every == 0 or self.done == self.training_settings.steps:
+            self._point()
+
+    def step(self, batch: Batch) -> None:
+        """One optimizer step of every objective."""
+        settings, several = self.training_settings, len(self._groups) > 1
+        step = Step(self.done, settings.steps, settings.seed, settings.augment)
+        # What a family draws from torch's own generator is keyed by step and rank as well.
+        torch.manual_seed(seed_of(settings.seed, self.done, self.global_rank))
+        if settings.augment != Augment() and not self.model.augments:
+            assert isinstance(self.spec, GridSpec)
+            batch = augmented(batch, step, self.spec.range)
         factor = rate_factor(settings.schedule, self.done, settings.steps)
-        optimizers = self.optimizers(use_pl_optimizer=True)
-        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
-        for objective, parameters in self.model.objectives().items():
-            with self._only(parameters):
-                loss = self.model.loss(objective, batch, step)
-                self.manual_backward(loss.total)
-            norm = nn.utils.clip_grad_norm_(parameters, settings.clip or math.inf)
-            for place in self._optimizers_of[objective]:
-                set_rate(optimizers[place], factor)
-                optimizers[place].step()
-                optimizers[place].zero_grad(set_to_none=True)
-            self._note({objective: loss.total.detach(), **loss.parts, "grad_norm": norm})
+        fitted = True
+        for objective, (parameters, optimizers) in self._groups.items():
+            with self._only(objective) if several else nullcontext():
+                self.gradient(objective, batch, step)
+            self.numerics.unscale(parameters)
+            norm = clip(parameters, settings.clip)
+            if self.numerics.fits(norm):
+                for optimizer in optimizers:
+                    set_rate(optimizer, factor)
+                    optimizer.step()
+                self.sums.add(self._names[objective][0], norm)
+            else:
+                fitted = False
+            for parameter in parameters:
+                parameter.grad = None
+        self.numerics.update(fitted)
         if self.averager:
-            self.averager.update(self.model)
+            self.averager.update(self.done)
         self.done += 1
-        if self.done % settings.log_every == 0 or self.done == settings.steps:
-            self._point(settings.optimizer.lr * factor)
+
+    def gradient(self, objective: str, batch: Batch, step: Step) -> None:
+        """Gradient of the mean over the batch, taken in parts; ranks exchange it with the last part."""
+        pieces = in_parts(batch, self.training_settings.accumulate)
+        for place, (piece, share) in enumerate(pieces):
+            if self._keyed:
+                key_dropout(self.model, piece.index, step.seed, step.number)
+            with self.unsynced() if place < len(pieces) - 1 else nullcontext():
+                with self.numerics.autocast(self.device):
+                    loss = self.model.loss(objective, piece, step)
+                total = loss.total if len(pieces) == 1 else loss.total * share
+                self.manual_backward(total * self.numerics.scale if self.numerics.scaled else total)
+            for name, value in {objective: loss.total, **loss.parts}.items():
+                self.sums.add(name, value if len(pieces) == 1 else value.detach() * share, int(place == 0))
+
+    def unsynced(self) -> AbstractContextManager[Any]:
+        """Where several processes train: gradients stay with their rank."""
+        block = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
+        return block()  # type: ignore[no-any-return]
 
     @contextmanager
-    def _only(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-        """Let gradient reach these parameters alone: a generator's loss must not fill its critic's gradients."""
-        mine = {id(parameter) for parameter in parameters}
-        others = [p for p in self.model.parameters() if id(p) not in mine and p.requires_grad]
+    def _only(self, objective: str) -> Iterator[None]:
+        """Let gradient reach its parameters alone: a generator's loss must not fill its critic's gradients."""
+        mine = {id(parameter) for parameter in self._groups[objective][0]}
+        groups = [parameters for parameters, _ in self._groups.values()]
+        others = [p for group in groups for p in group if id(p) not in mine and p.requires_grad]
         for parameter in others:
             parameter.requires_grad_(False)
         try:
@@ -110,53 +156,59 @@ class Trainee(pl.LightningModule):
             for parameter in others:
                 parameter.requires_grad_(True)
 
-    def _note(self, values: dict[str, Tensor]) -> None:
-        for name, value in values.items():
-            self._sums[name] = self._sums[name] + value.detach().float()
-            self._counts[name] += 1
+    def check(self) -> None:
+        """Stop where a loss or a gradient since the last point is not finite.
 
-    def _point(self, rate: float) -> None:
-        """A point of the curve: means over all ranks since the last point; stops at the first that is not finite."""
-        names = list(self._sums)
-        means = torch.stack([self._sums[name] / self._counts[name] for name in names])
+        Raises:
+            DivergedError: Names what left the finite numbers.
+        """
+        if bad := self.sums.faults():
+            raise DivergedError(
+                f"step {self.done}: {', '.join(bad)} (mean since the last point of the curve); lower "
+                "training.optimizer.lr or training.clip. The last good checkpoint is kept"
+            )
+
+    def _point(self) -> None:
+        """A point of the curve: means over all ranks since the last point."""
+        means = self.sums.means()
         if self.trainer.world_size > 1:
             means = self.all_gather(means).mean(0)
-        self._sums.clear()
-        self._counts.clear()
-        point = dict(zip(names, means.tolist(), strict=True))
-        bad = [f"{name} is {value}" for name, value in point.items() if not math.isfinite(value)]
-        if bad:
-            raise DivergedError(
-                f"step {self.done}: {', '.join(bad)}; lower training.optimizer.lr or training.clip. "
-                "The last good checkpoint is kept"
-            )
-        self.history.append({"step": self.done, **point, "lr": rate})
+        point = dict(zip(self.sums.totals, means.tolist(), strict=True))
+        self.sums.clear()
+        if self.numerics.scaled:
+            point |= {"loss_scale": self.numerics.scale, "skipped_steps": self.numerics.skipped}
+        self.history.append({"step": self.done, **point, **self._rates()})
+
+    def _rates(self) -> dict[str, float]:
+        """Learning rates of the last step, by objective where there are several."""
+        factor = rate_factor(self.training_settings.schedule, self.done - 1, self.training_settings.steps)
+        settings = self.training_settings
+        peaks = {name: settings.optimizers.get(name, settings.optimizer).lr for name in self._groups}
+        return {self._names[name][1]: peak * factor for name, peak in peaks.items()}
 
     @contextmanager
     def kept_weights(self) -> Iterator[Model]:
         """The model in eval mode with the weights that would be kept: averaged ones if there is an average."""
-        raw = None
         if self.averager:
-            raw = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-            self.model.load_state_dict(self.averager.state)
+            self.averager.swap()
         self.model.eval()
         try:
             yield self.model
         finally:
             self.model.train()
-            if raw is not None:
-                self.model.load_state_dict(raw)
+            if self.averager:
+                self.averager.swap()
 
     @torch.no_grad()
     def validate(self, batches: Iterator[Batch]) -> float:
         """Mean loss of the first objective over the batches of this rank and all others."""
-        objective = next(iter(self.model.objectives()))
+        objective = next(iter(self._groups))
         step = Step(self.training_settings.steps, self.training_settings.steps, VALIDATION_SEED)
         total = torch.zeros(2, dtype=torch.float64)
-        with self.kept_weights() as model:
+        with self.kept_weights() as model, self.numerics.autocast(self.device):
             for batch in batches:
                 batch = self.trainer.strategy.batch_to_device(batch, self.device)
-                count = float(batch.mask[:, 1:].sum()) if hasattr(batch, "mask") else float(len(batch.index))
+                count = float(targets(batch))
                 loss = model.loss(objective, batch, step).total
                 total += torch.tensor([float(loss) * count, count], dtype=torch.float64)
         if self.trainer.world_size > 1:
@@ -164,23 +216,47 @@ class Trainee(pl.LightningModule):
         return float(total[0] / total[1].clamp(min=1))
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs, as plain types and tensors."""
+        """All that a resumed run needs, as plain types and tensors; every rank has to ask for it.
+
+        Raises:
+            DivergedError: A loss, a gradient norm or a weight is not finite.
+        """
+        self.check()
+        whole = full_state(self.model, self.all_optimizers)
+        bad = [name for name, tensor in whole["model"].items() if not torch.isfinite(tensor).all()]
+        if bad:
+            raise DivergedError(f"step {self.done}: weights {bad[0]} are not finite; lower training.optimizer.lr")
+        average = None
+        if self.averager:
+            with self.kept_weights() as model:
+                kept = full_state(model, [])["model"]
+                average = {name: tensor.clone() for name, tensor in kept.items()}
         return {
             "step": self.done,
-            "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.trainer.optimizers],
-            "average": self.averager.state if self.averager else None,
+            "model": whole["model"],
+            "optimizers": whole["optimizers"],
+            "average": average,
+            "precision": self.numerics.state(),
             "history": self.history,
-            "sums": dict(self._sums),
-            "counts": dict(self._counts),
+            "sums": self._all_sums(),
         }
 
+    def _all_sums(self) -> dict[str, Any]:
+        """Names, counts, and float32 (ranks, names) of each rank's own sums."""
+        values = torch.stack(list(self.sums.totals.values())) if self.sums.totals else torch.zeros(0)
+        if self.trainer.world_size > 1:
+            values = self.all_gather(values.to(self.device))
+        return {"counts": dict(self.sums.counts), "values": values.view(self.trainer.world_size, -1).cpu()}
+
+    def _restore_sums(self, saved: dict[str, Any]) -> None:
+        """Each rank its own; a run that goes on with another number of processes takes the mean."""
+        values = saved["values"]
+        mine = values[self.global_rank] if len(values) == self.trainer.world_size else values.mean(0)
+        self.sums.counts = dict(saved["counts"])
+        self.sums.totals = {name: mine[place].clone().to(self.device) for place, name in enumerate(saved["counts"])}
+
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state; optimizers follow when the fit starts."""
+        """Take up a state; what lives on devices follows when the fit starts."""
         self.done, self.history = state["step"], state["history"]
-        self.model.load_state_dict(state["model"])
-        if self.averager:
-            self.averager.state = state["average"]
-        self._saved_optimizers = state["optimizers"]
-        self._sums.update(state["sums"])
-        self._counts.update(state["counts"])
+        self.numerics.restore(state["precision"])
+        self._saved = state

@@ -1,25 +1,26 @@
-"""What a training run leaves: curves as it goes, the model and its reports at the end, timings for MLflow alone."""
+"""What a training run leaves: pictures as it goes, the model and its reports at the end, timings for MLflow alone."""
 
 import csv
+import importlib.metadata
 import platform
 import resource
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from genfoundry.io import publish_file, publish_folder, write_json
+from genfoundry.io import file_digest, publish_file, publish_folder, write_json
 from genfoundry.modelfile import write_model
 from genfoundry.nn.contract import Model
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.postprocess import write_progress
 from genfoundry.sampling import draw, seeds_of
-from genfoundry.settings import Sampling, Training, family_section
+from genfoundry.settings import Sampling, family_section
 from genfoundry.specs import DataSpec, Section
+from genfoundry.tracking import tags
 from genfoundry.tracking.runs import NoRun, Run
-from genfoundry.training.control import Control, Selection
+from genfoundry.training.control import Selection
 from genfoundry.training.module import Trainee
 
 PROGRESS_SAMPLES = {"grid": 36, "token": 4}
@@ -27,19 +28,6 @@ PROGRESS_SAMPLES = {"grid": 36, "token": 4}
 
 PROGRESS_TOKENS = 96
 """Tokens of a text in a picture of the progress."""
-
-
-class Curve:
-    """Sends new points of the loss curve to the run as training goes on, behind what is there already."""
-
-    def __init__(self, run: Run | NoRun) -> None:
-        self.run, self.sent = run, run.last_steps()
-
-    def log(self, module: Trainee) -> None:
-        if module.history and module.history[-1]["step"] == module.done:
-            point = dict(module.history[-1])
-            step = int(point.pop("step"))
-            self.run.metrics({name: value for name, value in point.items() if step > self.sent.get(name, -1)}, step)
 
 
 class Pictures:
@@ -50,11 +38,12 @@ class Pictures:
         length = {"length": PROGRESS_TOKENS} if spec.kind == "token" else {}
         self.sampling = family_section(family, "sampling").model_validate(length)
 
-    def take(self, model: Model, step: int) -> None:
+    def take(self, model: Model, step: int, write: bool) -> None:
         assert isinstance(self.sampling, Sampling)
         seeds = seeds_of(self.sampling, PROGRESS_SAMPLES[self.spec.kind])
         samples: Tensor | list[list[int]] = draw(model, self.spec, seeds, self.sampling.model_dump(), len(seeds))
-        write_progress(self.folder, step, samples, self.arrays)
+        if write:
+            write_progress(self.folder, step, samples, self.arrays)
 
     def publish(self, target: Path, steps: int) -> None:
         """Publish the pictures up to the last step (a kill may have left later ones)."""
@@ -64,18 +53,32 @@ class Pictures:
                     (folder / file.name).write_bytes(file.read_bytes())
 
 
-def log_timings(run: Run | NoRun, module: Trainee, control: Control, training: Training, context: int) -> None:
-    """Throughput and memory: they differ from run to run, so they go to MLflow alone."""
-    steps, seconds = module.done - control.first_step, time.monotonic() - control.started_at
+def log_timings(run: Run | NoRun, steps: int, seconds: float) -> None:
+    """Speed and memory of the run: they differ from run to run, so they go to MLflow alone."""
     if steps:
-        unit = "tokens_per_second" if context else "samples_per_second"
-        examples = steps * training.batch * max(context, 1)
-        run.metrics({"seconds": seconds, "steps_per_second": steps / seconds, unit: examples / seconds})
-    # Linux counts in KiB, macOS in bytes.
-    scale = 2**10 if platform.system() == "Linux" else 1
-    run.metric("peak_memory_gib", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30)
+        run.metrics({"seconds": seconds, "steps_per_second": steps / seconds})
+    run.metric("peak_memory_gib", peak_memory() / 2**30)
     if torch.cuda.is_available():
         run.metric("peak_gpu_memory_gib", torch.cuda.max_memory_allocated() / 2**30)
+
+
+def peak_memory() -> int:
+    """Most bytes that this process ever had in memory."""
+    # Linux counts in KiB, macOS in bytes.
+    scale = 2**10 if platform.system() == "Linux" else 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def environment(root: Path, devices: str) -> dict[str, str]:
+    """Tags that tell on what and with what a run was computed."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "pytorch-lightning")}
+    versions["python"] = platform.python_version()
+    found = {
+        tags.VERSIONS: ", ".join(f"{name} {version}" for name, version in versions.items()),
+        tags.DEVICES: devices,
+    }
+    lock = root / "requirements.lock"
+    return {**found, tags.LOCK: file_digest(lock)} if lock.is_file() else found
 
 
 def publish(

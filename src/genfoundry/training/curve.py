@@ -1,0 +1,65 @@
+"""The curves of a run as MLflow sees them: every point once, also over kills and resumes."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from genfoundry.tracking.runs import NoRun, Run
+from genfoundry.training.module import Trainee
+
+
+class Curve:
+    """Sends points of the curves to the run, behind what is there already, with the speed at which they came."""
+
+    def __init__(self, run: Run | NoRun, unit: str, per_step: int, flops: float = 0.0, peak: float = 0.0) -> None:
+        """
+        Args:
+            run: Where to.
+            unit: What is counted, ``samples`` or ``tokens``.
+            per_step: How many of them a step sees, over all devices.
+            flops: Floating-point operations of a step on one device; 0 where they were not counted.
+            peak: What the device can do in a second; 0 where it is not known.
+        """
+        self.run, self.unit, self.per_step, self.flops, self.peak = run, unit, per_step, flops, peak
+        self.sent = run.last_steps()
+        self._mark, self._busy_s, self._step = time.monotonic(), 0.0, 0
+
+    def start(self, module: Trainee, validations: Sequence[dict[str, float]]) -> None:
+        """Send what a resumed run has seen and the store has not; start the clock."""
+        for point in (*module.history, *validations):
+            self._send(dict(point))
+        self._restart(module.done)
+
+    def _restart(self, step: int) -> None:
+        self._mark, self._busy_s, self._step = time.monotonic(), 0.0, step
+
+    def add(self, module: Trainee) -> None:
+        """Send the newest point, if the burst ended in one."""
+        if not module.history or module.history[-1]["step"] != module.done:
+            return
+        seconds, steps = time.monotonic() - self._mark - self._busy_s, module.done - self._step
+        speed = {f"{self.unit}_per_second": steps * self.per_step / seconds}
+        if self.flops and self.peak:
+            speed["mfu"] = self.flops * steps / seconds / self.peak
+        self._send({**module.history[-1], **speed})
+        self._restart(module.done)
+
+    def validated(self, step: int, loss: float) -> None:
+        self._send({"step": step, "val_loss": loss})
+        self.flush()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here is not the steps'."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._busy_s += time.monotonic() - start
+
+    def flush(self) -> None:
+        self.run.flush()
+
+    def _send(self, point: dict[str, float]) -> None:
+        step = int(point.pop("step"))
+        self.run.metrics({name: value for name, value in point.items() if step > self.sent.get(name, -1)}, step)
