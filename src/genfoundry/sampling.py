@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,22 @@ def to_range(levels: Tensor, spec: GridSpec) -> Tensor:
     return levels.to(torch.float32) * ((high - low) / 255) + low
 
 
-def write_samples(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, run: Run) -> None:
-    """Publish ``samples/`` with its index and protocol, the report of the first ones, and ``sample.json``."""
+def write_samples(
+    sampling: Sampling,
+    paths: ModelPaths,
+    dataset: DatasetPaths,
+    run: Run,
+    also: Callable[[LoadedModel, Path, Path, Path], None] = lambda *folders: None,
+) -> None:
+    """Publish ``samples/`` with its index and protocol, the report of the first ones, and ``sample.json``.
+
+    Args:
+        sampling: How to draw.
+        paths: The model's.
+        dataset: The model's data set.
+        run: Gets the throughput.
+        also: Called with the loaded model, the arrays and the folders of samples and report, not yet published.
+    """
     import pandas as pd
 
     loaded = load_model(paths.model, default_device())
@@ -119,7 +134,7 @@ def write_samples(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, 
         else pd.array([None] * count, "string"),
         "sha256": [hashlib.sha256(content).hexdigest() for content in contents],
     }
-    with publish_folder(paths.samples) as folder:
+    with publish_folder(paths.samples) as folder, publish_folder(paths.reports / "samples") as report:
         if grid:
             np.save(folder / "samples.npy", found.numpy(), allow_pickle=False)
         else:
@@ -131,8 +146,8 @@ def write_samples(sampling: Sampling, paths: ModelPaths, dataset: DatasetPaths, 
             (folder / "samples.jsonl").write_text(lines, encoding="utf-8", newline="\n")
         write_table(folder / "index.parquet", pd.DataFrame(index))
         (folder / "protocol.json").write_bytes(canonical_json(protocol(sampling, count)))
-    with publish_folder(paths.reports / "samples") as folder:
-        write_sample_report(folder, found[:SHOWN] if grid else texts, SHOWN if grid else SHOWN_TEXTS)
+        write_sample_report(report, found[:SHOWN] if grid else texts, SHOWN if grid else SHOWN_TEXTS)
+        also(loaded, dataset.arrays, folder, report)
     lengths = [len(row) for row in found] if not grid else []
     extra = {"mean_tokens": sum(lengths) / count, "empty": lengths.count(0)} if lengths else {}
     write_json(paths.reports / "sample.json", {"samples": count, "different": len(set(index["sha256"])), **extra})

@@ -5,11 +5,10 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from genfoundry import parts
 from genfoundry.errors import ConfigError
-from genfoundry.models import transformer, vae
+from genfoundry.models import transformer
 from genfoundry.nn.contract import Batch, GridBatch, Latent, Likelihood, Model, Requests, Step, TokenBatch
 from genfoundry.specs import DataSpec, GridSpec, TokenSpec
 
@@ -201,35 +200,3 @@ def test_cached_generation_reads_as_the_whole_does() -> None:
         steps = [model(tokens[:, place : place + 1], caches, place) for place in range(4, 9)]
 
     torch.testing.assert_close(torch.cat([first, *steps], dim=1), whole, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("likelihood", ["logistic", "gaussian"])
-def test_pixel_likelihoods_are_in_nats_a_stored_level(likelihood: str) -> None:
-    model = vae.build(vae.Config(width=8, latent=2, likelihood=likelihood), GRID)
-    torch.nn.init.constant_(model.log_scale, -3.0)
-    low, high = GRID.range
-    levels = torch.linspace(low, high, 256).view(256, 1, 1, 1)
-    mass = (-model.pixel_nats(levels, torch.full((256, 1, 1, 1), 0.1))).exp().sum().item()
-
-    assert mass == pytest.approx(1, abs=2e-3)
-
-
-def test_kl_is_the_closed_form() -> None:
-    model, _ = make("vae")
-    torch.nn.init.zeros_(model.to_latent.weight)
-    with torch.no_grad():
-        model.to_latent.bias.copy_(torch.tensor([0.5, 0.0, -1.0, math.log(4), 0.0, 0.0]))
-    expected = 0.5 * ((0.25 + 4 - 1 - math.log(4)) + (0 + 1 - 1 - 0) + (1 + 1 - 1 - 0))
-
-    assert model.loss("loss", batch_of(GRID), STEP).parts["kl"].item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_conditional_vae_draws_by_label() -> None:
-    torch.manual_seed(0)
-    model = vae.build(vae.Config(width=8, latent=2, conditional=True), GRID)
-    seeds = torch.zeros(2, dtype=torch.int64)
-    drawn: Tensor = model.sample(Requests(seeds, torch.tensor([0, 1])))
-
-    assert not torch.equal(drawn[0], drawn[1])
-    with pytest.raises(ConfigError, match="no labels"):
-        vae.build(vae.Config(conditional=True), GridSpec(channels=1, shape=(8, 8)))

@@ -162,6 +162,7 @@ def _model(model: ModelResult) -> str:
         parts.append(curves(f"loss of {model.key}", model.curves))
     if model.grid:
         parts.append(picture(model.grid, title=f"samples of {model.key}"))
+    parts += _latent(model)
     for text in model.texts[:SHOWN_TEXTS]:
         cut = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …"
         parts.append(f"<pre>{escape(cut)}</pre>")
@@ -169,6 +170,27 @@ def _model(model: ModelResult) -> str:
     if model.missing:
         parts.append(f"<p class=bad>missing: {escape(', '.join(model.missing))}; run dvc repro</p>")
     return "".join(parts)
+
+
+def _latent(model: ModelResult) -> list[str]:
+    """What the latent space does, in three pictures."""
+    facts = model.latent
+    if not facts:
+        return []
+    moved = facts["traversed"]
+    captions = {
+        "reconstruction": "Test records, and below each what its latent gives back.",
+        "interpolation": "From one test record (left) to the next of its label (right), along the sphere of latents.",
+        "traversal": f"The first test record; in each row one dimension of its latent goes from -{moved['span']:g} to "
+        f"{moved['span']:g}, most used first: {', '.join(map(str, moved['dimensions']))}.",
+    }
+    shown = "".join(
+        f"<p class=soft>{escape(captions[name])}</p>{picture(png, title=f'{name} of {model.key}')}"
+        for name, png in model.latent_pictures.items()
+        if png
+    )
+    used = f"{facts['active_units']} of {facts['latent']} dimensions in use, {sum(facts['kl']):.3g} nats a record"
+    return [f"<details open><summary>Latent space: {used}</summary>{shown}</details>"]
 
 
 def _better(models: Sequence[ModelResult]) -> str:

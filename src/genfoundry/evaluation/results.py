@@ -14,6 +14,9 @@ from genfoundry.io import read_json
 
 Curve = list[tuple[float, float]]
 
+LATENT_PICTURES = ("reconstruction", "interpolation", "traversal")
+"""Pictures of a latent space, as the sample stage names them."""
+
 
 @dataclass
 class ModelResult:
@@ -28,6 +31,9 @@ class ModelResult:
     train: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     grid: bytes = b""
+    latent: Mapping[str, Any] = field(default_factory=dict)
+    """Use of the latent space, and which records its pictures show; empty for a family without one."""
+    latent_pictures: Mapping[str, bytes] = field(default_factory=dict)
     influences: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     slices: Mapping[str, Any] = field(default_factory=dict)
     not_measured: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +107,8 @@ def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapp
         _bytes(folder / "evaluation/pairs.png"),
         _bytes(folder / "evaluation/distances.png"),
     )
+    result.latent = _optional(folder / "samples/latent.json")
+    result.latent_pictures = {name: _bytes(folder / f"samples/{name}.png") for name in LATENT_PICTURES}
     if (folder / "samples/grid.png").is_file():
         result.grid = (folder / "samples/grid.png").read_bytes()
     elif (folder / "samples/samples.json").is_file():

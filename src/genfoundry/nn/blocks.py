@@ -4,19 +4,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genfoundry.nn import normalisation
+from genfoundry.nn.dropout import Dropout
+
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with group normalisation before each, starting as the identity."""
+    """Two 3x3 convolutions with normalisation before each and dropout between, starting as the identity."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: normalisation.Norm = "group", dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm_1, self.conv_1 = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=1)
-        self.norm_2, self.conv_2 = nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=1)
+        self.norm_1, self.conv_1 = normalisation.norm(norm, width), nn.Conv2d(width, width, 3, padding=1)
+        self.norm_2, self.conv_2 = normalisation.norm(norm, width), nn.Conv2d(width, width, 3, padding=1)
+        self.dropout = Dropout(dropout)
         nn.init.zeros_(self.conv_2.weight)
 
     def forward(self, grid_BDHW: Tensor) -> Tensor:
         hidden = self.conv_1(F.silu(self.norm_1(grid_BDHW)))
-        return grid_BDHW + self.conv_2(F.silu(self.norm_2(hidden)))
+        return grid_BDHW + self.conv_2(self.dropout(F.silu(self.norm_2(hidden))))
 
 
 def rotary(positions_T: Tensor, width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:

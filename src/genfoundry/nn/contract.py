@@ -143,12 +143,12 @@ class Likelihood(Protocol):
 class Latent(Protocol):
     """A family with a latent space."""
 
-    def encode(self, grid: Tensor) -> Tensor:
-        """Mean latent of each grid: float32 (B, Z)."""
+    def encode(self, grid: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of each grid's latent: float32 (B, Z) each; labels int64 (B,) for a conditional one."""
         ...
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Grids of latents: float32 (B, C, *shape) in the spec's range."""
+    def decode(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Mean grids of latents: float32 (B, C, *shape) in the spec's range."""
         ...
 
 
