@@ -86,7 +86,9 @@ def build(config: Config, spec: DataSpec) -> "Diffusion":
     if not isinstance(spec, GridSpec) or len(spec.shape) != 2:
         raise ConfigError(f"model diffusion: needs images (a grid of two axes), got {spec!r}; choose modality image")
     if config.conditional and not spec.labels:
-        raise ConfigError("model diffusion: options.conditional is true, but the data set has no labels; set it to false")
+        raise ConfigError(
+            "model diffusion: options.conditional is true, but the data set has no labels; set it to false"
+        )
     return Diffusion(config, spec)
 
 
@@ -103,9 +105,7 @@ class Preconditioning(NamedTuple):
 def preconditioning(sigma: Tensor, sigma_data: float) -> Preconditioning:
     """c_skip, c_out, c_in and c_noise, each of sigma's shape."""
     total = sigma**2 + sigma_data**2
-    return Preconditioning(
-        sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4
-    )
+    return Preconditioning(sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt(), sigma.log() / 4)
 
 
 def loss_weight(sigma: Tensor, sigma_data: float) -> Tensor:
