@@ -1,21 +1,25 @@
-"""Diffusion: identities of EDM, samplers against the one law whose denoiser is known, guidance and its label dropout."""
+"""Diffusion: identities of EDM, samplers against the law whose denoiser is known, guidance and its label dropout."""
 
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from genfoundry import parts, settings
 from genfoundry.errors import ConfigError
 from genfoundry.models import diffusion
 from genfoundry.nn import samplers
 from genfoundry.nn.contract import GridBatch, Requests, Step
 from genfoundry.nn.noise import normal
 from genfoundry.nn.samplers import Sampler, ancestral, ddim, euler, heun, sigma_steps
+from genfoundry.settings import read_yaml
 from genfoundry.specs import GridSpec
 
+PRESET = Path(__file__).resolve().parents[2] / "presets/cifar10-diffusion.yaml"
 GRID = GridSpec(channels=1, shape=(8, 8), labels=("a", "b", "c"))
 MEAN, DEVIATION = 0.3, 0.5
 STEP = Step(number=3, total=10, seed=1)
@@ -263,6 +267,8 @@ def test_units_are_the_blocks_with_and_without_attention() -> None:
 
 def test_what_does_not_fit_together_is_refused() -> None:
     seeds = torch.arange(2)
+    with pytest.raises(ConfigError, match=r"sigma_min 2.0 is not below sigma_max 1.0"):
+        settings.parse(diffusion.Sampling, {"sigma_min": 2, "sigma_max": 1}, "sampling")
     with pytest.raises(ConfigError, match="no labels; set it to false"):
         diffusion.build(diffusion.Config(conditional=True), GridSpec(channels=1, shape=(8, 8)))
     with pytest.raises(ConfigError, match="no labels were given"):
@@ -270,3 +276,19 @@ def test_what_does_not_fit_together_is_refused() -> None:
     for options in ({}, {"conditional": True, "label_dropout": 0.0}):
         with pytest.raises(ConfigError, match=r"sampling.guidance is 2.0"):
             make(**options).sample(Requests(seeds, seeds, None, {"guidance": 2.0}))
+
+
+def test_the_cifar10_preset_is_a_pair_of_valid_blocks() -> None:
+    tree = read_yaml(PRESET)
+    dataset = settings.parse(settings.DatasetBlock, tree["datasets"]["cifar10"], "datasets.cifar10")
+    model = settings.parse(settings.ModelBlock, tree["models"]["cifar10-diffusion"], "models.cifar10-diffusion")
+    modality = parts.load("modalities", dataset.modality)
+    for name, default in settings.DATASET_SECTIONS.items():
+        settings.parse(getattr(modality, name.capitalize(), default), getattr(dataset, name), name)
+    for name in settings.MODEL_SECTIONS:
+        settings.parse(settings.family_section(model.family, name), getattr(model, name), name)
+    spec = GridSpec(channels=3, shape=(32, 32), labels=tuple("0123456789"))
+    built = diffusion.build(settings.parse(diffusion.Config, model.options, "options"), spec)
+
+    assert tree.keys() == {"datasets", "models"}
+    assert sum(parameter.numel() for parameter in built.parameters()) == pytest.approx(1.02e6, rel=0.01)

@@ -8,10 +8,10 @@ import itertools
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -79,6 +79,12 @@ class Sampling(settings.Sampling):
     """Fresh noise of heun and euler over all steps (S_churn); 0 is deterministic given the seed."""
     eta: float = Field(default=0.0, ge=0, le=1)
     """Share of ancestral's fresh noise that ddim takes; 0 is deterministic given the seed."""
+
+    @model_validator(mode="after")
+    def _check_sigmas(self) -> Self:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min} is not below sigma_max {self.sigma_max}")
+        return self
 
 
 def build(config: Config, spec: DataSpec) -> "Diffusion":
@@ -202,7 +208,7 @@ class UNet(nn.Module):
 
 
 class Diffusion(Model):
-    """Learns the mean of an image given the image under noise of every level; samples by removing noise step by step."""
+    """Learns the mean of an image given the image under noise of any level; samples by removing noise step by step."""
 
     def __init__(self, config: Config, spec: GridSpec) -> None:
         super().__init__()
