@@ -107,6 +107,40 @@ def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
     return LoadedModel(model.to(device).eval(), spec, config["family"], options)
 
 
+def load_start(model: Model, family: str, folder: Path, arrays: Path) -> None:
+    """Put the weights of ``init_from`` into a new model, after all that must agree was compared.
+
+    Args:
+        model: The new model.
+        family: Its family.
+        folder: ``model/`` of the one it starts from.
+        arrays: What it will be trained on.
+
+    Raises:
+        ConfigError: Another family, shape, tokenizer, or, for a conditional family, other labels: the same number would
+            mean something else.
+        DataError: The folder is damaged.
+    """
+    verify_folder(folder)
+    theirs = read_json(folder / CONFIG)["family"]
+    if theirs != family:
+        raise ConfigError(
+            f"init_from: {folder} is of family {theirs!r}, this model of {family!r}; start from one of the same family"
+        )
+    if (arrays / TOKENIZER).exists() and (arrays / TOKENIZER).read_bytes() != (folder / TOKENIZER).read_bytes():
+        raise ConfigError(
+            f"init_from: {folder} was trained with another tokenizer than {arrays / TOKENIZER}: its token numbers mean "
+            "other text; start from a model of the same data set, or from scratch"
+        )
+    mine, before = (parse_spec(read_json(place / SPEC)).labels for place in (arrays, folder))
+    if getattr(model, "num_classes", 0) and mine != before:
+        raise ConfigError(
+            f"init_from: {folder} was conditioned on the labels {', '.join(before) or 'none'}, the data set has "
+            f"{', '.join(mine)}; start from a model of the same labels, or from scratch"
+        )
+    load_weights(model, folder)
+
+
 def load_weights(model: Model, folder: Path) -> None:
     """Put a folder's weights into a model of the same shape."""
     try:

@@ -13,7 +13,7 @@ from genfoundry.dag import Node, fingerprint
 from genfoundry.data.batches import GridData, TokenData
 from genfoundry.errors import ConfigError, DataError
 from genfoundry.io import read_json
-from genfoundry.modelfile import build, is_empty, load_weights
+from genfoundry.modelfile import build, is_empty, load_start
 from genfoundry.nn.contract import Batch
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.progress import progress
@@ -55,7 +55,7 @@ def train(
     spec = parse_spec(read_json(dataset.arrays / "spec.json"))
     model = build(family, options, spec, training.seed)
     if not is_empty(init.model):
-        load_weights(model, init.model)
+        load_start(model, family, init.model, dataset.arrays)
     context = getattr(model, "context", 0)
     data, held = open_data(dataset.arrays, "train", spec, context), open_data(dataset.arrays, "val", spec, context)
     _fits(paths.key, dataset.key, training, data, devices)

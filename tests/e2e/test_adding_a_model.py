@@ -1,0 +1,43 @@
+"""The page on adding a model is true: its very code, put into a project, goes through the contract and the line."""
+
+import re
+import shutil
+import sys
+
+import pytest
+from conftest import ROOT, Project
+from test_line import executed
+
+from genfoundry.io import read_json
+
+PAGE = (ROOT / "docs/adding-a-model.md").read_text()
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+    return found
+
+
+@pytest.fixture()
+def extended(project: Project) -> Project:
+    """A finished project with the page's family and block."""
+    (name,) = re.findall(r"^`(src/genfoundry/models/\w+\.py)`:$", PAGE, re.M)
+    (project.root / name).write_text(block("python"))
+    (project.root / "tests/unit").mkdir(parents=True)
+    shutil.copy(ROOT / "tests/unit/test_models.py", project.root / "tests/unit")
+    project.edit("models:\n", "models:\n" + block("yaml"))
+    return project
+
+
+def test_one_file_and_one_block_make_a_family(extended: Project) -> None:
+    contract = ("tests/unit/test_models.py", "-k", "ppca", "-n", "0", "-p", "no:cacheprovider")
+
+    kept = extended.run(sys.executable, "-m", "pytest", *contract)
+    extended.genfoundry("check")
+    ran = executed(extended.dvc("repro", "evaluate@bars-ppca").stdout)
+
+    assert re.search(r"[1-9]\d* passed", kept.stdout) and "failed" not in kept.stdout
+    assert ran == {f"{stage}@bars-ppca" for stage in ("train", "sample", "extract", "evaluate")}
+    scores = read_json(extended.root / "reports/models/bars-ppca/scores.json")
+    assert any(name.startswith("fid_domain@") for name in scores)
+    assert read_json(extended.root / "reports/models/bars-ppca/samples/latent.json")["latent"] == 4
