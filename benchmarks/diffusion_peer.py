@@ -1,10 +1,13 @@
-"""Diffusion on digits beside a plain loop over diffusers: python benchmarks/diffusion_peer.py [--seconds 50].
+"""Diffusion on digits beside a plain loop over diffusers: python benchmarks/diffusion_peer.py [--seconds 80] [--tune].
 
 Ours is ``digits-diffusion`` of params.yaml; the peer is diffusers' UNet2DModel and DDPMScheduler in a plain loop as
 its own train_unconditional.py has it (AdamW, cosine, average of the weights), with labels, and with a parameter count
-within 5 %. Both learn from the same batches for the same time: they take turns in one process, so that a busy machine
-slows both, each with as many steps as a first measurement gives it. Samples are as many as there are test records, and
-the data set's own network scores them. Errors are standard deviations over the seeds. About 8 minutes on two cores.
+within 5 %. Both learn from the same batches for the same core-seconds (time.process_time): they take turns in one
+process, each with as many steps as a first measurement gives it. Samples are as many as there are test records; the
+data set's own network scores them. Errors are standard deviations over the seeds. With OMP_NUM_THREADS=1 a full run
+takes about nine minutes, with 2 about five.
+
+``--tune`` tries four settings of each side, scored on the validation split; those used here came out of it.
 
 Needs a workspace in which ``dvc repro`` has made the digits, and diffusers, which nothing else here uses:
 ``pip install --no-deps diffusers`` with importlib_metadata, filelock, huggingface_hub, regex, requests, safetensors.
@@ -42,48 +45,51 @@ ROOT = Path(__file__).resolve().parents[1]
 
 MODEL = "digits-diffusion"
 
-MEASURED_STEPS = 20
-"""Steps of each side, thrown away, that say how long one takes."""
+METRICS = (fid_inf_domain, kid_domain, precision_domain, recall_domain)
 
-TURN = 0.02
-"""Share of its steps that a side takes before it is the other's turn."""
+MEASURED_STEPS = 40
+"""Steps of each side, thrown away, that say how long one takes; the first quarter is not counted."""
 
-PEER_WIDTHS = (24, 48)
-"""Channels of the peer's two levels; the second has attention, as ours."""
+TURNS = 50
+"""How often the sides take turns."""
 
-PEER_TRAINING = Training(
-    batch=64,
-    optimizer=Optimizer(lr=2e-3),
-    schedule=Schedule(name="cosine", warmup=50, final=0.0),
-    ema=0.995,
-)
+TUNING_SEED = 1000
+"""Of the trials; never that of a run that is reported."""
 
-PEER_NOISE: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
+PEER_WIDTHS = (12, 24)
+"""Channels of the peer's two levels; the second has attention."""
+
+PEER_TRAINING = Training(batch=64, optimizer=Optimizer(lr=3e-3), schedule=Schedule(warmup=50, final=0.0), ema=0.995)
+
+PEER_NOISE = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
 
 PEER_STEPS = 100
-"""Of the 1,000 noise levels, those that sampling visits."""
+"""Of the 1,000 noise levels, those that sampling visits: three times the evaluations that ours has."""
+
+OUR_TRIALS = [{"lr": lr, "noise_mean": mean} for lr in (2e-3, 4e-3) for mean in (-1.2, -0.8)]
+
+PEER_TRIALS = [{"lr": lr, "prediction_type": kind} for lr in (1e-3, 3e-3) for kind in ("epsilon", "v_prediction")]
 
 
 class Peer(nn.Module):
     """diffusers' U-Net with its DDPM scheduler."""
 
-    def __init__(self, spec: GridSpec, widths: tuple[int, int]) -> None:
+    def __init__(self, spec: GridSpec, noise: dict[str, Any]) -> None:
         super().__init__()
-        self.shape = (spec.channels, *spec.shape)
-        self.scheduler = DDPMScheduler(**PEER_NOISE)
+        self.spec, self.scheduler = spec, DDPMScheduler(**noise)
         self.unet = UNet2DModel(
             sample_size=spec.shape[0],
             in_channels=spec.channels,
             out_channels=spec.channels,
             layers_per_block=1,
-            block_out_channels=widths,
+            block_out_channels=PEER_WIDTHS,
             down_block_types=("DownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-            norm_num_groups=8,
+            norm_num_groups=4,
             num_class_embeds=len(spec.labels),
         )
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Batch, step: Step) -> Tensor:
         noise = torch.randn_like(batch.grid)
         times = torch.randint(0, self.scheduler.config.num_train_timesteps, (len(noise),))
         noisy = self.scheduler.add_noise(batch.grid, noise, times)
@@ -92,141 +98,208 @@ class Peer(nn.Module):
             return F.mse_loss(found, self.scheduler.get_velocity(batch.grid, noise, times))
         return F.mse_loss(found, noise)
 
-    def draw(self, labels: Tensor, seed: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
+    def draw(self, count: int, seed: int) -> Tensor:
+        """uint8 (count, C, *shape)."""
+        generator, labels = torch.Generator().manual_seed(seed), labels_of(self.spec, count)
         self.scheduler.set_timesteps(PEER_STEPS)
-        x = torch.randn((len(labels), *self.shape), generator=generator)
-        for time_of_step in self.scheduler.timesteps:
-            found = self.unet(x, time_of_step, class_labels=labels).sample
-            x = self.scheduler.step(found, time_of_step, x, generator=generator).prev_sample
-        return x
+        x = torch.randn((count, self.spec.channels, *self.spec.shape), generator=generator)
+        for number in self.scheduler.timesteps:
+            found = self.unet(x, number, class_labels=labels).sample
+            x = self.scheduler.step(found, number, x, generator=generator).prev_sample
+        return to_levels(x, self.spec)
+
+
+class Ours(nn.Module):
+    """The family as the stages use it."""
+
+    def __init__(self, spec: GridSpec, config: diffusion.Config, sampling: diffusion.Sampling) -> None:
+        super().__init__()
+        self.spec, self.sampling, self.model = spec, sampling, diffusion.build(config, spec)
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        return self.model.loss("loss", batch, step).total
+
+    def draw(self, count: int, seed: int) -> Tensor:
+        """uint8 (count, C, *shape)."""
+        seeds = seeds_of(self.sampling.model_copy(update={"seed": seed}), count)
+        return draw(self.model, self.spec, seeds, self.sampling.model_dump(), self.sampling.batch)
+
+
+class Recipe(NamedTuple):
+    """How a side is made and trained."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    training: Training
 
 
 class Side:
     """One model in a plain loop."""
 
-    def __init__(self, make: Callable[[], nn.Module], training: Training, data: GridData, spec: GridSpec) -> None:
-        torch.manual_seed(training.seed)
-        self.model, self.training, self.data, self.spec = make(), training, data, spec
-        self.optimizers = make_optimizers(list(self.model.parameters()), [], training.optimizer)
+    def __init__(self, recipe: Recipe, seed: int, steps: int, data: GridData, spec: GridSpec) -> None:
+        torch.manual_seed(seed)
+        self.name, self.model, self.data, self.spec = recipe.name, recipe.make(), data, spec
+        self.training = recipe.training.model_copy(update={"seed": seed, "steps": steps})
+        self.optimizers = make_optimizers(list(self.model.parameters()), [], self.training.optimizer)
         self.average = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         self.done, self.seconds = 0, 0.0
 
     def advance(self, until: float) -> None:
         """Train until this share of the steps is done."""
-        started, training = time.perf_counter(), self.training
-        while self.done < min(round(until * training.steps), training.steps):
-            values = self.data.batch(self.done, training.batch, training.seed, 0, 1)
-            batch, step = to_batch(values, self.spec), Step(self.done, training.steps, training.seed)
-            ours = isinstance(self.model, diffusion.Diffusion)
-            loss = self.model.loss("loss", batch, step).total if ours else self.model.loss(batch)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
-            for optimizer in self.optimizers:
-                set_rate(optimizer, rate_factor(training.schedule, self.done, training.steps))
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            decay = min(training.ema, (1 + self.done) / (10 + self.done))
-            with torch.no_grad():
-                for name, tensor in self.model.state_dict().items():
-                    self.average[name].lerp_(tensor, 1 - decay)
-            self.done += 1
-        self.seconds += time.perf_counter() - started
+        started = time.process_time()
+        while self.done < round(until * self.training.steps):
+            self._step()
+        self.seconds += time.process_time() - started
 
-    def finish(self) -> nn.Module:
+    def _step(self) -> None:
+        training, done = self.training, self.done
+        batch = to_batch(self.data.batch(done, training.batch, training.seed, 0, 1), self.spec)
+        self.model.loss(batch, Step(done, training.steps, training.seed)).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), training.clip)
+        for optimizer in self.optimizers:
+            set_rate(optimizer, rate_factor(training.schedule, done, training.steps))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        decay = min(training.ema, (1 + done) / (10 + done))
+        with torch.no_grad():
+            for name, tensor in self.model.state_dict().items():
+                self.average[name].lerp_(tensor, 1 - decay)
+        self.done += 1
+
+    def draw(self, count: int) -> Tensor:
+        """Samples of the averaged weights."""
         self.model.load_state_dict(self.average)
-        return self.model.eval()
+        with torch.inference_mode():
+            return self.model.eval().draw(count, self.training.seed)
 
 
-class Judge(NamedTuple):
-    """The data set's network with the features of its splits."""
+class Bench:
+    """The data, and the network that judges samples of them."""
 
-    net: network.FeatureNetwork
-    features: dict[str, np.ndarray]
-    training_levels: np.ndarray
+    def __init__(self, dataset: DatasetPaths) -> None:
+        self.spec = parse_spec(json.loads((dataset.arrays / "spec.json").read_text()))
+        self.data, self.levels = GridData(dataset.arrays, "train"), np.load(dataset.arrays / "train.npy")
+        self.network = network.load(dataset.reference)
+        names = ("train", "val", "test")
+        self.features = {name: np.load(dataset.reference / f"{name}_features.npy") for name in names}
 
-    def scores(self, levels: np.ndarray, split: str) -> dict[str, float]:
-        found, _ = network.embed(self.net, levels)
-        real = self.features[split]
-        table = {metric.__name__.rpartition(".")[2]: metric.score(found, real, metric.Config()) for metric in METRICS}
+    def trained(self, recipes: list[Recipe], seed: int, seconds: float) -> list[Side]:
+        """All sides after so many core-seconds each, in turns."""
+        sides = []
+        for recipe in recipes:
+            trial = Side(recipe, seed, MEASURED_STEPS, self.data, self.spec)
+            trial.advance(0.25)
+            before = trial.seconds
+            trial.advance(1.0)
+            pace = (trial.seconds - before) / (0.75 * MEASURED_STEPS)
+            sides.append(Side(recipe, seed, max(round(seconds / pace), 1), self.data, self.spec))
+        for turn in range(1, TURNS + 1):
+            for side in sides:
+                side.advance(turn / TURNS)
+        return sides
+
+    def scores(self, features: np.ndarray, split: str) -> dict[str, float]:
+        """Distances and shares of features held against a split; the extrapolated distance may fall below 0."""
+        table = {
+            metric.__name__.rpartition(".")[2]: metric.score(features, self.features[split], metric.Config())
+            for metric in METRICS
+        }
         values = {name: score.extra.get("unclipped", score.value) for name, score in table.items()}
-        values["sampling error"] = table["fid_inf_domain"].se
-        values["near_copies"] = near_copies.score(found, self.features["train"], real, near_copies.Config()).value
-        return values | {"exact_copies": exact_copies.score(levels, self.training_levels, exact_copies.Config()).value}
+        return {"fid_inf sampling error": table["fid_inf_domain"].se, **values}
+
+    def copies(self, features: np.ndarray, levels: np.ndarray | None = None) -> dict[str, float]:
+        """Shares of near and exact copies of training records."""
+        train, test = self.features["train"], self.features["test"]
+        found = {"near_copies": near_copies.score(features, train, test, near_copies.Config()).value}
+        if levels is not None:
+            found["exact_copies"] = exact_copies.score(levels, self.levels, exact_copies.Config()).value
+        return found
+
+    def judged(self, side: Side, split: str) -> dict[str, float]:
+        """All that is known of a trained side."""
+        started = time.process_time()
+        levels = side.draw(len(self.features["test"])).numpy()
+        facts = {
+            "parameters": sum(parameter.numel() for parameter in side.model.parameters()),
+            "steps": side.done,
+            "core-seconds": side.seconds,
+            "core-seconds of sampling": time.process_time() - started,
+        }
+        features, _ = network.embed(self.network, levels)
+        return facts | self.scores(features, split) | self.copies(features, levels)
+
+    def floor(self, split: str) -> dict[str, float]:
+        """Real training records as samples; for copies, held-out records."""
+        rows = subsample(len(self.levels), len(self.features["test"]))
+        return self.scores(self.features["train"][rows], split) | self.copies(self.features["test"])
 
 
-METRICS = (fid_inf_domain, kid_domain, precision_domain, recall_domain)
+def recipes(block: dict[str, Any], spec: GridSpec, ours: dict[str, Any], peers: dict[str, Any]) -> list[Recipe]:
+    """Both sides, with what a trial changes."""
+    config = parse(diffusion.Config, block["options"], "options")
+    training, sampling = (
+        parse(Training, block["training"], "training"),
+        parse(diffusion.Sampling, block["sampling"], ""),
+    )
+
+    def tried(training: Training, changes: dict[str, Any]) -> Training:
+        lr = changes.get("lr", training.optimizer.lr)
+        return training.model_copy(update={"optimizer": training.optimizer.model_copy(update={"lr": lr})})
+
+    config = config.model_copy(update={name: value for name, value in ours.items() if name != "lr"})
+    noise = PEER_NOISE | {name: value for name, value in peers.items() if name != "lr"}
+    return [
+        Recipe(f"ours {ours or ''}".strip(), partial(Ours, spec, config, sampling), tried(training, ours)),
+        Recipe(f"diffusers {peers or ''}".strip(), partial(Peer, spec, noise), tried(PEER_TRAINING, peers)),
+    ]
 
 
-def train_both(makers: dict[str, partial], seconds: float) -> dict[str, Side]:
-    """Both sides after so many seconds each, in turns."""
-    pace = {}
-    for name, maker in makers.items():
-        trial = maker(steps=MEASURED_STEPS)
-        trial.advance(0.25)
-        before = trial.seconds
-        trial.advance(1.0)
-        pace[name] = (trial.seconds - before) / (0.75 * MEASURED_STEPS)
-    sides = {name: maker(steps=max(round(seconds / pace[name]), 1)) for name, maker in makers.items()}
-    for turn in range(1, round(1 / TURN) + 1):
-        for side in sides.values():
-            side.advance(turn * TURN)
-    return sides
+def show(name: str, values: dict[str, float]) -> None:
+    print(name, json.dumps({key: round(value, 4) for key, value in values.items()}), flush=True)
+
+
+def tune(bench: Bench, block: dict[str, Any], seconds: float) -> None:
+    """As many trials of each side, on the validation split."""
+    for ours, peers in zip(OUR_TRIALS, PEER_TRIALS, strict=True):
+        for side in bench.trained(recipes(block, bench.spec, ours, peers), TUNING_SEED, seconds):
+            show(side.name, bench.judged(side, "val"))
+
+
+def compare(bench: Bench, block: dict[str, Any], seconds: float, seeds: int) -> None:
+    """The table of docs/benchmarks.md."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for seed in range(seeds):
+        for side in bench.trained(recipes(block, bench.spec, {}, {}), seed, seconds):
+            found.setdefault(side.name, []).append(bench.judged(side, "test"))
+            show(f"{side.name} seed {seed}", found[side.name][-1])
+    floor = bench.floor("test")
+    print(f"\n| | {' | '.join(found)} | real records |\n|{'---|' * 4}")
+    for key in found["ours"][0]:
+        cells = []
+        for rows in found.values():
+            values = [row[key] for row in rows]
+            spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+            cells.append(f"{statistics.fmean(values):.4g}{spread}")
+        print(f"| {key} | {' | '.join(cells)} | {f'{floor[key]:.4g}' if key in floor else ''} |")
+    counts = [rows[0]["parameters"] for rows in found.values()]
+    if max(counts) > 1.05 * min(counts):
+        raise SystemExit(f"{counts[0]} and {counts[1]} parameters differ by more than 5 %; change PEER_WIDTHS")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", type=Path, default=ROOT)
     parser.add_argument("--params", type=Path, help="default: params.yaml of the workspace")
-    parser.add_argument("--seconds", type=float, default=50.0, help="of training, for each side and seed")
+    parser.add_argument("--seconds", type=float, default=80.0, help="core-seconds of training, for each side and seed")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--split", choices=("val", "test"), default="test", help="val for tuning")
+    parser.add_argument("--tune", action="store_true", help="try settings of both sides on the validation split")
     options = parser.parse_args()
     block = read_yaml(options.params or options.workspace / "params.yaml")["models"][MODEL]
-    dataset = DatasetPaths(options.workspace, block["dataset"])
-    spec = parse_spec(json.loads((dataset.arrays / "spec.json").read_text()))
-    config, training = parse(diffusion.Config, block["options"], MODEL), parse(Training, block["training"], MODEL)
-    sampling = parse(diffusion.Sampling, block["sampling"], MODEL)
-    features = {split: np.load(dataset.reference / f"{split}_features.npy") for split in ("train", "val", "test")}
-    judge = Judge(network.load(dataset.reference), features, np.load(dataset.arrays / "train.npy"))
-    data, count = GridData(dataset.arrays, "train"), len(features["test"])
-
-    def side(make: Callable[[], nn.Module], settings: Training, seed: int, steps: int) -> Side:
-        return Side(make, settings.model_copy(update={"seed": seed, "steps": steps}), data, spec)
-
-    found: dict[str, list[dict[str, float]]] = {"ours": [], "diffusers": []}
-    for seed in range(options.seeds):
-        ours = partial(side, partial(diffusion.build, config, spec), training, seed)
-        peer = partial(side, partial(Peer, spec, PEER_WIDTHS), PEER_TRAINING, seed)
-        for name, trained in train_both({"ours": ours, "diffusers": peer}, options.seconds).items():
-            model, started = trained.finish(), time.perf_counter()
-            with torch.inference_mode():
-                if name == "ours":
-                    seeds = seeds_of(sampling.model_copy(update={"seed": seed}), count)
-                    levels = draw(model, spec, seeds, sampling.model_dump(), sampling.batch)
-                else:
-                    levels = to_levels(model.draw(labels_of(spec, count), seed), spec)
-            facts = {
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "steps": trained.done,
-                "seconds": trained.seconds,
-                "sampling seconds": time.perf_counter() - started,
-            }
-            found[name].append(facts | judge.scores(levels.numpy(), options.split))
-            print(name, "seed", seed, json.dumps({key: round(value, 4) for key, value in found[name][-1].items()}))
-    counts = [rows[0]["parameters"] for rows in found.values()]
-    if max(counts) > 1.05 * min(counts):
-        raise SystemExit(f"{counts[0]} and {counts[1]} parameters differ by more than 5 %; change PEER_WIDTHS")
-    rows = subsample(len(judge.training_levels), count)
-    floor = judge.scores(judge.training_levels[rows], options.split)
-    print(f"\n| | {' | '.join([*found, 'real training records'])} |\n|{'---|' * 4}")
-    for key in found["ours"][0]:
-        values = [[row[key] for row in rows] for rows in found.values()]
-        cells = [
-            f"{statistics.fmean(each):.4g} ± {statistics.stdev(each):.2g}" if len(each) > 1 else f"{each[0]:.4g}"
-            for each in values
-        ]
-        print(f"| {key} | {' | '.join(cells)} | {f'{floor[key]:.4g}' if key in floor else ''} |")
+    bench = Bench(DatasetPaths(options.workspace, block["dataset"]))
+    if options.tune:
+        tune(bench, block, options.seconds)
+    else:
+        compare(bench, block, options.seconds, options.seeds)
 
 
 if __name__ == "__main__":
