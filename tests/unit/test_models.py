@@ -17,6 +17,7 @@ TOKENS = TokenSpec(vocab_size=11)
 FAMILIES = parts.names("models")
 SMALL = {
     "diffusion": {"width": 8},
+    "gan": {"width": 8, "latent": 3},
     "vae": {"width": 8, "latent": 3},
     "transformer": {"width": 16, "layers": 2, "heads": 2, "context": 12},
 }
