@@ -16,7 +16,11 @@ from genfoundry.specs import DataSpec, GridSpec, TokenSpec
 GRID = GridSpec(channels=1, shape=(8, 8), labels=("a", "b"))
 TOKENS = TokenSpec(vocab_size=11)
 FAMILIES = parts.names("models")
-SMALL = {"vae": {"width": 8, "latent": 3}, "transformer": {"width": 16, "layers": 2, "heads": 2, "context": 12}}
+SMALL = {
+    "vae": {"width": 8, "latent": 3},
+    "transformer": {"width": 16, "layers": 2, "heads": 2, "context": 12},
+    "rnn": {"width": 16, "layers": 2, "context": 12},
+}
 """Options that make a family small; a family without an entry is tested with its defaults."""
 
 
