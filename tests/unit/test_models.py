@@ -198,7 +198,7 @@ def test_cached_generation_reads_as_the_whole_does() -> None:
     torch.nn.init.normal_(model.head.weight)
     model.eval()
     tokens = torch.randint(1, 11, (2, 9))
-    caches = [transformer.Cache() for _ in model.blocks]
+    caches = [transformer.Cache(model.context) for _ in model.blocks]
     with torch.inference_mode():
         whole = model(tokens)
         first = model(tokens[:, :4], caches, 0)

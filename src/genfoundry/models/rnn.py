@@ -107,8 +107,8 @@ class RNN(Model):
         for piece_BT in tokens_BT[:, :-1].split(self.config.truncate or self.context, dim=1):
             pieces.append(self(piece_BT, states))
             states = [_detached(state) for state in states]
-        logits_BTV = torch.cat(pieces, dim=1).float()
-        return F.cross_entropy(logits_BTV.mT, tokens_BT[:, 1:], reduction="none")
+        logits_BTV, targets_BT = torch.cat(pieces, dim=1).float(), tokens_BT[:, 1:]
+        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none").view(targets_BT.shape)
 
     def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
         """Mean negative log-likelihood of the next token, in nats."""
