@@ -99,8 +99,8 @@ class Ending:
 
     def reached(self, tokens: Sequence[int]) -> bool:
         """Whether the newest token completed a stop sequence."""
-        # A token is a byte or more, or a quarter of one that the training text has not (encode.tokenizer characters).
-        tail = 4 * max(len(stop.encode()) for stop in self.stop)
+        # A token is a byte or more, or a fifth of one that the training text has not (encode.tokenizer characters).
+        tail = 5 * max(len(stop.encode()) for stop in self.stop)
         text = self.decode(list(tokens[-tail:]))
         return any(stop in text for stop in self.stop)
 

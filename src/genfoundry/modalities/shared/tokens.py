@@ -29,10 +29,8 @@ def load(folder: Path) -> "Tokenizer":
     return Tokenizer.from_file(str(path))
 
 
-DIGITS = tuple(chr(0xE000 + number) for number in range(16))
-"""Letters of the tokens that spell a byte which the training split has not: of four digits in base 4, the place and the
-value. Each place has its own four, so that a row of them is read in one way only.
-"""
+ESCAPE, *DIGITS = (chr(0xE000 + number) for number in range(5))
+"""Letters of the tokens that spell a byte which the training split has not: the escape, then four digits in base 4."""
 
 
 def train(config: Encode, texts: Iterable[str]) -> "Tokenizer":
@@ -58,12 +56,14 @@ def train(config: Encode, texts: Iterable[str]) -> "Tokenizer":
 
 
 def _characters(texts: Iterable[str]) -> "Tokenizer":
-    """Each character of the texts as one token; a byte that they have not as four ``DIGITS``, so no text is lost."""
+    """Each character of the texts as one token; a byte that they have not is spelt, so no text is lost."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     letters, characters = _byte_letters(), sorted({character for text in texts for character in set(text)})
     known = sorted({byte for character in characters for byte in character.encode()})
-    vocab = {token: number for number, token in enumerate([BOUNDARY, *DIGITS, *(letters[byte] for byte in known)])}
+    vocab = {
+        token: number for number, token in enumerate([BOUNDARY, ESCAPE, *DIGITS, *(letters[byte] for byte in known)])
+    }
     merges = []
     for character in characters:
         # Merges that join the UTF-8 bytes of a character: no two characters, as only a first byte can begin one.
@@ -84,8 +84,8 @@ def _characters(texts: Iterable[str]) -> "Tokenizer":
 
 
 def _spelling(byte: int) -> str:
-    """A byte as one letter for each of its four digits in base 4."""
-    return "".join(DIGITS[4 * place + (byte >> 2 * place) % 4] for place in range(4))
+    """The escape and the four digits of a byte in base 4."""
+    return ESCAPE + "".join(DIGITS[(byte >> shift) % 4] for shift in (6, 4, 2, 0))
 
 
 def _byte_letters() -> list[str]:
@@ -120,7 +120,6 @@ def write_split(
         np.save(folder / f"{split}_{name}.npy", values, allow_pickle=False)
     tokens, size = int(offsets[-1]) - count, int(sizes["bytes"].sum())
     report = {"records": count, "tokens": tokens, "bytes": size, "bytes_per_token": round(size / max(tokens, 1), 4)}
-    if (first := tokenizer.token_to_id(DIGITS[0])) is not None:
-        spelt = sum(int(((row >= first) & (row < first + len(DIGITS))).sum()) for row in encoded)
-        report["unknown_bytes"] = spelt // 4
+    if (escape := tokenizer.token_to_id(ESCAPE)) is not None:
+        report["unknown_bytes"] = sum(int((row == escape).sum()) for row in encoded)
     return report
