@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 from genfoundry import parts
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("pipelines", "src", "dvc.yaml", "params.yaml", "requirements.lock")
+COPIED = ("pipelines", "presets", "src", "dvc.yaml", "params.yaml", "requirements.lock")
 PRIMARY = ("fid_domain", "bits_per_byte")
 
 

@@ -30,6 +30,7 @@ for name in ("GENFOUNDRY_STATE", "DVC_ROOT", "MLFLOW_TRACKING_URI"):
 
 TRACKED = (
     "pipelines",
+    "presets",
     "src",
     "dvc.yaml",
     "params.yaml",

@@ -46,7 +46,8 @@ class Node:
 
     @property
     def code(self) -> tuple[str, ...]:
-        return tuple(dep for dep in self.deps if dep.startswith(("src/", "pipelines/")))
+        """What git holds: modules, and the prompts that samples continue."""
+        return tuple(dep for dep in self.deps if dep.startswith(("src/", "pipelines/", "presets/")))
 
     @property
     def data(self) -> tuple[str, ...]:

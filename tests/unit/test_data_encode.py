@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
@@ -81,6 +82,30 @@ def test_the_tokenizer_learns_from_training_records_alone_in_any_order() -> None
     assert forward.to_str() == backward.to_str()
     assert forward.token_to_id(text.BOUNDARY) == 0 and forward.get_vocab_size() <= 500
     assert 0 not in forward.encode(f"x {text.BOUNDARY} y").ids
+
+
+def test_characters_are_tokens_and_unknown_bytes_are_spelt() -> None:
+    tokenizer = _tokens.train(text.Encode(tokenizer="characters"), ["b\u00e9\n", "a\U0001f389"])
+    known = len({*b"ba\n", *"\u00e9\U0001f389".encode()}) + 1 + 3  # bytes, and the joints of two characters
+
+    assert tokenizer.get_vocab_size() == 1 + 5 + known
+    assert tokenizer.token_to_id(text.BOUNDARY) == 0
+    assert len(tokenizer.encode("ab\u00e9\U0001f389\n").ids) == 5
+    # x: escape and four digits; e with another accent: its first byte is known, its second is not.
+    assert len(tokenizer.encode("x").ids) == 5 and len(tokenizer.encode("\u00e8").ids) == 6
+    for one in ("", "a b", text.BOUNDARY, "\ue000\ue001", *STRANGE, "".join(map(chr, range(1, 800)))):
+        found = tokenizer.encode(one).ids
+        assert tokenizer.decode(found) == one and 0 not in found
+
+
+def test_the_report_counts_what_the_training_split_does_not_know(tmp_path: Path) -> None:
+    tokenizer = _tokens.train(text.Encode(tokenizer="characters"), ["abc"])
+    table = pd.DataFrame({"row": [0, 1], "content": ["abz\u00e9", "cab"]})
+
+    report = _tokens.write_split(tokenizer, iter([table]), 2, tmp_path, "val")
+
+    # z is one unknown byte, the accented letter two: 5 known tokens and 3 * 5 for 8 bytes.
+    assert report == {"records": 2, "tokens": 20, "bytes": 8, "bytes_per_token": 0.4, "unknown_bytes": 3}
 
 
 def test_the_report_counts_records_tokens_and_bytes(tmp_path: Path) -> None:

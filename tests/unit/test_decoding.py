@@ -4,18 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from genfoundry.errors import ConfigError
 from genfoundry.nn.contract import Requests
-from genfoundry.nn.decoding import generate, pick
+from genfoundry.nn.decoding import TextSampling, generate, penalise, pick
 from genfoundry.specs import TokenSpec
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0, 0.0]])
+# softmax of LOGITS, likeliest first: .644, .237, .087, .032.
 
 
-def shares(draws: int = 4000, **options: float) -> Tensor:
+def shares(draws: int = 4000, **options: object) -> Tensor:
     """Frequency of each token over evenly spaced uniforms."""
     spread = (torch.arange(draws) + 0.5) / draws
-    settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, **options}
-    tokens = pick(LOGITS.expand(draws, -1), spread, settings["temperature"], int(settings["top_k"]), settings["top_p"])
+    tokens = pick(LOGITS.expand(draws, -1), spread, TextSampling.model_validate(options))
     return torch.bincount(tokens, minlength=4) / draws
 
 
@@ -66,8 +67,96 @@ def test_the_context_is_never_exceeded() -> None:
     assert max(lengths) <= 8
 
 
-def test_prompts_of_unequal_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="equally long"):
-        generate(
-            lambda t, s: torch.zeros(2, 4), Requests(torch.arange(2), prompts=[[1], [1, 2]]), TokenSpec(vocab_size=4), 8
-        )
+def flat(tokens: Tensor, start: int) -> Tensor:
+    """Logits of a model that knows nothing but dislikes the boundary."""
+    logits = LOGITS.expand(tokens.shape[0], -1).clone()
+    logits[:, 0] = -torch.inf
+    return logits
+
+
+SPEC = TokenSpec(vocab_size=4)
+
+
+def test_greedy_takes_the_likeliest_whatever_the_uniform() -> None:
+    assert shares(temperature=0.0).tolist() == [0, 1, 0, 0]
+    assert generate(flat, Requests(torch.arange(3), options={"temperature": 0, "length": 5}), SPEC, 8) == [[1] * 5] * 3
+
+
+def test_min_p_keeps_tokens_by_their_share_of_the_likeliest() -> None:
+    # e^-1 = .368 and e^-2 = .135 of the likeliest: .2 keeps two tokens, .1 three.
+    for min_p, kept in ((0.2, [-math.inf, 3, 2, -math.inf]), (0.1, [1, 3, 2, -math.inf])):
+        expected = torch.tensor(kept, dtype=torch.float32).softmax(0)
+        torch.testing.assert_close(shares(min_p=min_p), expected, atol=1e-3, rtol=0)
+    assert shares(min_p=1.0)[1] == 1
+
+
+def test_filters_act_one_after_the_other() -> None:
+    # At temperature 2 the shares are .455, .276, .167, .102; of the first three top-p .8 keeps all (.506, .307, .186:
+    # .814 stands before none of them but the next), min-p .5 the first two (.607 and .368 of the likeliest).
+    expected = torch.tensor([-math.inf, 1.5, 1.0, -math.inf]).softmax(0)
+    torch.testing.assert_close(shares(temperature=2.0, top_k=3, top_p=0.9, min_p=0.5), expected, atol=1e-3, rtol=0)
+
+
+def test_the_penalty_weakens_what_was_seen_on_both_sides_of_zero() -> None:
+    logits, seen = torch.tensor([[2.0, -2.0, 2.0, -2.0]]), torch.tensor([[True, True, False, False]])
+
+    assert penalise(logits, seen, 2.0).tolist() == [[1.0, -4.0, 2.0, -2.0]]
+
+
+def test_the_penalty_looks_at_prompt_and_text_and_spares_the_boundary() -> None:
+    heard: list[Tensor] = []
+
+    def next_logits(tokens: Tensor, start: int) -> Tensor:
+        heard.append(tokens)
+        return torch.tensor([[0.0, 3.0, 2.9, 2.8]])
+
+    requests = Requests(torch.arange(1), None, [[1]], {"repetition_penalty": 1.5, "temperature": 0, "length": 4})
+    # 1 stands in the prompt (3 -> 2), so 2 comes first, then 3; all seen, 1 is the likeliest again.
+    assert generate(next_logits, requests, SPEC, 16) == [[2, 3, 1, 1]]
+
+
+def test_frequencies_over_many_seeds_are_those_of_the_law() -> None:
+    count, options = 6000, {"length": 1, "temperature": 1.5, "min_p": 0.2, "repetition_penalty": 1.2}
+    rows = generate(flat, Requests(torch.arange(count), None, [[1]] * count, options), SPEC, 8)
+    found = torch.bincount(torch.tensor(rows).flatten(), minlength=4).double()
+    # Token 1 is in the prompt: 3 / 1.2; then min-p .2 at temperature 1.5 keeps all that is at most 2.41 below.
+    law = torch.tensor([-math.inf, 2.5 / 1.5, 2 / 1.5, -math.inf], dtype=torch.float64).softmax(0)
+
+    assert found[3] == 0 and found[0] == 0
+    chi2 = ((found - count * law)[1:3] ** 2 / (count * law)[1:3]).sum().item()
+    assert chi2 < 10.8  # 0.999 quantile at one degree of freedom; the seeds are fixed
+
+
+def test_a_text_that_has_come_to_its_end_is_drawn_no_further() -> None:
+    asked: list[list[int]] = []
+
+    def stopped(tokens: list[int]) -> bool:
+        asked.append(tokens)
+        return len(tokens) == 3
+
+    requests = Requests(torch.arange(2), None, None, {"length": 50}, stopped)
+    rows = generate(flat, requests, SPEC, 64)
+
+    assert [len(row) for row in rows] == [3, 3] and max(map(len, asked)) == 3
+
+
+def test_prompts_of_any_length_are_read_without_padding() -> None:
+    read: list[list[list[int]]] = []
+
+    def next_logits(tokens: Tensor, start: int) -> Tensor:
+        if start == 0:
+            read.append(tokens.tolist())
+        return flat(tokens, start)
+
+    requests = Requests(torch.arange(3), None, [[1, 2], [3], [2, 2]], {"length": 3})
+    rows = generate(next_logits, requests, SPEC, 8)
+
+    assert read == [[[0, 1, 2], [0, 2, 2]], [[0, 3]]]
+    alone = generate(next_logits, Requests(torch.tensor([1]), None, [[3]], {"length": 3}), SPEC, 8)
+    assert rows[1] == alone[0] and [len(row) for row in rows] == [3, 3, 3]
+
+
+def test_a_prompt_beyond_the_context_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a prompt has 8 tokens, but the model looks at 8"):
+        generate(flat, Requests(torch.arange(1), prompts=[[1] * 8]), SPEC, 8)
+    assert generate(flat, Requests(torch.arange(1), None, [[1] * 7], {"length": 1}), SPEC, 8)[0]

@@ -20,6 +20,7 @@ SMALL = {
     "gan": {"width": 8, "latent": 3},
     "vae": {"width": 8, "latent": 3},
     "transformer": {"width": 16, "layers": 2, "heads": 2, "context": 12},
+    "rnn": {"width": 16, "layers": 2, "context": 12},
 }
 """Options that make a family small; a family without an entry is tested with its defaults."""
 
@@ -198,7 +199,7 @@ def test_cached_generation_reads_as_the_whole_does() -> None:
     torch.nn.init.normal_(model.head.weight)
     model.eval()
     tokens = torch.randint(1, 11, (2, 9))
-    caches = [transformer.Cache() for _ in model.blocks]
+    caches = [transformer.Cache(model.context) for _ in model.blocks]
     with torch.inference_mode():
         whole = model(tokens)
         first = model(tokens[:, :4], caches, 0)

@@ -65,8 +65,10 @@ class Encode(settings.Encode):
     """How text becomes tokens."""
 
     tokenizer: Literal["bpe", "bytes", "characters"] = "bpe"
-    """Byte-level pairs learnt on the training split (Sennrich et al. 2016, arXiv:1508.07909), or UTF-8 bytes, or
-    bytes with each multi-byte character of the training split as one token. All of them give back any text."""
+    """Byte-level pairs learnt on the training split (Sennrich et al. 2016, arXiv:1508.07909), or UTF-8 bytes, or the
+    characters of the training split. All of them give back any text, so bits per byte are right: a character that the
+    training split has not costs five tokens for each of its bytes that is unknown too; the report counts these bytes.
+    """
     vocab_size: int = Field(default=4096, ge=257)
     """Tokens of the byte pair encoding at most, the boundary and 256 bytes among them."""
 

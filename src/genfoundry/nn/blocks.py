@@ -35,3 +35,23 @@ def rotate(heads_BNTK: Tensor, cosines_TK: Tensor, sines_TK: Tensor) -> Tensor:
     first, second = heads_BNTK.chunk(2, dim=-1)
     turned = torch.cat([first * cosines_TK - second * sines_TK, first * sines_TK + second * cosines_TK], dim=-1)
     return turned.to(heads_BNTK.dtype)
+
+
+class CausalConvolution(nn.Module):
+    """Adds to each token a weighted sum, feature by feature, of itself and the tokens before it; at first nothing."""
+
+    def __init__(self, width: int, tokens: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(tokens, width))
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        mixed_BTD = hidden_BTD * (1 + self.weight[0])
+        for back, weight_D in enumerate(self.weight[1:], start=1):
+            mixed_BTD = mixed_BTD + F.pad(hidden_BTD, (0, 0, back, 0))[:, : hidden_BTD.shape[1]] * weight_D
+        return mixed_BTD
+
+    def step(self, hidden_BTD: Tensor, end_BTD: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same for further tokens behind the end that the last step gave back, and the new end."""
+        whole_BTD = hidden_BTD if end_BTD is None else torch.cat([end_BTD, hidden_BTD], dim=1)
+        # One token more than is looked at, so that the end is never empty.
+        return self(whole_BTD)[:, -hidden_BTD.shape[1] :], whole_BTD[:, -len(self.weight) :]

@@ -5,7 +5,7 @@ A family is one module ``models/<family>.py`` with ``Config`` and ``build(config
 B batch, T tokens, V vocabulary, C channels, Z latent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -85,6 +85,8 @@ class Requests:
     """Tokens to continue, one sequence a request, for token families."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The family's ``sampling`` section as a dict: length, temperature, ... or steps, guidance, ..."""
+    stopped: Callable[[Sequence[int]], bool] | None = None
+    """True for the tokens of a text that needs no more of them: holds a stop sequence."""
 
     def section(self, kind: type[SectionType]) -> SectionType:
         """The options as a typed section: what is missing takes its default, what another family would heed is left."""

@@ -1,15 +1,19 @@
-"""Tokens from logits, one at a time: temperature, top-k (Fan et al. 2018), top-p (Holtzman et al. 2020).
+"""Tokens from logits, one at a time: greedy, temperature, top-k, top-p, min-p, repetition penalty, stop sequences.
 
-Token t of a request is drawn with the uniform number of (its seed, t), so a sample depends on neither the other
-requests of its batch nor its place in it.
+Top-k: Fan et al. 2018 (arXiv:1805.04833); top-p: Holtzman et al. 2020 (arXiv:1904.09751); min-p: Nguyen et al. 2024
+(arXiv:2407.01082); repetition penalty: Keskar et al. 2019 (arXiv:1909.05858). Token t of a request is drawn with the
+uniform number of (its seed, t), so a sample depends on neither the other requests of its batch nor its place in it.
+Letters in tensor names: B requests, T tokens, V vocabulary.
 """
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from genfoundry.errors import ConfigError
 from genfoundry.nn.contract import Requests
 from genfoundry.nn.noise import uniform
 from genfoundry.settings import Sampling
@@ -17,72 +21,127 @@ from genfoundry.specs import TokenSpec
 
 
 class TextSampling(Sampling):
-    """How texts are drawn."""
+    """How texts are drawn. Filters act in this order: repetition penalty, temperature, top-k, top-p, min-p."""
 
     length: int = Field(default=256, ge=1)
-    """Tokens of a text sample at most."""
+    """Tokens of a text sample at most, its prompt not counted."""
     temperature: float = Field(default=1.0, ge=0)
     """Logits are divided by it; 0 always takes the likeliest token (greedy)."""
     top_k: int = Field(default=0, ge=0)
     """Draw among the k likeliest tokens; 0 draws among all."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Draw among the likeliest tokens that hold this share of probability."""
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    """Draw among tokens at least this many times as likely as the likeliest; 0 draws among all."""
+    repetition_penalty: float = Field(default=1.0, ge=1)
+    """Logits of tokens in the prompt or drawn before are divided by it where positive, else multiplied; 1 is off."""
+    stop: tuple[str, ...] = ()
+    """A text ends before the first of these strings; they are looked for in the decoded text, so a string may span
+    tokens. Tokens that reach into it are left out.
+    """
+    prompts: tuple[str, ...] = ()
+    """Texts to continue, in turn over the samples; empty begins new documents."""
+    prompt_file: str = ""
+    """File below presets/prompts/ with one prompt a line, or one JSON object a line (.jsonl), behind ``prompts``."""
+    template: str = "{}"
+    """What a prompt is put into: ``{}`` stands for the prompt or the line, ``{name}`` for a field of a JSON line."""
 
 
 NextLogits = Callable[[Tensor, int], Tensor]
 """Logits (B, V) after new tokens (B, T), of which ``start`` were read before; start 0 begins anew."""
 
 
-def pick(logits_BV: Tensor, uniform_B: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+def penalise(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
+    """Logits with those of seen tokens (bool) divided by the penalty where positive, else multiplied."""
+    weaker = torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
+    return torch.where(seen_BV, weaker, logits_BV)
+
+
+def pick(logits_BV: Tensor, uniform_B: Tensor, sampling: TextSampling) -> Tensor:
     """One token a row by inverting the cumulative distribution over tokens, likeliest first: int64 (B,)."""
-    ordered, tokens = (logits_BV.double() / temperature).sort(dim=-1, descending=True, stable=True)
-    if top_k:
-        ordered[:, top_k:] = -torch.inf
+    if sampling.temperature == 0:
+        return logits_BV.argmax(dim=-1)
+    ordered, tokens = (logits_BV.double() / sampling.temperature).sort(dim=-1, descending=True, stable=True)
+    if sampling.top_k:
+        ordered[:, sampling.top_k :] = -torch.inf
     mass = ordered.softmax(dim=-1)
     before = mass.cumsum(dim=-1) - mass
-    # A token stays while the mass before it is below top_p, so the likeliest always stays.
-    mass = torch.where(before < top_p, mass, 0.0)
-    cumulative = mass.cumsum(dim=-1)
+    # A token stays while the mass before it is below top_p, so the likeliest always stays; of what then is left, min-p
+    # asks for a share of the likeliest token, which no rescaling moves.
+    kept = (before < sampling.top_p) & (mass >= sampling.min_p * mass[:, :1])
+    cumulative = torch.where(kept, mass, 0.0).cumsum(dim=-1)
     target = uniform_B.double()[:, None] * cumulative[:, -1:]
     place = (cumulative <= target).sum(dim=-1, keepdim=True).clamp(max=tokens.shape[1] - 1)
     return tokens.gather(1, place)[:, 0]
 
 
-def generate(next_logits: NextLogits, requests: Requests, spec: TokenSpec, context: int) -> list[list[int]]:
-    """Continue each request until the boundary token or ``length`` tokens.
+def generate(
+    next_logits: NextLogits, requests: Requests, spec: TokenSpec, context: int, recurrent: bool = False
+) -> list[list[int]]:
+    """Continue each request until the boundary token, ``requests.stopped`` or ``length`` tokens: without the prompt.
 
-    Requests of one call share the length of their prompt (callers group them); the boundary token stands first.
-    When the context is full the model re-reads the newer half of it.
+    Requests whose prompts are equally long are read together, behind the boundary token; so nothing is padded.
+
+    Args:
+        next_logits: The model.
+        requests: Seeds, prompts and options of ``TextSampling``.
+        spec: Of the tokens.
+        context: Most tokens the model looks at. When it is full the model reads the newer half of them again.
+        recurrent: The model carries a state without end, so that it never has to read again.
+
+    Raises:
+        ConfigError: A prompt does not fit into the context.
     """
-    options = requests.options
-    length = int(options.get("length", 256))
-    device = requests.seeds.device
-    prompts = requests.prompts or [[] for _ in range(len(requests.seeds))]
-    if len({len(prompt) for prompt in prompts}) > 1:
-        raise ValueError("generate: prompts of one call must be equally long; group requests by prompt length")
-    read = torch.tensor([[spec.boundary, *prompt] for prompt in prompts], dtype=torch.int64, device=device)[
-        :, -context:
-    ]
-    history, start = read, 0
-    alive = torch.ones(len(prompts), dtype=torch.bool, device=device)
-    drawn: list[Tensor] = []
-    for number in range(length):
-        logits_BV = next_logits(read, start)
-        tokens_B = pick(
-            logits_BV,
-            uniform(requests.seeds, (number, 1), ()),
-            float(options.get("temperature", 1.0)),
-            int(options.get("top_k", 0)),
-            float(options.get("top_p", 1.0)),
+    prompts = requests.prompts if requests.prompts is not None else [()] * len(requests.seeds)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for row, prompt in enumerate(prompts):
+        groups[len(prompt)].append(row)
+    if groups and max(groups) >= context:
+        raise ConfigError(
+            f"a prompt has {max(groups)} tokens, but the model looks at {context} tokens, the boundary among them; "
+            "shorten it"
         )
-        tokens_B = torch.where(alive, tokens_B, spec.boundary)
-        alive = alive & (tokens_B != spec.boundary)
+    found: list[list[int]] = [[] for _ in prompts]
+    for rows in groups.values():
+        read = torch.tensor([[spec.boundary, *prompts[row]] for row in rows], device=requests.seeds.device)
+        texts = _continue(next_logits, read, requests, rows, spec.boundary, 0 if recurrent else context)
+        for row, text in zip(rows, texts, strict=True):
+            found[row] = text
+    return found
+
+
+def _continue(
+    next_logits: NextLogits, read: Tensor, requests: Requests, rows: list[int], boundary: int, context: int
+) -> list[list[int]]:
+    """Texts behind prompts of one length, int64 (B, T); ``context`` 0 is without end."""
+    sampling = requests.section(TextSampling)
+    seeds = requests.seeds[rows]
+    history, start = read, 0
+    alive = torch.ones(len(rows), dtype=torch.bool, device=read.device)
+    drawn: list[Tensor] = []
+    for number in range(sampling.length):
+        logits_BV = next_logits(read, start).float()
+        if sampling.repetition_penalty > 1:
+            seen_BV = torch.zeros(logits_BV.shape, dtype=torch.bool, device=read.device).scatter(1, history, True)
+            # The boundary is no word of the text: a penalty on it would only make texts longer.
+            seen_BV[:, boundary] = False
+            logits_BV = penalise(logits_BV, seen_BV, sampling.repetition_penalty)
+        tokens_B = torch.where(alive, pick(logits_BV, uniform(seeds, (number, 1), ()), sampling), boundary)
         drawn.append(tokens_B)
+        alive = alive & (tokens_B != boundary)
+        if requests.stopped is not None:
+            alive = alive & ~_stopped(requests.stopped, torch.stack(drawn, dim=1), alive)
         if not alive.any():
             break
         start, read = start + read.shape[1], tokens_B[:, None]
         history = torch.cat([history, read], dim=1)
-        if start + 1 > context:
+        if context and start + 1 > context:
             start, read = 0, history[:, -(context // 2) :]
-    rows = torch.stack(drawn, dim=1).tolist()
-    return [row[: row.index(spec.boundary)] if spec.boundary in row else row for row in rows]
+    found = torch.stack(drawn, dim=1).tolist()
+    return [row[: row.index(boundary)] if boundary in row else row for row in found]
+
+
+def _stopped(stopped: Callable[[Sequence[int]], bool], drawn_BT: Tensor, alive_B: Tensor) -> Tensor:
+    """Which texts have come to their end: bool (B,)."""
+    ended = [going and stopped(row) for row, going in zip(drawn_BT.tolist(), alive_B.tolist(), strict=True)]
+    return torch.tensor(ended, dtype=torch.bool, device=drawn_BT.device)

@@ -104,7 +104,7 @@ def _by_path(root: Path, graph: Graph, query: str) -> list[Found]:
             if not relative or relative == ".":
                 break
             known = {pair[1] for pair in (*graph.made, *graph.used)}
-            if relative in known and not relative.startswith(("src", "pipelines")):
+            if relative in known and not relative.startswith(("src", "pipelines", "presets")):
                 note = f"file {path.relative_to(folder).as_posix()}" if folder != path else ""
                 if _raw(relative, graph):
                     return _by_record(root, graph, relative, path.relative_to(folder).as_posix())
@@ -192,7 +192,7 @@ def _by_sample(root: Path, graph: Graph, query: str) -> list[Found]:
                 (path, digest), *_ = [
                     item
                     for item in record_made["inputs"].items()
-                    if _raw(item[0], graph) and not item[0].startswith(("src", "pipelines"))
+                    if _raw(item[0], graph) and not item[0].startswith(("src", "pipelines", "presets"))
                 ]
                 return [Found(digest, path, "; ".join(told))]
     return []

@@ -29,10 +29,16 @@ def load(folder: Path) -> "Tokenizer":
     return Tokenizer.from_file(str(path))
 
 
+ESCAPE, *DIGITS = (chr(0xE000 + number) for number in range(5))
+"""Letters of the tokens that spell a byte which the training split has not: the escape, then four digits in base 4."""
+
+
 def train(config: Encode, texts: Iterable[str]) -> "Tokenizer":
     """A tokenizer of that kind, learnt on the texts; the order of the texts does not matter."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+    if config.tokenizer == "characters":
+        return _characters(texts)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -46,26 +52,40 @@ def train(config: Encode, texts: Iterable[str]) -> "Tokenizer":
     tree = json.loads(tokenizer.to_str())
     # As a special token the boundary would be found inside texts that spell it; as a plain entry no merge makes it.
     tree["added_tokens"] = []
-    if config.tokenizer == "characters":
-        _add_characters(tree, texts)
     return Tokenizer.from_str(json.dumps(tree, ensure_ascii=False))
 
 
-def _add_characters(tree: dict[str, Any], texts: Iterable[str]) -> None:
-    """Merges that join the UTF-8 bytes of each multi-byte character, and no two characters."""
-    characters = sorted({character for text in texts for character in set(text) if ord(character) > 127})
-    letters, vocab, merges = _byte_letters(), tree["model"]["vocab"], []
+def _characters(texts: Iterable[str]) -> "Tokenizer":
+    """Each character of the texts as one token; a byte that they have not is spelt, so no text is lost."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    letters, characters = _byte_letters(), sorted({character for text in texts for character in set(text)})
+    known = sorted({byte for character in characters for byte in character.encode()})
+    vocab = {
+        token: number for number, token in enumerate([BOUNDARY, ESCAPE, *DIGITS, *(letters[byte] for byte in known)])
+    }
+    merges = []
     for character in characters:
+        # Merges that join the UTF-8 bytes of a character: no two characters, as only a first byte can begin one.
         left, *rest = (letters[byte] for byte in character.encode())
         for right in rest:
             if left + right not in vocab:
                 vocab[left + right] = len(vocab)
-                merges.append([left, right])
+                merges.append((left, right))
             left += right
-    tree["model"]["merges"] = merges
-    isolated = {"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated", "invert": False}
-    plain = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    tree["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [isolated, plain]}
+    spelt = {letters[byte]: _spelling(byte) for byte in range(256) if byte not in known}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    replaced = (normalizers.Replace(letter, digits) for letter, digits in spelt.items())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.ByteLevel(), *replaced])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(letters[ord("\n")], "merged_with_previous")
+    restored = (decoders.Replace(digits, letter) for letter, digits in spelt.items())
+    tokenizer.decoder = decoders.Sequence([decoders.Fuse(), *restored, decoders.ByteLevel()])
+    return tokenizer
+
+
+def _spelling(byte: int) -> str:
+    """The escape and the four digits of a byte in base 4."""
+    return ESCAPE + "".join(DIGITS[(byte >> shift) % 4] for shift in (6, 4, 2, 0))
 
 
 def _byte_letters() -> list[str]:
@@ -99,4 +119,7 @@ def write_split(
     for name, values in sizes.items():
         np.save(folder / f"{split}_{name}.npy", values, allow_pickle=False)
     tokens, size = int(offsets[-1]) - count, int(sizes["bytes"].sum())
-    return {"records": count, "tokens": tokens, "bytes": size, "bytes_per_token": round(size / max(tokens, 1), 4)}
+    report = {"records": count, "tokens": tokens, "bytes": size, "bytes_per_token": round(size / max(tokens, 1), 4)}
+    if (escape := tokenizer.token_to_id(ESCAPE)) is not None:
+        report["unknown_bytes"] = sum(int((row == escape).sum()) for row in encoded)
+    return report

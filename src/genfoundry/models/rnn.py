@@ -1,0 +1,134 @@
+"""Recurrent language model: GRU or LSTM layers over tokens, each added to its normalised input's residual.
+
+Cho et al. 2014 (arXiv:1406.1078); Hochreiter and Schmidhuber 1997 (doi:10.1162/neco.1997.9.8.1735); truncated
+backpropagation through time: Williams and Peng 1990 (doi:10.1162/neco.1990.2.4.490); weight tying: Press and Wolf 2017
+(arXiv:1608.05859). The state starts anew at each window of ``context`` tokens, so that a step of training stays a
+pure function of its number; within the window the state goes on from piece to piece of ``truncate`` tokens.
+Letters: B batch, T tokens, V vocabulary, D width.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genfoundry.errors import ConfigError
+from genfoundry.nn.contract import Batch, Loss, Model, Requests, Step, TokenBatch
+from genfoundry.nn.decoding import TextSampling, generate
+from genfoundry.nn.dropout import Dropout
+from genfoundry.specs import DataSpec, Section, TokenSpec
+
+Sampling = TextSampling
+
+State = Tensor | tuple[Tensor, Tensor]
+"""Hidden state (1, B, D) of a GRU; hidden state and cell of an LSTM."""
+
+
+class Config(Section):
+    cell: Literal["gru", "lstm"] = "gru"
+    width: int = Field(default=256, ge=1)
+    """Width of the embedding and of the hidden state, D."""
+    layers: int = Field(default=2, ge=1)
+    context: int = Field(default=256, ge=2)
+    """Tokens of a window: as far as training and scoring look back."""
+    truncate: int = Field(default=0, ge=0)
+    """Tokens through which the gradient goes back; 0 takes the whole window."""
+    tied: bool = False
+    """Predict with the embedding's own matrix."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Behind the embedding and behind each layer."""
+
+
+def build(config: Config, spec: DataSpec) -> "RNN":
+    """Make the model, or refuse data it cannot learn from."""
+    if not isinstance(spec, TokenSpec):
+        raise ConfigError(f"model rnn: needs tokens, got {spec!r}; choose modality text")
+    return RNN(config, spec)
+
+
+class Layer(nn.Module):
+    """One recurrent layer on normalised inputs, added to them."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        kind = nn.GRU if config.cell == "gru" else nn.LSTM
+        self.norm = nn.RMSNorm(config.width)
+        self.cell = kind(config.width, config.width, batch_first=True)
+        self.dropout = Dropout(config.dropout)
+        if config.cell == "lstm":
+            # Forget nothing at first (Jozefowicz et al. 2015); the gates stand as input, forget, cell, output.
+            with torch.no_grad():
+                self.cell.bias_ih_l0[config.width : 2 * config.width] = 1.0
+
+    def forward(self, hidden_BTD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        read_BTD, state = self.cell(self.norm(hidden_BTD), state)
+        return hidden_BTD + self.dropout(read_BTD), state
+
+
+class RNN(Model):
+    """Predicts each token from the tokens before it."""
+
+    def __init__(self, config: Config, spec: TokenSpec) -> None:
+        super().__init__()
+        self.config, self.spec, self.context = config, spec, config.context
+        self.embed = nn.Embedding(spec.vocab_size, config.width)
+        self.dropout = Dropout(config.dropout)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width)
+        self.head = nn.Linear(config.width, spec.vocab_size, bias=False)
+        if config.tied:
+            nn.init.normal_(self.embed.weight, std=config.width**-0.5)
+            self.head.weight = self.embed.weight
+        # The first guess is the uniform law, log V nats a token: by the gains where the head is not free to be zero.
+        nn.init.zeros_(self.norm.weight if config.tied else self.head.weight)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """What maps hidden states to gates, in all layers."""
+        return [parameter for parameter in self.layers.parameters() if parameter.ndim == 2]
+
+    def units(self) -> list[nn.Module]:
+        """The layers."""
+        return list(self.layers)
+
+    def forward(self, tokens_BT: Tensor, states: list[State | None] | None = None) -> Tensor:
+        """Logits of each next token: (B, T, V); ``states``, one a layer, are where to go on, then where it ended."""
+        states = states if states is not None else [None] * len(self.layers)
+        hidden_BTD = self.dropout(self.embed(tokens_BT))
+        for number, layer in enumerate(self.layers):
+            hidden_BTD, states[number] = layer(hidden_BTD, states[number])
+        return self.head(self.norm(hidden_BTD))
+
+    def nats(self, tokens_BT: Tensor) -> Tensor:
+        """Negative log-likelihood of ``tokens[:, 1:]`` given all before in the window: float32 (B, T-1)."""
+        states: list[State | None] = [None] * len(self.layers)
+        pieces = []
+        for piece_BT in tokens_BT[:, :-1].split(self.config.truncate or self.context, dim=1):
+            pieces.append(self(piece_BT, states))
+            states = [_detached(state) for state in states]
+        logits_BTV, targets_BT = torch.cat(pieces, dim=1).float(), tokens_BT[:, 1:]
+        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none").view(targets_BT.shape)
+
+    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
+        """Mean negative log-likelihood of the next token, in nats."""
+        assert isinstance(batch, TokenBatch)
+        mask_BT = batch.mask[:, 1:]
+        # Divide by the real tokens, not by B*T: padding must not dilute the loss.
+        return Loss((self.nats(batch.tokens) * mask_BT).sum() / mask_BT.sum().clamp(min=1), {})
+
+    def sample(self, requests: Requests) -> list[list[int]]:
+        """One token list a request, without boundary tokens; the state goes on for as long as the text does."""
+        states: list[State | None] = []
+
+        def next_logits(tokens_BT: Tensor, start: int) -> Tensor:
+            if start == 0:
+                states[:] = [None] * len(self.layers)
+            return self(tokens_BT, states)[:, -1]
+
+        return generate(next_logits, requests, self.spec, self.context, recurrent=True)
+
+
+def _detached(state: State | None) -> State | None:
+    """The state without its history."""
+    return tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
