@@ -1,6 +1,7 @@
 """Stage train: arrays and starting weights to a model that stands alone."""
 
 from genfoundry.dag import Node
+from genfoundry.launch import launch
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.settings import Execution, Training
 from genfoundry.specs import Section
@@ -24,4 +25,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, launch)

@@ -23,6 +23,7 @@ from genfoundry.dag import Node, find, stage_inputs
 from genfoundry.errors import BusyError, ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
 from genfoundry.io import verify_folder
 from genfoundry.paths import DatasetPaths, ModelPaths, state_root, workspace
+from genfoundry.ranks import rank_zero
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import results, write_lineage
 from genfoundry.tracking.runs import NoRun, Run, fail, finish, first_line, open_run, reap, start, tracking_errors
@@ -35,11 +36,6 @@ SECTIONS = {**settings.DATASET_SECTIONS, **settings.MODEL_SECTIONS, "options": N
 
 class Stopped(BaseException):
     """SIGTERM or SIGINT outside training: unwinds, so that partial files go and the run is closed."""
-
-
-def rank_zero() -> bool:
-    """True in the process that writes: the other ranks of a multi-device run only compute."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def arguments(main: Main, node: Node, root: Path, tree: settings.Settings, run: Any) -> dict[str, Any]:
@@ -126,9 +122,12 @@ def _lock(root: Path, node: Node) -> Iterator[None]:
 
 
 def _die_with_parent() -> None:
-    """Linux: get SIGTERM when DVC dies, else a killed `dvc repro` leaves its stage training (tried)."""
+    """Linux: get SIGTERM when DVC dies, else a killed `dvc repro` leaves its stage training (tried).
+
+    A rank that writes nothing gets SIGKILL: one that waits for a dead rank zero inside torch handles no other signal.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM if rank_zero() else signal.SIGKILL)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -230,8 +229,12 @@ def _failed(error: BaseException, address: str, run: Run | None) -> int:
     return code
 
 
-def run_stage(main: Main) -> None:
-    """Entry point of every module in pipelines/: ``python -m pipelines.<stage> [key]``."""
+def run_stage(main: Main, launcher: Callable[[settings.Execution], None] | None = None) -> None:
+    """Entry point of every module in pipelines/: ``python -m pipelines.<stage> [key]``.
+
+    Args:
+        launcher: May replace this process by those that compute, before it has taken anything.
+    """
     stage = Path(inspect.getfile(main)).stem
     _die_with_parent()
     signal.signal(signal.SIGTERM, _stop)
@@ -243,6 +246,8 @@ def run_stage(main: Main) -> None:
         sys.exit(Exit.USAGE)
     try:
         root = workspace()
+        if launcher:
+            launcher(settings.parse(settings.Execution, settings.load(root).execution, "execution"))
     except ConfigError as error:
         print(f"genfoundry: {error}", file=sys.stderr)
         sys.exit(Exit.USAGE)

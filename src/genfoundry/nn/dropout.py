@@ -21,8 +21,9 @@ class Dropout(nn.Module):
             return values
         if self.index is None:
             return F.dropout(values, self.p)
-        kept = uniform(self.index, self.keys, values.shape[1:]) >= self.p
-        return values * kept.to(values.dtype) / (1 - self.p)
+        dropped = uniform(self.index, self.keys, values.shape[1:]) < self.p
+        # Divided, not multiplied by a rounded inverse: in bfloat16 that would move the mean by up to 0.4 %.
+        return values.masked_fill(dropped, 0) / (1 - self.p)
 
 
 def key_dropout(model: nn.Module, index: Tensor | None, seed: int, step: int) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional as F
 
 Norm = Literal["group", "batch", "layer"]
 """Group (Wu and He 2018, arXiv:1803.08494), batch (Ioffe and Szegedy 2015, arXiv:1502.03167), or layer normalisation
@@ -29,27 +30,26 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(width))
 
     def forward(self, grid_BD: Tensor) -> Tensor:
-        """Float (B, D, *shape) of the same shape."""
-        mean_D, var_D = self._moments(grid_BD) if self.training else (self.running_mean, self.running_var)
-        shape = (1, -1, *[1] * (grid_BD.ndim - 2))
-        scale_D = self.weight / (var_D + self.eps).sqrt()
-        shift_D = self.bias - mean_D * scale_D
-        return grid_BD * scale_D.view(shape).to(grid_BD.dtype) + shift_D.view(shape).to(grid_BD.dtype)
+        """Float (B, D, *shape) of the same shape and dtype; statistics are float32 whatever the dtype."""
+        if self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            return self._over_devices(grid_BD)
+        running = (self.running_mean, self.running_var)
+        return F.batch_norm(grid_BD, *running, self.weight, self.bias, self.training, self.momentum, self.eps)
 
-    def _moments(self, grid_BD: Tensor) -> tuple[Tensor, Tensor]:
-        values = grid_BD.float().transpose(0, 1).flatten(1)
-        total = torch.stack(
-            [values.sum(1), values.square().sum(1), torch.full_like(self.running_mean, values.shape[1])]
-        )
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            total = all_reduce(total)
-        mean_D = total[0] / total[2]
-        var_D = (total[1] / total[2] - mean_D.square()).clamp(min=0)
+    def _over_devices(self, grid_BD: Tensor) -> Tensor:
+        values = grid_BD.float()
+        axes, shape = [0, *range(2, values.ndim)], (1, -1, *[1] * (values.ndim - 2))
+        count = values.new_tensor([values.numel() // values.shape[1]])
+        sum_D, total = all_reduce(torch.cat([values.sum(axes), count])).split([values.shape[1], 1])
+        mean_D = sum_D / total
+        centred = values - mean_D.view(shape)
+        # The mean goes first: the mean of squares less the squared mean loses all digits where the mean is large.
+        var_D = all_reduce(centred.square().sum(axes)) / total
         with torch.no_grad():
-            unbiased_D = var_D * (total[2] / (total[2] - 1).clamp(min=1))
             self.running_mean.lerp_(mean_D, self.momentum)
-            self.running_var.lerp_(unbiased_D, self.momentum)
-        return mean_D, var_D
+            self.running_var.lerp_(var_D * total / (total - 1), self.momentum)
+        scale_D = self.weight * (var_D + self.eps).rsqrt()
+        return (centred * scale_D.view(shape) + self.bias.view(shape)).to(grid_BD.dtype)
 
 
 def norm(kind: Norm, width: int) -> nn.Module:

@@ -1,12 +1,18 @@
 """On what and how a run is computed: devices, strategy, threads, determinism."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from pytorch_lightning.plugins.environments import ClusterEnvironment, SLURMEnvironment
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from genfoundry.errors import ConfigError
+from genfoundry.ranks import World, rank_zero, started_world
 from genfoundry.settings import Execution, Training
+
+__all__ = ["Devices", "choose_devices", "rank_zero", "set_determinism", "strategy"]
 
 
 @dataclass(frozen=True)
@@ -18,16 +24,11 @@ class Devices:
     world: int
 
 
-def rank_zero() -> bool:
-    """True in the process that writes."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
-
-
-def choose_devices(execution: Execution) -> Devices:
-    """What the settings ask for, checked against what there is.
+def choose_devices(execution: Execution, environ: Mapping[str, str] = os.environ) -> Devices:
+    """What the settings ask for, checked against what there is and against what torchrun or srun has started.
 
     Raises:
-        ConfigError: A GPU that is not there, or more of them than there are.
+        ConfigError: A GPU that is not there, more of them than there are, or other processes than the settings say.
     """
     there = torch.cuda.device_count()
     accelerator = execution.accelerator
@@ -35,12 +36,30 @@ def choose_devices(execution: Execution) -> Devices:
         accelerator = "gpu" if there else "cpu"
     if accelerator == "gpu" and not there:
         raise ConfigError("params.yaml: 'execution.accelerator' is 'gpu', but torch sees no GPU; set it to auto or cpu")
-    count = execution.devices or (there if accelerator == "gpu" else 1)
+    world = started_world(environ)
+    if world:
+        _agree(execution, world)
+    count = world.local if world else execution.devices or (there if accelerator == "gpu" else 1)
     if accelerator == "gpu" and count > there:
         raise ConfigError(
             f"params.yaml: 'execution.devices' is {count}, but torch sees {there} GPUs; lower it, or set 0 for all"
         )
-    return Devices(accelerator, count, count * execution.nodes)
+    cores = os.cpu_count() or 1
+    if accelerator == "cpu" and count > cores:
+        raise ConfigError(
+            f"params.yaml: 'execution.devices' is {count}, but there are {cores} cores; lower it, or set 0 for one"
+        )
+    return Devices(accelerator, count, world.size if world else count * execution.nodes)
+
+
+def _agree(execution: Execution, world: World) -> None:
+    nodes = world.size // world.local
+    for name, asked, found in (("devices", execution.devices, world.local), ("nodes", execution.nodes, nodes)):
+        if asked not in (0, found):
+            raise ConfigError(
+                f"params.yaml: 'execution.{name}' is {asked}, but torchrun or srun started {world.size} processes on "
+                f"{nodes} nodes; set it to {found}, or start what the settings say"
+            )
 
 
 def set_determinism(training: Training, execution: Execution, devices: Devices) -> None:
@@ -50,9 +69,56 @@ def set_determinism(training: Training, execution: Execution, devices: Devices) 
     torch.use_deterministic_algorithms(training.determinism == "bitwise")
 
 
-def strategy(execution: Execution, devices: Devices, objectives: int) -> str:
-    """Lightning's name of the strategy."""
-    if devices.world == 1 and execution.strategy == "auto":
+def strategy(training: Training, execution: Execution, devices: Devices, objectives: int) -> str | Strategy:
+    """Lightning's strategy; ``auto``, its trivial one, where a single process computes.
+
+    Raises:
+        ConfigError: The strategy does not go with the number of devices, the family or the optimizer.
+    """
+    name = execution.strategy
+    if name == "single" and devices.world > 1:
+        raise ConfigError(
+            f"params.yaml: 'execution.strategy' is 'single', but there are {devices.world} processes; set it to auto, "
+            "or devices and nodes to 1"
+        )
+    if name == "fsdp":
+        _shardable(training, objectives)
+    if devices.world == 1:
         return "auto"
-    # Several objectives leave some parameters without gradient in each backward (tried: plain ddp raises).
-    return "ddp" if objectives == 1 else "ddp_find_unused_parameters_true"
+    if name == "fsdp":
+        sharded = ModelParallelStrategy(data_parallel_size=devices.world, tensor_parallel_size=1)
+        sharded.cluster_environment = _cluster(os.environ)
+        return sharded
+    # Several objectives leave some parameters without gradient in each backward (tried: plain ddp raises). A bucket's
+    # view as gradient saves the copy of all gradients.
+    return DDPStrategy(
+        cluster_environment=_cluster(os.environ),
+        find_unused_parameters=objectives > 1,
+        gradient_as_bucket_view=True,
+    )
+
+
+def _shardable(training: Training, objectives: int) -> None:
+    names = {optimizer.name for optimizer in (training.optimizer, *training.optimizers.values())}
+    if "muon" in names:
+        raise ConfigError(
+            "params.yaml: 'execution.strategy' is 'fsdp', but Muon turns whole matrices orthogonal and fsdp leaves each "
+            "device a slice of them; use ddp, or optimizer adamw"
+        )
+    if objectives > 1:
+        raise ConfigError(
+            f"params.yaml: 'execution.strategy' is 'fsdp', but this family has {objectives} objectives, which switch "
+            "gradients off and on between shards; use ddp"
+        )
+    if training.precision == "16-mixed":
+        raise ConfigError(
+            "params.yaml: 'execution.strategy' is 'fsdp', but 16-mixed scales the loss by what one device sees of the "
+            "gradients; use precision bf16-mixed, or ddp"
+        )
+
+
+def _cluster(environ: Mapping[str, str]) -> ClusterEnvironment | None:
+    """SLURM's environment if srun started us; Lightning finds torchrun's, and its own, by itself."""
+    # Without requeue: SIGUSR1 would make Lightning save a checkpoint of its own kind and start the job again.
+    by_srun = started_world(environ) is not None and "RANK" not in environ
+    return SLURMEnvironment(auto_requeue=False) if by_srun else None
