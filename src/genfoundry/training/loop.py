@@ -17,6 +17,7 @@ from genfoundry.modelfile import build, is_empty, load_start
 from genfoundry.nn.contract import Batch
 from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.progress import progress
+from genfoundry.ranks import rank_zero
 from genfoundry.settings import Execution, Training
 from genfoundry.specs import DataSpec, Section, parse_spec
 from genfoundry.tracking.runs import NoRun, Run
@@ -28,7 +29,7 @@ from genfoundry.training.estimate import estimate, flops_of
 from genfoundry.training.module import Trainee
 from genfoundry.training.peaks import device_names, peak_flops
 from genfoundry.training.results import Pictures, environment, log_timings, publish
-from genfoundry.training.setup import Devices, choose_devices, rank_zero, set_determinism, strategy
+from genfoundry.training.setup import Devices, choose_devices, set_determinism, strategy
 from genfoundry.training.steps import check_numerics, prepare_units
 
 
@@ -122,11 +123,12 @@ def _validation(
     limit = training.val_batches or math.inf
 
     def batches(rank: int, world: int) -> Iterator[Batch]:
-        for number, values in enumerate(held.sequential(training.batch)):
+        # Every rank the same number of batches, the last one perhaps empty: divided weights are gathered by all.
+        size = max(training.batch // world, 1) * world
+        for number, values in enumerate(held.sequential(size, rank, world)):
             if number >= limit:
                 return
-            if number % world == rank:
-                yield to_batch(values, spec)
+            yield to_batch(values, spec)
 
     return batches
 
@@ -150,7 +152,7 @@ def _fit(
             accelerator=devices.accelerator,
             devices=devices.count,
             num_nodes=execution.nodes,
-            strategy=strategy(execution, devices, len(module.model.objectives())),
+            strategy=strategy(training, execution, devices, len(module.model.objectives())),
             max_epochs=1,
             deterministic=training.determinism == "bitwise",
             logger=False,

@@ -17,7 +17,7 @@ from genfoundry.nn.contract import Batch, Model, Step
 from genfoundry.nn.dropout import Dropout, key_dropout
 from genfoundry.settings import Augment, Training
 from genfoundry.specs import DataSpec, GridSpec
-from genfoundry.training.distributed import clip, full_state, load_state
+from genfoundry.training.distributed import clip, full_state, load_state, reshard, shard
 from genfoundry.training.optim import make_optimizers, rate_factor, set_rate
 from genfoundry.training.steps import Averager, Precision, Sums, augmented, in_parts, seed_of, targets
 
@@ -45,6 +45,10 @@ class Trainee(pl.LightningModule):
         self._groups: dict[str, tuple[list[nn.Parameter], list[torch.optim.Optimizer]]] = {}
         self._names: dict[str, tuple[str, str]] = {}
         self._keyed = False
+
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         settings, hidden = self.training_settings, self.model.hidden_matrices()
@@ -196,6 +200,7 @@ class Trainee(pl.LightningModule):
             yield self.model
         finally:
             self.model.train()
+            reshard(self.model)
             if self.averager:
                 self.averager.swap()
 
@@ -210,6 +215,8 @@ class Trainee(pl.LightningModule):
                 batch = self.trainer.strategy.batch_to_device(batch, self.device)
                 count = float(targets(batch))
                 loss = model.loss(objective, batch, step).total
+                if not count:
+                    continue
                 total += torch.tensor([float(loss) * count, count], dtype=torch.float64)
         if self.trainer.world_size > 1:
             total = self.all_gather(total.to(self.device)).sum(0).cpu()

@@ -9,6 +9,7 @@ from torch import nn
 
 from genfoundry.errors import ConfigError
 from genfoundry.settings import Optimizer, Schedule
+from genfoundry.training.muon import Muon
 
 WSD_HOLD = 0.8
 """Share of the run before the decay where settings leave it open: a fifth of the steps suffices (arXiv:2405.18392)."""
@@ -43,7 +44,7 @@ def make_optimizers(
         made.append(torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True))
     if matrices:
         more = {"weight_decay": settings.weight_decay, "momentum": settings.momentum}
-        made.append(torch.optim.Muon(matrices, lr=settings.muon_lr, **more))
+        made.append(Muon(matrices, lr=settings.muon_lr, **more))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
