@@ -27,7 +27,7 @@ SMALLEST_SIDE = 4
 """Halve the image until its shorter side is no longer than this."""
 
 HEAD = 32
-"""Width of a head of attention."""
+"""Width of a head of attention, where it divides the width of the level; else there is one head."""
 
 EMBEDDING = 4
 """Width of the embedding of noise and label, as a multiple of the U-Net's."""
@@ -58,6 +58,8 @@ class Config(Section):
 
 
 class Sampling(settings.Sampling):
+    """How images are drawn: all but number, seed and batch is part of the generator that is judged."""
+
     generator: ClassVar[frozenset[str]] = frozenset(
         {"sampler", "steps", "guidance", "sigma_min", "sigma_max", "rho", "churn", "eta"}
     )

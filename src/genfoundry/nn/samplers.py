@@ -27,7 +27,9 @@ def sigma_steps(steps: int, sigma_min: float, sigma_max: float, rho: float) -> T
     return torch.cat([(high + share_S * (low - high)) ** rho, torch.zeros(1, dtype=torch.float64)]).float()
 
 
-def _churned(x_B: Tensor, sigma: Tensor, steps: int, noise_B: Callable[[], Tensor], churn: float) -> tuple:
+def _churned(
+    x_B: Tensor, sigma: Tensor, steps: int, noise_B: Callable[[], Tensor], churn: float
+) -> tuple[Tensor, Tensor]:
     """x with fresh noise, and its higher noise level (algorithm 2, lines 4 to 6)."""
     if not churn:
         return x_B, sigma
