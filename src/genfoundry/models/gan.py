@@ -40,11 +40,13 @@ class Config(Section):
     blocks: int = Field(default=2, ge=1)
     """Residual blocks a level, in the generator and in the critic."""
     expansion: int = Field(default=2, ge=1)
-    """Channels inside a block, as a multiple of its width."""
+    """Channels inside a block, as a multiple of its width; 2 in the paper."""
     group: int = Field(default=16, ge=1)
     """Channels that a 3x3 convolution mixes with each other (Xie et al. 2017, arXiv:1611.05431)."""
     gamma: float = Field(default=1.0, ge=0)
-    """Weight of the gradient penalties: half of it on the squared norm of R1, half on that of R2."""
+    """Weight of the gradient penalties, halved, as the paper writes it; it takes 0.05 for CIFAR-10, 2 for faces of 64
+    pixels and 150 for faces of 256, each falling to a tenth. Less is sharper and less stable.
+    """
     conditional: bool = False
     """Heed the label, in both players."""
     normalisation: Norm | Literal["none"] = "none"
