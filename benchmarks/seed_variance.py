@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,15 @@ def lay_out(source: Path, target: Path) -> None:
             (target / place).symlink_to(source / place)
 
 
-def with_seeds(params: dict[str, Any], models: list[str], seeds: int, steps: int) -> dict[str, list[str]]:
+def with_seeds(
+    params: dict[str, Any], models: list[str], seeds: int, steps: int, metrics: Sequence[str] = PRIMARY
+) -> dict[str, list[str]]:
     """Replace each model by one block a seed, which differ in ``training.seed`` alone; their keys by model.
 
-    Only the primary metrics are computed.
+    Only the metrics named are computed.
     """
     blocks, made = params["models"], {}
-    others = [name for name in parts.names("metrics") if name not in PRIMARY]
+    others = [name for name in parts.names("metrics") if name not in metrics]
     for key in models:
         block = json.loads(json.dumps(blocks[key]))
         made[key] = [f"{key}-s{seed}" for seed in range(seeds)]

@@ -21,8 +21,8 @@ def block(language: str) -> str:
 @pytest.fixture()
 def extended(project: Project) -> Project:
     """A finished project with the page's family and block."""
-    (name,) = re.findall(r"^`(src/genfoundry/models/\w+\.py)`:$", PAGE, re.M)
-    (project.root / name).write_text(block("python"))
+    (name,) = re.findall(r"^`(models/\w+\.py)`:$", PAGE, re.M)
+    (project.root / "src/genfoundry" / name).write_text(block("python"))
     (project.root / "tests/unit").mkdir(parents=True)
     shutil.copy(ROOT / "tests/unit/test_models.py", project.root / "tests/unit")
     project.edit("models:\n", "models:\n" + block("yaml"))
