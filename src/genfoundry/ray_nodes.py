@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 
 import ray
@@ -58,7 +59,7 @@ def main(execution: Execution, words: list[str]) -> int:
 
     endpoint = ray.get(ray.remote(_endpoint).options(**on(0)).remote())
     command = torchrun(execution, endpoint, words)
-    tasks = [ray.remote(_run).options(**on(node)).remote(command, os.getcwd()) for node in range(execution.nodes)]
+    tasks = [ray.remote(_run).options(**on(node)).remote(command, str(Path.cwd())) for node in range(execution.nodes)]
 
     def stop(number: int, frame: FrameType | None) -> None:
         for task in tasks:

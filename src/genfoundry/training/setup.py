@@ -102,8 +102,8 @@ def _shardable(training: Training, objectives: int) -> None:
     names = {optimizer.name for optimizer in (training.optimizer, *training.optimizers.values())}
     if "muon" in names:
         raise ConfigError(
-            "params.yaml: 'execution.strategy' is 'fsdp', but Muon turns whole matrices orthogonal and fsdp leaves each "
-            "device a slice of them; use ddp, or optimizer adamw"
+            "params.yaml: 'execution.strategy' is 'fsdp', but Muon makes whole matrices orthogonal and fsdp leaves "
+            "each device a slice of them; use ddp, or optimizer adamw"
         )
     if objectives > 1:
         raise ConfigError(
