@@ -9,8 +9,10 @@ from pytorch_lightning.plugins.environments import ClusterEnvironment, SLURMEnvi
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from genfoundry.errors import ConfigError
-from genfoundry.ranks import World, started_world
+from genfoundry.ranks import World, rank_zero, started_world
 from genfoundry.settings import Execution, Training
+
+__all__ = ["Devices", "choose_devices", "rank_zero", "set_determinism", "strategy"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _shardable(training: Training, objectives: int) -> None:
     names = {optimizer.name for optimizer in (training.optimizer, *training.optimizers.values())}
     if "muon" in names:
         raise ConfigError(
-            "params.yaml: 'execution.strategy' is 'fsdp', but Muon turns whole matrices orthogonal and fsdp leaves "
+            "params.yaml: 'execution.strategy' is 'fsdp', but Muon makes whole matrices orthogonal and fsdp leaves "
             "each device a slice of them; use ddp, or optimizer adamw"
         )
     if objectives > 1:
