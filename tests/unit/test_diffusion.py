@@ -250,14 +250,6 @@ def test_images_of_any_shape_and_range(spec: GridSpec) -> None:
     torch.testing.assert_close(seen[0], STEP.normal(middle, drawn.shape[1:], 2), rtol=1e-4, atol=1e-4)
 
 
-def test_the_denoised_image_is_float32_under_mixed_precision() -> None:
-    model = make()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = model.loss("loss", batch_of(GRID, 4), STEP)
-
-    assert loss.total.dtype == torch.float32
-
-
 def test_units_are_the_blocks_with_and_without_attention() -> None:
     some = make(GridSpec(channels=1, shape=(16, 16)), attention=8).units()
 

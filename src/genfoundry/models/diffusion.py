@@ -230,7 +230,7 @@ class Diffusion(Model):
         Label ``num_classes`` stands for none.
         """
         skip, out, into, noise = preconditioning(sigma_B.view(-1, 1, 1, 1), self.config.sigma_data)
-        return skip * x_BCHW + out * self.unet(into * x_BCHW, noise.flatten(), labels_B).float()
+        return skip * x_BCHW + out * self.unet(into * x_BCHW, noise.flatten(), labels_B)
 
     def _labels(self, labels_B: Tensor | None) -> Tensor | None:
         if self.num_classes and labels_B is None:
