@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_training import make_arrays
+from trainline import make_arrays
 
 from genfoundry.dag import Node
 from genfoundry.errors import ConfigError, DataError

@@ -22,7 +22,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     for name in ("dvc.yaml", "params.yaml", "requirements.lock"):
         shutil.copyfile(ROOT / name, tmp_path / name)
-    for name in ("src", "pipelines"):
+    for name in ("src", "pipelines", "presets"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 

@@ -324,11 +324,11 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch
         original(self, batch)
         if self.done == 7:
             with torch.no_grad():
-                self.model.log_scale.fill_(math.inf)
+                self.model.to_latent.bias.fill_(math.inf)
 
     monkeypatch.setattr(Trainee, "step", spoiling)
     kind, options = tiny("vae")
-    with pytest.raises(DivergedError, match="step 7: weights log_scale"):
+    with pytest.raises(DivergedError, match="step 7: weights to_latent.bias"):
         train(tmp_path, "vae", kind, options, {}, {"checkpoint_every": 1e-9})
 
     kept = list((tmp_path / "checkpoints").glob("*/step-*.pt"))

@@ -1,6 +1,7 @@
 """The variational autoencoder and the laws of its pixels."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,7 +136,7 @@ def test_temperature_and_draw_are_heeded_and_part_of_the_generator() -> None:
     torch.testing.assert_close(cold[0], cold[1], rtol=0, atol=1e-4)
     assert (mean[0] - mean[1]).abs().max() > 1e-3
     assert (noisy - mean).abs().mean() > 0.1 and torch.equal(noisy, again)
-    assert protocol(vae.Sampling(draw="sample", temperature=0.5), 8) == protocol(vae.Sampling(), 8)
+    assert protocol(vae.Sampling(draw="sample", temperature=0.5), 8, Path()) == protocol(vae.Sampling(), 8, Path())
 
 
 @pytest.mark.parametrize("norm", ["group", "batch", "layer"])
