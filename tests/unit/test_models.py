@@ -9,8 +9,19 @@ import torch
 from genfoundry import parts
 from genfoundry.errors import ConfigError
 from genfoundry.models import transformer
-from genfoundry.nn.contract import Batch, GridBatch, Latent, Likelihood, Model, Requests, Step, TokenBatch
+from genfoundry.nn.contract import (
+    Batch,
+    Conditional,
+    GridBatch,
+    Latent,
+    Likelihood,
+    Model,
+    Requests,
+    Step,
+    TokenBatch,
+)
 from genfoundry.specs import DataSpec, GridSpec, TokenSpec
+from genfoundry.training.steps import Averager
 
 GRID = GridSpec(channels=1, shape=(8, 8), labels=("a", "b"))
 TOKENS = TokenSpec(vocab_size=11)
@@ -54,6 +65,15 @@ def batch_of(spec: DataSpec, count: int = 6, first: int = 0) -> Batch:
 
 
 STEP = Step(number=3, total=10, seed=1)
+CONDITIONAL = [name for name in FAMILIES if "conditional" in parts.load("models", name).Config.model_fields]
+
+
+def shaken(model: Model) -> Model:
+    """The model with noise on its weights: many start at zero, where neither seeds nor labels show."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+    return model
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -130,10 +150,7 @@ def test_one_batch_can_be_learnt(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_sample_depends_on_its_seed_alone(family: str) -> None:
     model, spec = make(family)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
-    model.eval()
+    shaken(model).eval()
     options = {"length": 20}
     with torch.inference_mode():
         whole = model.sample(Requests(torch.arange(5), torch.arange(5) % 2, None, options))
@@ -148,6 +165,38 @@ def test_a_sample_depends_on_its_seed_alone(family: str) -> None:
         assert len(whole) == 5 and part[0] == whole[3]
         assert any(row != whole[0] for row in whole[1:])
         assert all(0 < token < 11 for row in whole for token in row)
+
+
+@pytest.mark.parametrize("family", CONDITIONAL)
+def test_a_label_that_is_asked_for_is_heeded(family: str) -> None:
+    module = parts.load("models", family)
+    options = module.Config(**SMALL.get(family, {}), conditional=True)
+    torch.manual_seed(3)
+    model = shaken(module.build(options, GRID)).eval()
+    seeds = torch.arange(4)
+    with torch.inference_mode():
+        ones, others = (model.sample(Requests(seeds, torch.full((4,), label))) for label in (0, 1))
+
+    assert isinstance(model, Conditional) and model.num_classes == len(GRID.labels)
+    assert ((ones - others).abs().amax(dim=(1, 2, 3)) > 1e-4).all()
+    with pytest.raises(ConfigError, match=f"model {family}: .*no labels"):
+        module.build(options, GridSpec(channels=1, shape=(8, 8)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_averaged_weights_stand_in_and_step_back(family: str) -> None:
+    model, _ = make(family)
+    before = copy.deepcopy(model.state_dict())
+    averager = Averager(model, decay=0.9)
+    after = copy.deepcopy(shaken(model).state_dict())
+    averager.update(step=1_000)
+
+    averager.swap()
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, 0.9 * before[name] + 0.1 * after[name])
+    averager.swap()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -328,7 +328,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Trainee, "step", spoiling)
     kind, options = tiny("vae")
-    with pytest.raises(DivergedError, match="step 7: weights to_latent.bias"):
+    with pytest.raises(DivergedError, match=r"step 7: weights to_latent\.bias"):
         train(tmp_path, "vae", kind, options, {}, {"checkpoint_every": 1e-9})
 
     kept = list((tmp_path / "checkpoints").glob("*/step-*.pt"))
