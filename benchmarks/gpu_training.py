@@ -47,9 +47,7 @@ from genfoundry.settings import Execution, Training, family_section  # noqa: E40
 from genfoundry.specs import DataSpec, GridSpec, Section, TokenSpec  # noqa: E402
 from genfoundry.tracking.runs import NoRun  # noqa: E402
 from genfoundry.training.loop import train  # noqa: E402
-
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12}
-"""Dense bfloat16 FLOP/s by a part of the device's name: NVIDIA's datasheets, SXM where there are several forms."""
+from genfoundry.training.peaks import peak_flops  # noqa: E402
 
 GPT2 = {"width": 768, "layers": 12, "heads": 12, "context": 1024}
 VOCABULARY = 50_304
@@ -98,7 +96,7 @@ def device_name() -> str:
 
 def peak() -> float:
     """Dense bfloat16 FLOP/s of the device, 0 if its name is not in the table."""
-    return next((flops for name, flops in PEAKS.items() if name in device_name()), 0.0)
+    return peak_flops(device_name(), "bf16-mixed")
 
 
 def workspace(root: Path, key: str, family: str, options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import torch
 from trainline import killed_after, outputs, train
 
 from genfoundry import settings
-from genfoundry.errors import ConfigError, DivergedError, PreemptedError
+from genfoundry.errors import ConfigError, DataError, DivergedError, PreemptedError
 from genfoundry.io import read_json
 from genfoundry.modelfile import seen
 from genfoundry.models import transformer, vae
@@ -107,6 +107,16 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 
     assert state is not None and state["step"] == 2
     assert "step 3 is damaged" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path: Path) -> None:
+    file = Checkpoints(tmp_path / "m-0123").save(4, {"step": 4})
+    (tmp_path / "m-4567").mkdir()
+    moved = file.rename(tmp_path / "m-4567" / file.name)
+
+    with pytest.raises(DataError, match=r"step-000000004.*another run.*init_from"):
+        Checkpoints(tmp_path / "m-4567").load()
+    assert moved.exists()
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(

@@ -22,13 +22,18 @@ from genfoundry.io import publish_file
 KEEP = 2
 
 
-def _read(path: Path, payload: bytes) -> dict[str, Any]:
-    """The state in a checkpoint; a pickle that would run code is refused unread."""
+def _read(path: Path, payload: bytes, run: str) -> dict[str, Any]:
+    """The state of a run's checkpoint; a pickle that would run code is refused unread."""
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: whole, but no checkpoint of ours ({reason}); remove it and run dvc repro") from None
+    if state.pop("run", None) != run:
+        raise DataError(
+            f"{path}: a checkpoint of another run, which had other data, code or settings; remove it and run dvc "
+            "repro. To go on from another model's weights name it in init_from"
+        )
     return state
 
 
@@ -46,7 +51,7 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> Path:
         """Write a checkpoint; older ones than the last two go only after it is there."""
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save({**state, "run": self.folder.name}, buffer)
         payload = buffer.getbuffer()
         target = self.folder / f"step-{step:09d}-{hashlib.sha256(payload).hexdigest()}.pt"
         with publish_file(target) as temporary:
@@ -63,7 +68,7 @@ class Checkpoints:
             except FileNotFoundError:  # another rank found it damaged and removed it
                 continue
             if hashlib.sha256(payload).hexdigest() == path.stem.rsplit("-", 1)[1]:
-                return _read(path, payload)
+                return _read(path, payload, self.folder.name)
             print(
                 f"genfoundry: checkpoint of step {step} is damaged ({path.name}); using the one before", file=sys.stderr
             )
