@@ -21,8 +21,8 @@ from genfoundry.tracking.store import open_store
 IMAGES, TOKENS = "bars-vae", "notes-transformer"
 STEPS = 42
 """Not the miniature's own number, so that the run is a new one."""
-SLOW = {"steps": 150, "val_every": 50}
-"""With a checkpoint after every step it takes seconds: long enough to be hit in the middle, three times."""
+SLOW = {"steps": 600, "val_every": 200}
+"""With a checkpoint after every step it takes many seconds: long enough to be hit in the middle, four times."""
 DDP, FSDP, ONE = {"devices": 2}, {"devices": 2, "strategy": "fsdp"}, {"devices": 1}
 
 
@@ -145,11 +145,13 @@ def wait_for_end(pids: list[int], seconds: float = 30) -> list[int]:
 def test_a_killed_run_goes_on_with_any_number_of_processes(finished: Project, tmp_path: Path) -> None:
     calm = settle(finished.copy(tmp_path / "calm"), TOKENS, SLOW, ONE)
     calm.stage("train", TOKENS)
-    project, step = finished.copy(tmp_path / "killed"), 0
+    project = finished.copy(tmp_path / "killed")
 
     hits = [(DDP, signal.SIGKILL), (ONE, signal.SIGKILL), (FSDP, signal.SIGTERM), (ONE, signal.SIGTERM)]
     for execution, number in hits:
         settle(project, TOKENS, SLOW, {**execution, "checkpoint_every": 1e-3})
+        # Beyond what lies there: the one before may have gone on between the last look and its end.
+        step = checkpoint_step(project)
         stage = started(project, TOKENS)
         step = wait_for_step(project, stage, step + 2)
         others = ranks_below(stage.pid)

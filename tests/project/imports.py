@@ -6,8 +6,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src/genfoundry"
 
-PLUMBING = {"__init__", "errors", "io", "parts", "paths", "progress", "pages", "stage", "dag", "tracking"}
-"""Modules that move no result: they name, find, show and log. All others are deps of the stages that use them."""
+PLUMBING = {
+    "__init__", "errors", "io", "parts", "paths", "progress", "pages", "stage", "launch", "ranks", "dag", "tracking"
+}  # fmt: skip
+"""Modules that move no result: they name, find, start, show and log. All others are deps of stages that use them."""
 
 
 def _file(module: str) -> Path | None:

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from pytorch_lightning.plugins.environments import ClusterEnvironment, SLURMEnvironment
-from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from genfoundry.errors import ConfigError
 from genfoundry.ranks import World, rank_zero, started_world
 from genfoundry.settings import Execution, Training
+
+if TYPE_CHECKING:
+    from pytorch_lightning.plugins.environments import ClusterEnvironment
+    from pytorch_lightning.strategies import Strategy
 
 __all__ = ["Devices", "choose_devices", "rank_zero", "set_determinism", "strategy"]
 
@@ -69,12 +72,15 @@ def set_determinism(training: Training, execution: Execution, devices: Devices) 
     torch.use_deterministic_algorithms(training.determinism == "bitwise")
 
 
-def strategy(training: Training, execution: Execution, devices: Devices, objectives: int) -> str | Strategy:
+def strategy(training: Training, execution: Execution, devices: Devices, objectives: int) -> "str | Strategy":
     """Lightning's strategy; ``auto``, its trivial one, where a single process computes.
 
     Raises:
         ConfigError: The strategy does not go with the number of devices, the family or the optimizer.
     """
+    # Extraction asks this module for devices too, and needs no Lightning, whose import takes seconds.
+    from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
+
     name = execution.strategy
     if name == "single" and devices.world > 1:
         raise ConfigError(
@@ -117,8 +123,10 @@ def _shardable(training: Training, objectives: int) -> None:
         )
 
 
-def _cluster(environ: Mapping[str, str]) -> ClusterEnvironment | None:
+def _cluster(environ: Mapping[str, str]) -> "ClusterEnvironment | None":
     """SLURM's environment if srun started us; Lightning finds torchrun's, and its own, by itself."""
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
     # Without requeue: SIGUSR1 would make Lightning save a checkpoint of its own kind and start the job again.
     by_srun = started_world(environ) is not None and "RANK" not in environ
     return SLURMEnvironment(auto_requeue=False) if by_srun else None
