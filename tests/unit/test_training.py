@@ -1,5 +1,6 @@
 """Exactness of training: checkpoints, resume at any step, selection, divergence. In process, without DVC."""
 
+import csv
 import math
 import os
 import signal
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from trainline import killed_after, outputs, train
+from trainline import killed_after, outputs, tiny, train
 
 from genfoundry import settings
 from genfoundry.errors import ConfigError, DataError, DivergedError, PreemptedError
@@ -189,6 +190,16 @@ def test_weight_decay_spares_gains_and_biases() -> None:
         parameter.ndim: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
     }
     assert decays == {2: 0.5, 1: 0.0}
+
+
+def test_an_adversarial_family_has_the_curves_of_both_players_and_one_to_plot(tmp_path: Path) -> None:
+    kind, options = tiny("gan")
+    train(tmp_path, "gan", kind, options, {"steps": 4, "log_every": 2}, {})
+    with (tmp_path / "reports/models/m/history.csv").open() as file:
+        points = list(csv.DictReader(file))
+
+    assert [point["step"] for point in points] == ["2", "4"]
+    assert all(point["loss"] == point["critic"] != point["generator"] for point in points)
 
 
 def test_the_report_counts_what_was_done(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def _shardable(training: Training, objectives: int) -> None:
         )
     if training.precision == "16-mixed":
         raise ConfigError(
-            "params.yaml: 'execution.strategy' is 'fsdp', but 16-mixed scales the loss by what one device sees of the "
+            "params.yaml: 'execution.strategy' is 'fsdp', but the scaled loss of 16-mixed was never tried over divided "
             "gradients; use precision bf16-mixed, or ddp"
         )
 

@@ -27,7 +27,7 @@ def seed_of(seed: int, step: int, rank: int) -> int:
 
 
 def seed_generators(seed: int, device: torch.device) -> None:
-    """Seed torch's generators on the CPU and the device; torch.manual_seed takes 50 us for absent ones."""
+    """Seed torch's generators on the CPU and the device; torch.manual_seed takes 190 us over absent ones."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
