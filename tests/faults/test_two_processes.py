@@ -21,6 +21,7 @@ from genfoundry.tracking.store import open_store
 IMAGES, TOKENS = "bars-vae", "notes-transformer"
 STEPS = 42
 """Not the miniature's own number, so that the run is a new one."""
+LISTS_CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children").exists()
 SLOW = {"steps": 600, "val_every": 200}
 """With a checkpoint after every step it takes many seconds: long enough to be hit in the middle, four times."""
 DDP, FSDP, ONE = {"devices": 2}, {"devices": 2, "strategy": "fsdp"}, {"devices": 1}
@@ -141,7 +142,7 @@ def wait_for_end(pids: list[int], seconds: float = 30) -> list[int]:
     return [pid for pid in pids if alive(pid)]
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the processes of a run")
+@pytest.mark.skipif(not LISTS_CHILDREN, reason="asks Linux for the processes of a run")
 def test_a_killed_run_goes_on_with_any_number_of_processes(finished: Project, tmp_path: Path) -> None:
     calm = settle(finished.copy(tmp_path / "calm"), TOKENS, SLOW, ONE)
     calm.stage("train", TOKENS)
@@ -168,7 +169,7 @@ def test_a_killed_run_goes_on_with_any_number_of_processes(finished: Project, tm
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the processes of a run")
+@pytest.mark.skipif(not LISTS_CHILDREN, reason="asks Linux for the processes of a run")
 def test_a_dead_rank_ends_the_others(finished: Project, tmp_path: Path) -> None:
     project = settle(finished.copy(tmp_path / "project"), TOKENS, {"steps": 10**6}, {**DDP, "checkpoint_every": 0.05})
     stage = started(project, TOKENS)
