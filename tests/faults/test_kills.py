@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from conftest import Project
 
 from genfoundry.io import file_digest
@@ -110,25 +109,3 @@ def test_sigterm_ends_with_143(project: Project) -> None:
     stage.send_signal(signal.SIGTERM)
 
     assert stage.wait(60) == 143
-
-
-@pytest.mark.long
-def test_two_processes_draw_the_curve_of_one(finished: Project, tmp_path: Path) -> None:
-    import csv
-
-    curves = []
-    for name, devices in (("one", 1), ("two", 2)):
-        project = finished.copy(tmp_path / name)
-        project.edit(
-            "execution: {accelerator: cpu, threads: 1}",
-            f"execution: {{accelerator: cpu, threads: 1, devices: {devices}}}",
-        )
-        project.edit("training: {steps: 40, batch: 8", "training: {steps: 42, batch: 8")
-        project.dvc("repro", "train@notes-transformer")
-        with (project.root / "reports/models/notes-transformer/history.csv").open() as file:
-            curves.append([float(row["loss"]) for row in csv.DictReader(file)])
-        store = open_store(project.root, "miniature")
-        found = store.client.search_runs([store.experiment], "params.`training.steps` = '42'")
-        assert len(found) == 1
-
-    assert curves[0] == pytest.approx(curves[1], rel=1e-5)

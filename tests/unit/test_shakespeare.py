@@ -1,4 +1,4 @@
-"""The preset for Tiny Shakespeare: it parses, and a small run of its recipe learns."""
+"""The preset for Tiny Shakespeare: it is as small as it says, and a small run of its recipe learns."""
 
 import math
 from pathlib import Path
@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import shakespeare
-from genfoundry import settings
 from genfoundry.io import read_json
 from genfoundry.modelfile import load_model
 from genfoundry.models import transformer
-from genfoundry.settings import DATASET_SECTIONS, MODEL_SECTIONS, Settings
 from genfoundry.specs import TokenSpec
 
 
@@ -19,17 +17,6 @@ def sentences(count: int) -> str:
     """A language with one bit a word: who acts decides what comes next."""
     generator = np.random.default_rng(0)
     return "".join("the cat ran\n" if generator.random() < 0.5 else "a dog sat\n" for _ in range(count))
-
-
-def test_the_preset_is_a_block_that_params_yaml_takes() -> None:
-    blocks = settings.read_yaml(shakespeare.ROOT / "presets/shakespeare.yaml")
-    tree = settings.read_yaml(shakespeare.ROOT / "params.yaml") | blocks
-    typed = settings.parse(Settings, tree, "")
-
-    for name in DATASET_SECTIONS:
-        settings.dataset_section(typed, "shakespeare", name)
-    for name in ("options", *MODEL_SECTIONS):
-        settings.model_section(typed, "shakespeare-transformer", name)
 
 
 def test_the_preset_keeps_within_what_it_is_compared_at() -> None:
