@@ -1,16 +1,27 @@
-"""Which processes live: a killed one that nobody has waited for yet (a zombie, usual in containers) does not."""
+"""Which processes live (a zombie, usual in containers, does not), and which one must not outlive which."""
 
 import os
+import signal
+import threading
+import time
 from pathlib import Path
+
+POLL = 0.5
+"""Seconds between two looks at the processes that this one must not outlive."""
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of ``/proc/<pid>/stat`` after the name: state, parent, ...; empty if there is none (proc(5))."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def start_of(pid: int) -> str:
     """Start in clock ticks since boot, which tells a recycled pid from its former owner; "" if dead or unknown."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
+    fields = _stat(pid)
+    return "" if not fields or fields[0] in "ZX" else fields[19]
 
 
 def alive(pid: int) -> bool:
@@ -24,3 +35,38 @@ def alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def callers() -> list[int]:
+    """The parent and, in a DVC stage, all ancestors up to DVC itself.
+
+    DVC starts a stage through ``$SHELL``. bash puts the stage in its own place; dash, the shell of cron and of many
+    containers, stays between the two and does not notice that DVC was killed.
+    """
+    pids = [os.getppid()]
+    while (fields := _stat(pids[-1])) and _has_stage(pids[-1]):
+        pids.append(int(fields[1]))
+    return pids
+
+
+def _has_stage(pid: int) -> bool:
+    """True if DVC gave this process a stage to run, so it is below DVC."""
+    try:
+        return b"\0DVC_STAGE=" in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return False
+
+
+def end_with(pids: list[int], number: signal.Signals) -> None:
+    """Send the main thread this signal as soon as the parent, or one of these processes, is dead.
+
+    A thread that looks, not the kernel's parent-death signal: that one tells of the parent only, and only on Linux.
+    """
+    parent, starts = os.getppid(), {pid: start_of(pid) for pid in pids}
+
+    def watch() -> None:
+        while os.getppid() == parent and all(start_of(pid) == start for pid, start in starts.items()):
+            time.sleep(POLL)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    threading.Thread(target=watch, name="end_with", daemon=True).start()

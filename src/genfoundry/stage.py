@@ -4,7 +4,6 @@ The parameters of a stage's ``main`` are named after what they hold, so the sign
 An exit code is no proof (design rule 3): the runner checks every declared output before it reports success.
 """
 
-import ctypes
 import fcntl
 import inspect
 import os
@@ -23,6 +22,7 @@ from genfoundry.dag import Node, find, stage_inputs
 from genfoundry.errors import BusyError, ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
 from genfoundry.io import verify_folder
 from genfoundry.paths import DatasetPaths, ModelPaths, state_root, workspace
+from genfoundry.processes import callers, end_with
 from genfoundry.ranks import rank_zero
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import results, write_lineage
@@ -121,13 +121,16 @@ def _lock(root: Path, node: Node) -> Iterator[None]:
         yield
 
 
-def _die_with_parent() -> None:
-    """Linux: get SIGTERM when DVC dies, else a killed `dvc repro` leaves its stage training (tried).
+def _end_with_dvc() -> None:
+    """Stop when DVC dies, else a killed `dvc repro` leaves its stage training (tried).
 
-    A rank that writes nothing gets SIGKILL: one that waits for a dead rank zero inside torch handles no other signal.
+    A rank that writes nothing looks at its parent only, so that rank zero has it for a last checkpoint; and it gets
+    SIGKILL: one that waits for a dead rank zero inside torch handles no other signal.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM if rank_zero() else signal.SIGKILL)
+    if rank_zero():
+        end_with(callers(), signal.SIGTERM)
+    else:
+        end_with([], signal.SIGKILL)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -236,9 +239,9 @@ def run_stage(main: Main, launcher: Callable[[settings.Execution], None] | None 
         launcher: May replace this process by those that compute, before it has taken anything.
     """
     stage = Path(inspect.getfile(main)).stem
-    _die_with_parent()
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
+    _end_with_dvc()
     wants_key = stage != "report"
     if len(sys.argv) != (2 if wants_key else 1):
         usage = f"usage: python -m pipelines.{stage}" + " <key of params.yaml>" * wants_key

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from conftest import Project
 
 from genfoundry.io import file_digest
@@ -79,7 +80,9 @@ def test_sigkill_in_training_leaves_no_trace(finished: Project, tmp_path: Path) 
     assert steps == list(range(10, LONG + 1, 10)), "a step is doubled or missing"
 
 
-def test_a_killed_dvc_takes_its_stage_along(project: Project) -> None:
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/sh"])
+def test_a_killed_dvc_takes_its_stage_along(project: Project, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    monkeypatch.setenv("SHELL", shell)  # DVC's; dash, Debian's /bin/sh, stays between DVC and the stage
     slowed(project, ENDLESS)
     dvc = started(project, sys.executable, "-m", "dvc", "repro", "train@bars-vae")
     wait_for_checkpoint(project)
