@@ -100,6 +100,15 @@ def test_a_convolution_is_the_sum_over_the_tokens_before() -> None:
     kernel = layer.weight.flip(0).T[:, None, :]
     expected = hidden + F.conv1d(F.pad(hidden.mT, (2, 0)), kernel, groups=5).mT
     torch.testing.assert_close(layer(hidden), expected)
+    short = hidden[:, :2]
+    torch.testing.assert_close(layer(short), expected[:, :2])
+
+
+def test_a_convolution_has_the_gradient_of_its_sum() -> None:
+    layer, hidden = CausalConvolution(3, 4).double(), torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
+    torch.nn.init.normal_(layer.weight)
+
+    assert torch.autograd.gradcheck(lambda values, _: layer(values), (hidden, layer.weight))
 
 
 def test_only_projections_go_to_muon() -> None:

@@ -1,10 +1,9 @@
 """Recurrent language model: GRU or LSTM layers over tokens, each added to its normalised input's residual.
 
 Cho et al. 2014 (arXiv:1406.1078); Hochreiter and Schmidhuber 1997 (doi:10.1162/neco.1997.9.8.1735); truncated
-backpropagation through time: Williams and Peng 1990 (doi:10.1162/neco.1990.2.4.490); weight tying: Press and Wolf 2017
-(arXiv:1608.05859). The state starts anew at each window of ``context`` tokens, so that a step of training stays a
-pure function of its number; within the window the state goes on from piece to piece of ``truncate`` tokens.
-Letters: B batch, T tokens, V vocabulary, D width.
+backpropagation through time: Williams and Peng 1990 (doi:10.1162/neco.1990.2.4.490). The state starts anew at each
+window of ``context`` tokens, so that a step of training stays a pure function of its number; within the window it goes
+on from piece to piece of ``truncate`` tokens. Letters: B batch, T tokens, V vocabulary, D width.
 """
 
 from typing import Literal
@@ -12,12 +11,12 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from genfoundry.errors import ConfigError
-from genfoundry.nn.contract import Batch, Loss, Model, Requests, Step, TokenBatch
+from genfoundry.nn.contract import Requests
 from genfoundry.nn.decoding import TextSampling, generate
 from genfoundry.nn.dropout import Dropout
+from genfoundry.nn.language import LanguageModel, cross_entropy
 from genfoundry.specs import DataSpec, Section, TokenSpec
 
 Sampling = TextSampling
@@ -67,22 +66,14 @@ class Layer(nn.Module):
         return hidden_BTD + self.dropout(read_BTD), state
 
 
-class RNN(Model):
+class RNN(LanguageModel):
     """Predicts each token from the tokens before it."""
 
     def __init__(self, config: Config, spec: TokenSpec) -> None:
-        super().__init__()
-        self.config, self.spec, self.context = config, spec, config.context
-        self.embed = nn.Embedding(spec.vocab_size, config.width)
+        super().__init__(spec, config.width, config.context, config.tied)
+        self.config = config
         self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width)
-        self.head = nn.Linear(config.width, spec.vocab_size, bias=False)
-        if config.tied:
-            nn.init.normal_(self.embed.weight, std=config.width**-0.5)
-            self.head.weight = self.embed.weight
-        # The first guess is the uniform law, log V nats a token: by the gains where the head is not free to be zero.
-        nn.init.zeros_(self.norm.weight if config.tied else self.head.weight)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """What maps hidden states to gates, in all layers."""
@@ -98,7 +89,7 @@ class RNN(Model):
         hidden_BTD = self.dropout(self.embed(tokens_BT))
         for number, layer in enumerate(self.layers):
             hidden_BTD, states[number] = layer(hidden_BTD, states[number])
-        return self.head(self.norm(hidden_BTD))
+        return self.predict(hidden_BTD)
 
     def nats(self, tokens_BT: Tensor) -> Tensor:
         """Negative log-likelihood of ``tokens[:, 1:]`` given all before in the window: float32 (B, T-1)."""
@@ -107,15 +98,7 @@ class RNN(Model):
         for piece_BT in tokens_BT[:, :-1].split(self.config.truncate or self.context, dim=1):
             pieces.append(self(piece_BT, states))
             states = [_detached(state) for state in states]
-        logits_BTV, targets_BT = torch.cat(pieces, dim=1).float(), tokens_BT[:, 1:]
-        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none").view(targets_BT.shape)
-
-    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
-        """Mean negative log-likelihood of the next token, in nats."""
-        assert isinstance(batch, TokenBatch)
-        mask_BT = batch.mask[:, 1:]
-        # Divide by the real tokens, not by B*T: padding must not dilute the loss.
-        return Loss((self.nats(batch.tokens) * mask_BT).sum() / mask_BT.sum().clamp(min=1), {})
+        return cross_entropy(torch.cat(pieces, dim=1), tokens_BT[:, 1:])
 
     def sample(self, requests: Requests) -> list[list[int]]:
         """One token list a request, without boundary tokens; the state goes on for as long as the text does."""

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from genfoundry.errors import ConfigError
 from genfoundry.nn.blocks import CausalConvolution, rotary, rotate
-from genfoundry.nn.contract import Batch, Loss, Model, Requests, Step, TokenBatch
+from genfoundry.nn.contract import Requests
 from genfoundry.nn.decoding import TextSampling, generate
 from genfoundry.nn.dropout import Dropout
+from genfoundry.nn.language import LanguageModel, cross_entropy
 from genfoundry.specs import DataSpec, Section, TokenSpec
 
 Sampling = TextSampling
@@ -42,7 +43,7 @@ class Config(Section):
     feed-forward layer, as in Canon layers (Allen-Zhu 2025, arXiv:2512.17351); 0 is off.
     """
     tied: bool = False
-    """Predict with the embedding's own matrix (Press and Wolf 2017, arXiv:1608.05859)."""
+    """Predict with the embedding's own matrix."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Behind attention and the feed-forward layer."""
 
@@ -143,21 +144,13 @@ class Block(nn.Module):
         return self.down(F.gelu(hidden) if self.activation == "gelu" else F.relu(hidden).square())
 
 
-class Transformer(Model):
+class Transformer(LanguageModel):
     """Predicts each token from the tokens before it."""
 
     def __init__(self, config: Config, spec: TokenSpec) -> None:
-        super().__init__()
-        self.config, self.spec, self.context = config, spec, config.context
-        self.embed = nn.Embedding(spec.vocab_size, config.width)
+        super().__init__(spec, config.width, config.context, config.tied)
+        self.config = config
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width)
-        self.head = nn.Linear(config.width, spec.vocab_size, bias=False)
-        if config.tied:
-            nn.init.normal_(self.embed.weight, std=config.width**-0.5)
-            self.head.weight = self.embed.weight
-        # The first guess is the uniform law, log V nats a token: by the gains where the head is not free to be zero.
-        nn.init.zeros_(self.norm.weight if config.tied else self.head.weight)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The projections of all blocks."""
@@ -174,21 +167,11 @@ class Transformer(Model):
         hidden_BTD = self.embed(tokens_BT)
         for number, block in enumerate(self.blocks):
             hidden_BTD = block(hidden_BTD, angles, caches[number] if caches else None, start)
-        return self.head(self.norm(hidden_BTD))
+        return self.predict(hidden_BTD)
 
     def nats(self, tokens_BT: Tensor) -> Tensor:
         """Negative log-likelihood of ``tokens[:, 1:]`` given all before: float32 (B, T-1)."""
-        logits_BTV = self(tokens_BT[:, :-1]).float()
-        targets_BT = tokens_BT[:, 1:]
-        # One row a token: over the middle of three dimensions a CPU takes longer.
-        return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), reduction="none").view(targets_BT.shape)
-
-    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
-        """Mean negative log-likelihood of the next token, in nats."""
-        assert isinstance(batch, TokenBatch)
-        mask_BT = batch.mask[:, 1:]
-        # Divide by the real tokens, not by B*T: padding must not dilute the loss.
-        return Loss((self.nats(batch.tokens) * mask_BT).sum() / mask_BT.sum().clamp(min=1), {})
+        return cross_entropy(self(tokens_BT[:, :-1]), tokens_BT[:, 1:])
 
     def sample(self, requests: Requests) -> list[list[int]]:
         """One token list a request, without boundary tokens."""

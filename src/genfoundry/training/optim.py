@@ -44,7 +44,7 @@ def make_optimizers(
         made.append(torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True))
     if matrices:
         more = {"weight_decay": settings.weight_decay, "momentum": settings.momentum}
-        made.append(Muon(matrices, lr=settings.muon_lr, **more))
+        made.append(Muon(matrices, lr=settings.muon_lr, steps=settings.muon_steps, **more))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

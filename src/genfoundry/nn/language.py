@@ -1,0 +1,50 @@
+"""What models of tokens share: the embedding, the head, and the likelihood of the next token.
+
+Letters: B batch, T tokens, V vocabulary, D width.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genfoundry.nn.contract import Batch, Loss, Model, Step, TokenBatch
+from genfoundry.specs import TokenSpec
+
+
+def cross_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:
+    """Negative log-likelihood of each target in nats, float32 (B, T)."""
+    # One row a token: over the middle of three dimensions a CPU takes longer.
+    rows = logits_BTV.float().flatten(0, 1)
+    return F.cross_entropy(rows, targets_BT.flatten(), reduction="none").view(targets_BT.shape)
+
+
+class LanguageModel(Model):
+    """A model that predicts each token from the tokens before it; its family writes ``nats`` and ``sample``."""
+
+    def __init__(self, spec: TokenSpec, width: int, context: int, tied: bool) -> None:
+        """With ``tied`` the head is the embedding's own matrix (Press and Wolf 2017, arXiv:1608.05859)."""
+        super().__init__()
+        self.spec, self.context = spec, context
+        self.embed = nn.Embedding(spec.vocab_size, width)
+        self.norm = nn.RMSNorm(width)
+        self.head = nn.Linear(width, spec.vocab_size, bias=False)
+        if tied:
+            nn.init.normal_(self.embed.weight, std=width**-0.5)
+            self.head.weight = self.embed.weight
+        # The first guess is the uniform law, log V nats a token: by the gains where the head is not free to be zero.
+        nn.init.zeros_(self.norm.weight if tied else self.head.weight)
+
+    def predict(self, hidden_BTD: Tensor) -> Tensor:
+        """Logits of each next token, (B, T, V)."""
+        logits_BTV: Tensor = self.head(self.norm(hidden_BTD))
+        return logits_BTV
+
+    def nats(self, tokens_BT: Tensor) -> Tensor:
+        """Negative log-likelihood of ``tokens[:, 1:]`` given all before: float32 (B, T-1)."""
+        raise NotImplementedError
+
+    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
+        """Mean negative log-likelihood of the next token, in nats."""
+        assert isinstance(batch, TokenBatch)
+        mask_BT = batch.mask[:, 1:]
+        # Divide by the real tokens, not by B*T: padding must not dilute the loss.
+        return Loss((self.nats(batch.tokens) * mask_BT).sum() / mask_BT.sum().clamp(min=1), {})
