@@ -107,6 +107,34 @@ def test_two_processes_draw_the_curve_of_one_for_images(
     same_curves(one, trained(finished, tmp_path / "two", IMAGES, execution), IMAGES)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [("gan", {"width": 8, "blocks": 1, "group": 8, "latent": 4}), ("diffusion", {"width": 8})],
+    ids=["gan", "diffusion"],
+)
+def test_two_processes_draw_every_curve_of_one(
+    finished: Project, tmp_path: Path, family: str, options: dict[str, Any]
+) -> None:
+    paths = []
+    for name, execution in (("one", ONE), ("two", DDP)):
+        project = settle(finished.copy(tmp_path / name), IMAGES, {"steps": STEPS}, execution)
+        yaml = YAML()
+        tree = yaml.load(project.root / "params.yaml")
+        tree["models"][IMAGES] |= {"family": family, "options": options}
+        yaml.dump(tree, project.root / "params.yaml")
+        project.stage("train", IMAGES)
+        paths.append(project.root / f"reports/models/{IMAGES}/history.csv")
+
+    one, two = ([*map(dict, csv.DictReader(path.open()))] for path in paths)
+    assert len(one) == len(two) and one[0].keys() == two[0].keys()
+    for before, after in zip(one, two, strict=True):
+        numbers = {name: float(value) for name, value in before.items() if value}
+        found = {name: float(value) for name, value in after.items() if value}
+        # Sums of another order: an error of one step goes on into the next.
+        assert found == pytest.approx(numbers, rel=1e-4, abs=1e-6)
+
+
 def started(project: Project, model: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.train", model], cwd=project.root, start_new_session=True, env=os.environ
