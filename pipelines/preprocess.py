@@ -8,9 +8,7 @@ from genfoundry.settings import Execution, Preprocess, Split
 from genfoundry.stage import run_stage
 
 
-def main(
-    preprocess: Preprocess, split: Split, modality: ModuleType, paths: DatasetPaths, execution: Execution
-) -> None:
+def main(preprocess: Preprocess, split: Split, modality: ModuleType, paths: DatasetPaths, execution: Execution) -> None:
     clean_records(modality, preprocess, split, paths, execution)
 
 

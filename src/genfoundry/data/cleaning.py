@@ -13,7 +13,7 @@ from genfoundry.data import executor
 from genfoundry.data.ingest import Rejects
 from genfoundry.data.memo import Memo, memo_of, prune, remembered
 from genfoundry.data.splitting import Plan, plan, splits_of
-from genfoundry.io import file_digest, publish_folder, read_json, read_table, record_columns, write_json, write_table
+from genfoundry.io import file_digest, publish_folder, read_json, read_table, write_json, write_table
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Execution, Preprocess, Split
 from genfoundry.specs import RECORD_COLUMNS, REJECTED_COLUMNS, SPLITS
@@ -129,7 +129,11 @@ def _clean_into(task: Task, target: Path) -> None:
         if name in records and name not in clean:
             clean[name] = clean["id"].map(dict(zip(records["id"], records[name], strict=True)))
     splits = splits_of(records, clean, task.split, task.plan, 0)
-    between = [(name, "gap", "left out before the next split") for name, one in zip(clean["id"], splits) if not one]
+    between = [
+        (name, "gap", "left out before the next split")
+        for name, one in zip(clean["id"], splits, strict=True)
+        if not one
+    ]
     clean["split"] = pd.Series(splits, index=clean.index, dtype="str")
     clean = clean[clean["split"] != ""]
     dropped = pd.concat([dropped, pd.DataFrame(between, columns=list(REJECTED_COLUMNS), dtype="str")])

@@ -108,7 +108,7 @@ def _ray(function: Callable[[Task], Result], tasks: Sequence[Task], number: int)
         import ray
     except ModuleNotFoundError:
         raise ConfigError(
-            "params.yaml: 'execution.data_executor' is 'ray', which is not installed; pip install -e .[ray], or use pool"
+            "params.yaml: 'execution.data_executor' is 'ray', but ray is not installed; pip install -e .[ray]"
         ) from None
     mine = not ray.is_initialized()
     if mine:

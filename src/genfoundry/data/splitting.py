@@ -111,9 +111,7 @@ def splits_of(records: "pd.DataFrame", clean: "pd.DataFrame", config: Split, pla
     if places is not None:
         names = np.array([*SPLITS, ""], object)[places]
         drawn = clean["id"].map(dict(zip(records["id"], names, strict=True)))
-        return [
-            name and assign(given, name, plan.known) for given, name in zip(clean["split"], drawn, strict=True)
-        ]
+        return [name and assign(given, name, plan.known) for given, name in zip(clean["split"], drawn, strict=True)]
     if config.by == "group":
         groups = clean["id"].map(dict(zip(records["id"], records["group"], strict=True)))
         drawn = [draw_group(group, config) for group in groups]

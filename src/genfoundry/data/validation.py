@@ -40,7 +40,7 @@ def validate(modality: ModuleType, config: Validation, paths: DatasetPaths, run:
     page = paths.reports / "validate.html"
     _write_page(page, paths.key, table, outcomes)
     if stops := [outcome for outcome in outcomes if outcome.stops]:
-        lines = [f"  {_sentence(outcome)}" for outcome in stops]
+        lines = [f"  {sentence(outcome)}" for outcome in stops]
         where = f"datasets.{paths.key}: {len(stops)} critical expectations failed; mend the data or the contract"
         raise DataError("\n".join([f"{where}, look at {page.relative_to(paths.root)}", *lines]))
     write_json(paths.reports / "validate.json", _report(table, outcomes))
@@ -82,7 +82,8 @@ def _report(table: "pd.DataFrame", outcomes: Sequence[Outcome]) -> dict[str, Any
     }
 
 
-def _sentence(outcome: Outcome) -> str:
+def sentence(outcome: Outcome) -> str:
+    """What an expectation asked for, and what was found."""
     arguments = ", ".join(f"{name} {value}" for name, value in outcome.expectation.kwargs.items())
     parts = [f"{outcome.expectation.type} ({arguments})"]
     if outcome.unexpected:
@@ -92,22 +93,28 @@ def _sentence(outcome: Outcome) -> str:
     return ": ".join(parts)
 
 
-def _write_page(path: Path, key: str, table: "pd.DataFrame", outcomes: Sequence[Outcome]) -> None:
-    failed = [outcome for outcome in outcomes if not outcome.success]
+def contract_table(outcomes: Sequence[Outcome]) -> str:
+    """Expectations as a table: those that failed first, then by severity."""
     ordered = sorted(
         outcomes, key=lambda one: (one.success, ("critical", "warning", "info").index(one.expectation.severity))
     )
+    return pages.table(
+        ["", "column", "expectation", "severity", "records that break it", "seen"],
+        [_row(outcome) for outcome in ordered],
+        raw=["", "expectation"],
+    )
+
+
+def _write_page(path: Path, key: str, table: "pd.DataFrame", outcomes: Sequence[Outcome], *more: str) -> None:
+    failed = [outcome for outcome in outcomes if not outcome.success]
     pages.write_page(
         path,
         f"{key}: validation",
         "What the raw records must keep before anything is made of them. Only a critical failure stops the line.",
         pages.tiles({"records": len(table), "expectations met": len(outcomes) - len(failed), "failed": len(failed)}),
         "<h2>Contract</h2>",
-        pages.table(
-            ["", "column", "expectation", "severity", "records that break it", "seen"],
-            [_row(outcome) for outcome in ordered],
-            raw=["", "expectation"],
-        ),
+        contract_table(outcomes),
+        *more,
         "<h2>The records</h2>",
         *(_profile(table, name) for name in table.columns if name not in ("id", "sha256")),
     )
