@@ -108,7 +108,7 @@ class Split(Section):
     test: float = Field(default=0.1, gt=0, lt=1)
     """Share of records drawn for testing."""
     val_from: str = ""
-    """With ``by: time``: the first moment of validation, in place of a share; ISO 8601, or a number like the column's."""
+    """With ``by: time``: the first moment of validation, in place of a share: ISO 8601, or a number."""
     test_from: str = ""
     """With ``by: time``: the first moment of testing."""
     gap: int = Field(default=0, ge=0)

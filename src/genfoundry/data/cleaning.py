@@ -129,12 +129,8 @@ def _clean_into(task: Task, target: Path) -> None:
         if name in records and name not in clean:
             clean[name] = clean["id"].map(dict(zip(records["id"], records[name], strict=True)))
     splits = splits_of(records, clean, task.split, task.plan, 0)
-    between = [
-        (name, "gap", "left out before the next split")
-        for name, one in zip(clean["id"], splits, strict=True)
-        if not one
-    ]
     clean["split"] = pd.Series(splits, index=clean.index, dtype="str")
+    between = [(name, "gap", "left out before the next split") for name in clean["id"][clean["split"] == ""]]
     clean = clean[clean["split"] != ""]
     dropped = pd.concat([dropped, pd.DataFrame(between, columns=list(REJECTED_COLUMNS), dtype="str")])
     write_table(target / "clean.parquet", clean.reset_index(drop=True))

@@ -120,13 +120,11 @@ def _closest(
     looked = np.concatenate([evaluation, gathered.guards])
     found = nearest(gathered.prints, looked, training, rule, share, gathered.sizes)
     names = records["id"].to_numpy(dtype=object)
-    guards = (
-        external.records["id"].to_numpy(dtype=object)[gathered.record[gathered.guards]] if len(gathered.guards) else []
-    )
+    outside = external.records["id"].to_numpy(dtype=object) if len(gathered.guards) else np.empty(0, object)
     splits = records["split"].to_numpy(dtype=object)[gathered.record[evaluation]]
     table = pd.DataFrame(
         {
-            "id": [*names[gathered.record[evaluation]], *guards],
+            "id": [*names[gathered.record[evaluation]], *outside[gathered.record[gathered.guards]]],
             "split": [*splits, *[EXTERNAL] * len(gathered.guards)],
             "nearest": np.where(found.row >= 0, names[gathered.record[found.row]], ""),
             "score": np.round(found.score, ROUNDING),

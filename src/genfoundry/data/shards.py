@@ -33,7 +33,7 @@ class Writer:
         start = 0
         sizes = table["content"].str.len().to_numpy(np.int64)
         marks = np.array([int(digest[:6], 16) for digest in table["sha256"]], np.int64)
-        # In whole numbers, so that every machine cuts alike. A record of s bytes ends a shard with probability s / rest.
+        # In whole numbers, so that every machine cuts alike: s bytes end a shard with probability s / rest.
         small = marks * int(self.size * (1 - LEAST) + 1) < np.minimum(sizes, 1 << 38) << 24
         for row, (length, ends) in enumerate(zip(sizes.tolist(), small.tolist(), strict=True)):
             self.held += length
