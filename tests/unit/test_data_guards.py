@@ -54,6 +54,7 @@ def test_training_records_like_a_benchmark_go_with_reason_and_pair(tmp_path: Pat
     assert guard["removed"] == {"total": 3, "exact": 1, "similar": 1, "contained": 1}
     assert guard["sets"] == {"bench.jsonl": {"records": 4, "unusable": 0, "removed": 3}}
     assert 0.4 < line.report("split")["largest_containment"] < 0.6
+    assert 0.05 < line.report("split")["closest_similarity"] < 0.1
     page = (line.paths.reports / "split.html").read_text()
     assert "bench.jsonl#3" in page and "like an external evaluation record" in page
 

@@ -126,7 +126,7 @@ def _closest(
         {
             "id": [*names[gathered.record[evaluation]], *outside[gathered.record[gathered.guards]]],
             "split": [*splits, *[EXTERNAL] * len(gathered.guards)],
-            "nearest": np.where(found.row >= 0, names[gathered.record[found.row]], ""),
+            "nearest": ["" if row < 0 else names[gathered.record[row]] for row in found.row],
             "score": np.round(found.score, ROUNDING),
             "containment": np.round(found.containment, ROUNDING),
             "leak": found.leaks,
