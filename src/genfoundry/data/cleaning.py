@@ -16,7 +16,7 @@ from genfoundry.data.splitting import Plan, plan, splits_of
 from genfoundry.io import file_digest, publish_folder, read_json, read_table, write_json, write_table
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Execution, Preprocess, Split
-from genfoundry.specs import RECORD_COLUMNS, REJECTED_COLUMNS, SPLITS
+from genfoundry.specs import REJECTED_COLUMNS, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
