@@ -124,9 +124,8 @@ def growth(megabytes: float, shard: float) -> None:
     for name, value in full.items():
         part = f"{bare[name]:.1f}" if name in bare else ""
         print(f"| {name} | {value:.1f} | {part} | {more[name]:.1f} | {more[name] / value:.0%} |")
-    print(
-        f"| all | {sum(full.values()):.1f} | | {sum(more.values()):.1f} | {sum(more.values()) / sum(full.values()):.0%} |"
-    )
+    whole, again = sum(full.values()), sum(more.values())
+    print(f"| all | {whole:.1f} | | {again:.1f} | {again / whole:.0%} |")
     print(f"disk, MB: {', '.join(f'{name} {value:.0f}' for name, value in disk.items())}")
 
 
