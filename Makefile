@@ -54,4 +54,4 @@ lock:
 	  $(addprefix --no-emit-package ,$(NVIDIA))
 
 clean:
-	rm -rf artifacts checkpoints reports/*/*/*.html .pytest_cache .ruff_cache .hypothesis
+	rm -rf artifacts checkpoints cache reports/*/*/*.html .pytest_cache .ruff_cache .hypothesis

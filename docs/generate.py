@@ -97,6 +97,12 @@ def settings_page() -> str:
         "### `validation.expectations[]`",
         "",
         *table(settings.Expectation),
+        "### `validation.drift`",
+        "",
+        *table(settings.Drift),
+        "### `split.guard[]`",
+        "",
+        *table(settings.Guard),
         "### `evaluation.metrics.<name>`",
         "",
     ]

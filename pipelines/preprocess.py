@@ -4,12 +4,12 @@ from types import ModuleType
 
 from genfoundry.data.cleaning import clean_records
 from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Preprocess, Split
+from genfoundry.settings import Execution, Preprocess, Split
 from genfoundry.stage import run_stage
 
 
-def main(preprocess: Preprocess, split: Split, modality: ModuleType, paths: DatasetPaths) -> None:
-    clean_records(modality, preprocess, split, paths)
+def main(preprocess: Preprocess, split: Split, modality: ModuleType, paths: DatasetPaths, execution: Execution) -> None:
+    clean_records(modality, preprocess, split, paths, execution)
 
 
 if __name__ == "__main__":

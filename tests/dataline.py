@@ -38,7 +38,8 @@ class Line:
         return self
 
     def split(self) -> "Line":
-        leaks.guard_splits(self.modality, self.sections["split"], self.sections["dedup"], self.paths)
+        sections = (self.sections[name] for name in ("split", "dedup", "preprocess"))
+        leaks.guard_splits(self.modality, *sections, self.paths)
         return self
 
     def encode(self) -> "Line":

@@ -37,6 +37,23 @@ def _check(options: argparse.Namespace, root: Path) -> int:
     return Exit.USAGE if faults else Exit.OK
 
 
+def _accept(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry import settings
+    from genfoundry.data import drift
+    from genfoundry.data.validation import facts
+    from genfoundry.errors import ConfigError
+    from genfoundry.parts import nearest
+    from genfoundry.paths import DatasetPaths
+
+    known = list(settings.load(root).datasets)
+    for key in options.datasets or known:
+        if key not in known:
+            raise ConfigError(f"params.yaml: no dataset {key!r}{nearest(key, known)}")
+        paths = DatasetPaths(root, key)
+        print(f"{drift.accept(facts(paths.records), paths).relative_to(root)}: commit it with the data it describes")
+    return Exit.OK
+
+
 def _reconciled(root: Path) -> tuple["Settings", "Store", "Recorded"]:
     """Settings and the open store, after MLflow was made to agree with the files."""
     from genfoundry import settings
@@ -137,6 +154,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add("bootstrap", _bootstrap, "bring data/ to what data.dvc says, or tell what differs")
     add("check", _check, "validate params.yaml, dvc.yaml, data and environment; all faults at once")
+    accept = add("accept", _accept, "make the records at hand the measure of drift: writes presets/profiles/")
+    accept.add_argument("datasets", nargs="*", help="keys of params.yaml (all)")
     add("record", _record, "make MLflow agree with the files: runs, models, scores, registered versions")
     trace = add("trace", _trace, "from a sample, file, run, version or digest back to the raw data")
     trace.add_argument(

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -28,6 +28,10 @@ class Ingest(Section):
 
     max_rejected: float = Field(default=0.05, ge=0, le=1)
     """Largest share of records that may be set aside as unreadable before the stage fails."""
+    shard: float = Field(default=16.0, gt=0)
+    """Megabytes of content in a shard, about: what one process works on at a time, and what is worked on again when
+    something in it changes.
+    """
 
 
 class Expectation(Section):
@@ -41,10 +45,27 @@ class Expectation(Section):
     """Only ``critical`` fails the stage."""
 
 
+class Drift(Section):
+    """When new records count as different from the accepted ones (``genfoundry accept``).
+
+    A difference counts only if chance alone would show it once in a thousand times at most.
+    """
+
+    psi: float = Field(default=0.25, gt=0)
+    """Population stability index of a column above which it has drifted; 0.25 as is usual (Siddiqi 2006)."""
+    ks: float = Field(default=0.2, gt=0, le=1)
+    """Largest difference of the two distribution functions of a number; 0.2 is a shift by half a standard deviation of
+    a normal law, as is a PSI of 0.25.
+    """
+    action: Literal["warn", "error"] = "warn"
+    """error: drift, or a column that came or went, fails the stage; warn: it stands on the page and in drift.json."""
+
+
 class Validation(Section):
     """The contract that raw records must keep, beside the modality's own suite."""
 
     expectations: tuple[Expectation, ...] = ()
+    drift: Drift = Drift()
 
 
 class Preprocess(Section):
@@ -61,22 +82,61 @@ class Dedup(Section):
     """Largest share of records that deduplication may remove before the stage fails."""
 
 
+class Guard(Section):
+    """An external evaluation set that must not be in training, such as a public benchmark."""
+
+    source: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./ -]*$")
+    """File or folder below presets/guards/, read by the data set's own modality."""
+    ingest: dict[str, Any] = Field(default_factory=dict)
+    """How it is read, where that differs from the defaults, such as ``{text_column: question}``."""
+
+
 class Split(Section):
     """How records are divided; a given split (folder or column) wins over the drawn one.
 
     Where records come with some splits only, those that nobody is given are drawn from train.
     """
 
+    by: Literal["hash", "time", "group", "contiguous"] = "hash"
+    """hash: drawn from the content; group: drawn from the record's ``group``, so that none is in two splits; both stay
+    where they are when data grow. time: the newest records test, the ones before them validate. contiguous: so do the
+    last records of each file or ``source``, in its order. With these two, new data move the borders, unless
+    ``val_from`` and ``test_from`` name them.
+    """
     val: float = Field(default=0.1, ge=0, lt=1)
     """Share of records drawn for validation."""
     test: float = Field(default=0.1, gt=0, lt=1)
     """Share of records drawn for testing."""
+    val_from: str = ""
+    """With ``by: time``: the first moment of validation, in place of a share: ISO 8601, or a number."""
+    test_from: str = ""
+    """With ``by: time``: the first moment of testing."""
+    gap: int = Field(default=0, ge=0)
+    """With ``by: contiguous``: records left out before each border, where neighbours share some text."""
     salt: str = ""
     """Goes into the hash that draws the split; another salt is another split."""
     max_containment: float = Field(default=0.8, gt=0, le=1)
     """An evaluation record with this share of its 5-grams inside one training record is set aside."""
+    guard: tuple[Guard, ...] = ()
+    """External evaluation sets: training records that are like one of theirs, or contain it, are removed."""
+    max_leaks: int = Field(default=0, ge=0)
+    """Evaluation records that may still be like a training record, by an independent check, before the stage fails."""
     min_records: int = Field(default=2, ge=1)
     """Least number of records in each split."""
+    expectations: tuple[Expectation, ...] = ()
+    """Further expectations of the records in use: columns id, sha256, split, label and the records' facts."""
+
+    @model_validator(mode="after")
+    def _only_what_is_used(self) -> "Split":
+        if self.val + self.test >= 1:
+            raise ValueError(f"val {self.val:g} and test {self.test:g} leave nothing to train on; lower one")
+        if (self.val_from or self.test_from) and self.by != "time":
+            raise ValueError(f"val_from and test_from belong to by: time, but by is {self.by}; drop them or change it")
+        if bool(self.val_from) != bool(self.test_from) and (self.val > 0 or self.val_from):
+            raise ValueError("val_from and test_from come together; name both, or set val to 0")
+        if self.gap and self.by != "contiguous":
+            raise ValueError(f"gap belongs to by: contiguous, but by is {self.by}; drop it or change by")
+        return self
 
 
 class Encode(Section):
@@ -279,7 +339,7 @@ MODEL_SECTIONS: dict[str, type[Section]] = {
 
 
 class Execution(Section):
-    """On what a model is trained: read and logged, no part of a model's identity, so it may change on resume."""
+    """On what a stage runs: read and logged, no part of a model's identity, so it may change on resume."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=0, ge=0)
@@ -301,6 +361,16 @@ class Execution(Section):
     """Processes that read batches ahead; 0 reads in the training process (batches come whole from memory maps)."""
     checkpoint_every: float = Field(default=120.0, gt=0)
     """Seconds between checkpoints."""
+    data_executor: Literal["auto", "serial", "pool", "ray"] = "auto"
+    """Who works on the shards of a data set: this process, a pool of processes, or tasks on a Ray cluster (extra
+    ``ray``). The results are the same bytes. auto: a pool where there is enough to do for it.
+    """
+    data_workers: int = Field(default=0, ge=0)
+    """Processes of the pool, or tasks at a time; 0 takes the cores."""
+    data_cache: float = Field(default=0.5, ge=0)
+    """Gigabytes of results of shards to keep under the state root, so that only new shards are worked on; 0 keeps
+    none.
+    """
 
 
 class Base(Section):

@@ -64,6 +64,7 @@ def _offers(node: Node, root: Path, tree: settings.Settings) -> dict[str, Callab
             "paths": lambda: DatasetPaths(root, node.key),
             "modality": lambda: parts.load("modalities", block.modality),
             "source": lambda: root / block.source,
+            "execution": lambda: settings.parse(settings.Execution, tree.execution, "execution"),
         }
     if node.kind == "model":
         model = tree.models[node.key]

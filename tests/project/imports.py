@@ -7,7 +7,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src/genfoundry"
 
 PLUMBING = {
-    "__init__", "errors", "io", "parts", "paths", "progress", "pages", "stage", "launch", "ranks", "dag", "tracking"
+    "__init__", "errors", "io", "parts", "paths", "progress", "pages", "stage", "launch", "ranks", "dag", "tracking",
+    "processes",
 }  # fmt: skip
 """Modules that move no result: they name, find, start, show and log. All others are deps of stages that use them."""
 

@@ -55,12 +55,12 @@ def test_what_no_record_is_given_is_drawn_from_those_given_to_train() -> None:
     names = [f"{number:064x}" for number in range(2000)]
     config = Split(val=0.2, test=0.2)
 
-    found = [assign("train", name, config, {"train", "test"}) for name in names]
+    found = [assign("train", draw(name, config), {"train", "test"}) for name in names]
 
     assert set(found) == {"train", "val"} and found.count("val") == pytest.approx(400, abs=60)
-    assert {assign("train", name, config, {"train", "val", "test"}) for name in names} == {"train"}
-    assert {assign("test", name, config, {"train", "test"}) for name in names} == {"test"}
-    assert [assign(None, name, config, {"train"}) for name in names] == [draw(name, config) for name in names]
+    assert {assign("train", draw(name, config), {"train", "val", "test"}) for name in names} == {"train"}
+    assert {assign("test", draw(name, config), {"train", "test"}) for name in names} == {"test"}
+    assert [assign(None, draw(name, config), {"train"}) for name in names] == [draw(name, config) for name in names]
 
 
 def test_a_given_split_wins(tmp_path: Path) -> None:

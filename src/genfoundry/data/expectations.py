@@ -56,8 +56,17 @@ def merged(defaults: Sequence[Mapping[str, Any]], own: Sequence[Expectation]) ->
     return list(found.values())
 
 
-def check(table: "pd.DataFrame", suite: Sequence[Expectation], name: str, docs: Path) -> list[Outcome]:
+def check(
+    table: "pd.DataFrame", suite: Sequence[Expectation], name: str, docs: Path, section: str = "validation"
+) -> list[Outcome]:
     """Outcomes in the order of the suite; Great Expectations' own pages go to the folder ``docs``.
+
+    Args:
+        table: Facts of the records, with their ids.
+        suite: What they must keep.
+        name: The data set.
+        docs: An empty folder.
+        section: Where in the data set's settings the expectations stand, for errors.
 
     Raises:
         ConfigError: An expectation does not exist, has wrong arguments or names a missing column; all are named.
@@ -66,7 +75,7 @@ def check(table: "pd.DataFrame", suite: Sequence[Expectation], name: str, docs: 
     import great_expectations as gx
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
-    built = _build(table, suite, name)
+    built = _build(table, suite, name, section)
     # Its own defaults would leave an empty folder for pages behind in /tmp at every run.
     stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
     settings = DataContextConfig(
@@ -103,14 +112,14 @@ def check(table: "pd.DataFrame", suite: Sequence[Expectation], name: str, docs: 
     return [_outcome(expectation, results[number]) for number, expectation in enumerate(suite)]
 
 
-def _build(table: "pd.DataFrame", suite: Sequence[Expectation], name: str) -> list[Any]:
+def _build(table: "pd.DataFrame", suite: Sequence[Expectation], name: str, section: str = "validation") -> list[Any]:
     from great_expectations.exceptions import ExpectationNotFoundError
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
     from great_expectations.expectations.registry import list_registered_expectation_implementations
 
     built, faults = [], []
     for number, one in enumerate(suite):
-        where = f"params.yaml: datasets.{name}.validation.expectations: {one.type}"
+        where = f"params.yaml: datasets.{name}.{section}.expectations: {one.type}"
         faults += [
             f"{where}: no column {column!r}{nearest(column, list(table.columns))}" for column in _absent(table, one)
         ]

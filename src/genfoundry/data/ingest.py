@@ -6,8 +6,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from genfoundry.data.shards import write_shards
 from genfoundry.errors import DataError
-from genfoundry.io import publish_folder, write_json, write_records, write_table
+from genfoundry.io import publish_folder, write_json, write_table
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Ingest
 from genfoundry.specs import REJECTED_COLUMNS
@@ -81,7 +82,7 @@ def read_source(modality: ModuleType, source: Path, config: Ingest, paths: Datas
             yield records
 
     with publish_folder(paths.records) as folder:
-        count = write_records(folder, tables())
+        count = write_shards(folder, tables(), config.shard)
         rejects.check(count, config.max_rejected, str(_shown(source, paths)), "ingest.max_rejected")
         write_table(folder / "rejected.parquet", rejects.table())
     report: dict[str, Any] = {

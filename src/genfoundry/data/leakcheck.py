@@ -25,9 +25,23 @@ class Nearest(NamedTuple):
 
 
 def nearest(
-    prints: Sets | Vectors, evaluation: np.ndarray, training: np.ndarray, rule: Rule, max_containment: float
+    prints: Sets | Vectors,
+    evaluation: np.ndarray,
+    training: np.ndarray,
+    rule: Rule,
+    max_containment: float,
+    sizes: np.ndarray | None = None,
 ) -> Nearest:
-    """Compare every evaluation row with every training row."""
+    """Compare every evaluation row with every training row.
+
+    Args:
+        prints: Fingerprints of all rows.
+        evaluation: Rows to look for.
+        training: Rows to look in.
+        rule: What counts as similar.
+        max_containment: Share of an evaluation row inside one training row that is a leak.
+        sizes: int64, true number of elements of each set, where ``prints`` holds only what evaluation shares.
+    """
     found = Nearest(
         np.full(len(evaluation), -1, np.int64),
         np.zeros(len(evaluation)),
@@ -37,14 +51,20 @@ def nearest(
     if not len(evaluation) or not len(training):
         return found
     if isinstance(prints, Sets):
-        _nearest_sets(prints, evaluation, training, rule, max_containment, found)
+        _nearest_sets(prints, evaluation, training, rule, max_containment, sizes, found)
     else:
         _nearest_vectors(prints, evaluation, training, rule, found)
     return found
 
 
 def _nearest_sets(
-    sets: Sets, evaluation: np.ndarray, training: np.ndarray, rule: Rule, share: float, found: Nearest
+    sets: Sets,
+    evaluation: np.ndarray,
+    training: np.ndarray,
+    rule: Rule,
+    share: float,
+    sizes: np.ndarray | None,
+    found: Nearest,
 ) -> None:
     """By a sparse matrix product: entry (i, j) counts the elements that i and j share."""
     from scipy.sparse import csr_matrix
@@ -53,7 +73,8 @@ def _nearest_sets(
     matrix = csr_matrix(
         (np.ones(len(column), np.int32), column, sets.ptr), shape=(len(sets.ptr) - 1, column.max(initial=0) + 1)
     )
-    sizes, other = np.diff(sets.ptr), matrix[training].T.tocsr()
+    sizes = np.diff(sets.ptr) if sizes is None else sizes
+    other = matrix[training].T.tocsr()
     for start in range(0, len(evaluation), BLOCK):
         mine = evaluation[start : start + BLOCK]
         product = (matrix[mine] @ other).tocoo()

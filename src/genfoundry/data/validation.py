@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from genfoundry import pages
+from genfoundry.data import drift
 from genfoundry.data.expectations import Outcome, check, merged
 from genfoundry.errors import DataError
 from genfoundry.io import folder_digest, read_all_records, write_json
@@ -27,10 +28,10 @@ class Run(Protocol):
 
 
 def validate(modality: ModuleType, config: Validation, paths: DatasetPaths, run: Run) -> None:
-    """Publish ``validate.json`` and its page; Great Expectations' own pages go to the run.
+    """Publish ``validate.json``, ``drift.json`` and their page; Great Expectations' own pages go to the run.
 
     Raises:
-        DataError: A critical expectation failed; every one is named.
+        DataError: A critical expectation failed, or the records drifted and that is an error; all faults are named.
     """
     table = facts(paths.records)
     suite = merged(modality.expectations(), config.expectations)
@@ -38,11 +39,17 @@ def validate(modality: ModuleType, config: Validation, paths: DatasetPaths, run:
         outcomes = check(table, suite, paths.key, Path(folder))
         run.artifact(Path(folder), "data_docs")
     page = paths.reports / "validate.html"
-    _write_page(page, paths.key, table, outcomes)
+    drifted, faults = drift.check(table, config.drift, paths)
+    _write_page(page, paths.key, table, outcomes, drift.section(paths.key, drifted))
     if stops := [outcome for outcome in outcomes if outcome.stops]:
-        lines = [f"  {_sentence(outcome)}" for outcome in stops]
+        lines = [f"  {sentence(outcome)}" for outcome in stops]
         where = f"datasets.{paths.key}: {len(stops)} critical expectations failed; mend the data or the contract"
         raise DataError("\n".join([f"{where}, look at {page.relative_to(paths.root)}", *lines]))
+    if faults:
+        where = f"datasets.{paths.key}: the records differ from the accepted ones, look at"
+        remedy = f"mend them, or take them with genfoundry accept {paths.key}"
+        raise DataError("\n".join([f"{where} {page.relative_to(paths.root)}; {remedy}", *faults]))
+    write_json(paths.reports / "drift.json", drifted)
     write_json(paths.reports / "validate.json", _report(table, outcomes))
 
 
@@ -82,7 +89,8 @@ def _report(table: "pd.DataFrame", outcomes: Sequence[Outcome]) -> dict[str, Any
     }
 
 
-def _sentence(outcome: Outcome) -> str:
+def sentence(outcome: Outcome) -> str:
+    """What an expectation asked for, and what was found."""
     arguments = ", ".join(f"{name} {value}" for name, value in outcome.expectation.kwargs.items())
     parts = [f"{outcome.expectation.type} ({arguments})"]
     if outcome.unexpected:
@@ -92,22 +100,28 @@ def _sentence(outcome: Outcome) -> str:
     return ": ".join(parts)
 
 
-def _write_page(path: Path, key: str, table: "pd.DataFrame", outcomes: Sequence[Outcome]) -> None:
-    failed = [outcome for outcome in outcomes if not outcome.success]
+def contract_table(outcomes: Sequence[Outcome]) -> str:
+    """Expectations as a table: those that failed first, then by severity."""
     ordered = sorted(
         outcomes, key=lambda one: (one.success, ("critical", "warning", "info").index(one.expectation.severity))
     )
+    return pages.table(
+        ["", "column", "expectation", "severity", "records that break it", "seen"],
+        [_row(outcome) for outcome in ordered],
+        raw=["", "expectation"],
+    )
+
+
+def _write_page(path: Path, key: str, table: "pd.DataFrame", outcomes: Sequence[Outcome], *more: str) -> None:
+    failed = [outcome for outcome in outcomes if not outcome.success]
     pages.write_page(
         path,
         f"{key}: validation",
         "What the raw records must keep before anything is made of them. Only a critical failure stops the line.",
         pages.tiles({"records": len(table), "expectations met": len(outcomes) - len(failed), "failed": len(failed)}),
         "<h2>Contract</h2>",
-        pages.table(
-            ["", "column", "expectation", "severity", "records that break it", "seen"],
-            [_row(outcome) for outcome in ordered],
-            raw=["", "expectation"],
-        ),
+        contract_table(outcomes),
+        *more,
         "<h2>The records</h2>",
         *(_profile(table, name) for name in table.columns if name not in ("id", "sha256")),
     )
