@@ -10,13 +10,14 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import Field
 
 from genfoundry.errors import DataError
-from genfoundry.modalities.shared.tables import storable
+from genfoundry.modalities.shared.tables import files, given_split, storable
 from genfoundry.specs import Section
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -57,6 +58,42 @@ class Entry(NamedTuple):
     """Its bytes as a buffered stream; of a tar file only until the next entry is asked for."""
     reason: str = ""
     detail: str = ""
+
+
+class Found(NamedTuple):
+    """A file of a source, wherever it lies, or why it is not to be read."""
+
+    name: str
+    """Path inside the source, through archives: ``a.zip/b/c.txt``."""
+    split: str | None
+    """Given by a top folder named train, val or test, of the source or else of the archive."""
+    open: Callable[[], BinaryIO]
+    """Its unpacked bytes as a buffered stream."""
+    path: Path | None = None
+    """Where it lies, if not in an archive."""
+    reason: str = ""
+    detail: str = ""
+
+    @property
+    def ending(self) -> str:
+        """The end of its name, in small letters and without compression: ``.jsonl`` of ``A.JSONL.gz``."""
+        return PurePosixPath(bare(self.name)).suffix.lower()
+
+
+def members(source: Path, limits: Limits) -> Iterator[Found]:
+    """Every file of a source in a fixed order: of a folder by name, of an archive as they stand in it.
+
+    Raises:
+        DataError: The source is missing or holds no file; an archive is damaged or exceeds a limit.
+    """
+    for name, path in files(source):
+        split = given_split(name)
+        if not is_archive(name):
+            yield Found(name, split, partial(opened, path, limits), path)
+            continue
+        for entry in entries(path, limits):
+            inside = split or given_split(entry.name)
+            yield Found(f"{name}/{entry.name}", inside, entry.open, None, entry.reason, entry.detail)
 
 
 def is_archive(name: str) -> bool:
@@ -214,17 +251,17 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Cal
 # ------------------------------------------------------------------------------------------------ streams
 def _unpacked(path: Path, limits: Limits) -> BinaryIO:
     name = path.name.lower()
-    file: Any
+    file: Any  # The guard closes it.
     if name.endswith((".gz", ".tgz")):
         import gzip
 
-        file = gzip.open(path)  # noqa: SIM115: the guard closes it
+        file = gzip.open(path)  # noqa: SIM115
     elif name.endswith((".bz2", ".tbz2")):
         import bz2
 
-        file = bz2.open(path)  # noqa: SIM115: the guard closes it
+        file = bz2.open(path)  # noqa: SIM115
     elif name.endswith((".xz", ".txz")):
-        file = lzma.open(path)  # noqa: SIM115: the guard closes it
+        file = lzma.open(path)  # noqa: SIM115
     elif name.endswith(".zst"):
         import pyarrow as pa
 
