@@ -11,21 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import AfterValidator, Field
 
 from genfoundry import settings
 from genfoundry.modalities.shared import archives as _archives
+from genfoundry.modalities.shared import copies as _copies
 from genfoundry.modalities.shared import documents as _documents
 from genfoundry.modalities.shared import languages as _languages
 from genfoundry.modalities.shared import masking as _masking
 from genfoundry.modalities.shared import quality as _quality
 from genfoundry.modalities.shared import repair as _repair
-from genfoundry.modalities.shared import shingles as _shingles
 from genfoundry.modalities.shared import tables as _tables
 from genfoundry.modalities.shared import textfiles as _textfiles
 from genfoundry.modalities.shared import tokens as _tokens
-from genfoundry.specs import SPLITS, Sets
+from genfoundry.specs import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,14 +84,7 @@ class Preprocess(settings.Preprocess):
     """Personal data to replace by a placeholder such as ``[EMAIL]``; the column ``masked_email`` counts them."""
 
 
-class Dedup(settings.Dedup):
-    """Which texts count as copies."""
-
-    threshold: float = Field(default=0.8, ge=0.3, le=1)
-    """Least Jaccard index of two sets of word 5-grams; 0.8 as in SlimPajama and the tools after it."""
-
-
-Encode = _tokens.Encode
+Dedup, Encode = _copies.Dedup, _tokens.Encode
 
 
 # ------------------------------------------------------------------------------------------------ read
@@ -236,26 +228,6 @@ def expectations() -> list[dict[str, Any]]:
     return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]
 
 
-# ------------------------------------------------------------------------------------------------ copies
-def fingerprints(records: "pd.DataFrame", config: Dedup) -> Sets:
-    """The set of word 5-gram hashes of each document."""
-    return _shingles.sets(list(records["content"]))
-
-
-def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
-    """Near copies: one word in fifty replaced, dropped or doubled, at least one."""
-    edited = records.copy()
-    edited["content"] = [_edit(text, generator) for text in records["content"]]
-    return edited
-
-
-def _edit(text: str, generator: np.random.Generator) -> str:
-    pieces = re.findall(r"\S+|\s+", text)
-    words = [number for number, piece in enumerate(pieces) if not piece.isspace()]
-    for number in generator.choice(words, max(1, len(words) // 50), replace=False) if words else ():
-        pieces[number] = ("changed", "", f"{pieces[number]} {pieces[number]}")[int(generator.integers(3))]
-    return "".join(pieces)
-
-
-# ------------------------------------------------------------------------------------------------ arrays, pages
+# ------------------------------------------------------------------------------------------------ shared with code
+fingerprints, perturb = _copies.fingerprints, _copies.perturb
 encode, decode, show, compare = _documents.encode, _documents.decode, _documents.show, _documents.compare

@@ -56,18 +56,19 @@ def cleaned(
         clean: Canonical text and further columns of a raw text and its record, or Dropped.
         columns: The further columns and what pandas shall hold them as.
 
-    Columns that the records have beyond the contract's are kept, the facts of ``FACTS`` taken anew.
+    Columns that the records have beyond the contract's are kept, unless ``columns`` or ``FACTS`` takes them anew.
     """
     import pandas as pd
 
     chosen, texts, more, dropped = [], [], [], []
-    others = [name for name in records.columns if name not in (*RECORD_COLUMNS, *FACTS)]
-    rows = records[["content", *others]].to_dict("records") if others else ({"content": t} for t in records["content"])
-    for number, row in enumerate(rows):
+    others = [name for name in records.columns if name not in (*RECORD_COLUMNS, *FACTS, *columns)]
+    names = ["id", "content", *others]
+    for number, values in enumerate(zip(*(records[name] for name in names), strict=True)):
+        row = dict(zip(names, values, strict=True))
         try:
             text, extra = clean(row["content"], row)
         except Dropped as error:
-            dropped.append((records["id"].iloc[number], *error.args))
+            dropped.append((row["id"], *error.args))
             continue
         chosen.append(number)
         texts.append(text)

@@ -48,23 +48,19 @@ def plain(found: Found, config: "Ingest") -> Iterator[Row]:
         if config.chunk:
             yield from _passages(found.name, file, config)
         else:
-            yield _whole(found.name, file, config)
+            row = whole(found.name, file, config.max_bytes, config.text_column)
+            yield row._replace(detail=f"{row.detail}; ingest.chunk cuts it") if row.reason == "too_large" else row
 
 
-def _whole(name: str, file: BinaryIO, config: "Ingest") -> Row:
-    data = limited(name, file, config.max_bytes)
-    if isinstance(data, Row):
-        return data._replace(detail=f"{data.detail}; set ingest.chunk to cut it" * (data.reason == "too_large"))
-    return _decoded(name, data, lambda text: {config.text_column: text})
-
-
-def limited(name: str, file: BinaryIO, limit: int) -> bytes | Row:
-    """All bytes of a file, or why it is set aside."""
+def whole(name: str, file: BinaryIO, limit: int, column: str = "text") -> Row:
+    """A file as one row with its text in ``column``, or why it is set aside."""
     try:
         data = file.read(limit + 1)
     except DataError as error:
         return Row(name, {}, "damaged", str(error))
-    return data if len(data) <= limit else Row(name, {}, "too_large", f"more than {limit} bytes (ingest.max_bytes)")
+    if len(data) > limit:
+        return Row(name, {}, "too_large", f"more than {limit} bytes (ingest.max_bytes)")
+    return _decoded(name, data, lambda text: {column: text})
 
 
 def _decoded(name: str, data: bytes, values: Callable[[str], dict[str, Any]]) -> Row:
