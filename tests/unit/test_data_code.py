@@ -206,7 +206,8 @@ def test_generated_files_say_so_in_a_comment_near_the_beginning(text: str, expec
         ("-- GNU Affero General Public License v3\n", "AGPL-3.0-only"),
         ("# licensed under GPLv2\n", "GPL-2.0-only"),
         ("# a comment about mitosis\nx = 1\n", None),
-        ("x = 1\n# SPDX-License-Identifier: MIT\n", None),
+        ('"""Doc."""\n\n# Authors: us\n# SPDX-License-Identifier: MIT\n', "MIT"),
+        ("tag = 'SPDX-License-Identifier: MIT'\n", None),
         ("", None),
     ],
 )
@@ -222,6 +223,10 @@ def test_the_first_comment_names_the_licence(text: str, expected: str | None) ->
         ("#ifndef A\n// (c) me\n\nint x;\n", "#ifndef A\nint x;\n"),
         ("# says what it does\nx = 1\n", "# says what it does\nx = 1\n"),
         ("/* Copyright, never closed\nint x;\n", "/* Copyright, never closed\nint x;\n"),
+        (
+            "# what it does\nx = 1\n# SPDX-License-Identifier: MIT\n",
+            "# what it does\nx = 1\n# SPDX-License-Identifier: MIT\n",
+        ),
         (PYTHON, PYTHON),
     ],
 )

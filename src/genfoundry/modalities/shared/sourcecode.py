@@ -74,8 +74,8 @@ _MADE = re.compile(
     r"(?:\.min\.(?:js|css)|_pb2(?:_grpc)?\.pyi?|\.pb\.(?:go|cc|h)|\.g\.dart|\.designer\.cs)\Z", re.IGNORECASE
 )
 _MARK = re.compile(
-    r"@generated\b|\bdo not (?:edit|modify)\b(?:\W*\Z|.{0,20}(?:by hand|manually|directly|this file))|\bcode generated\b"
-    r"|\b(?:auto-?|automatically |machine )generated\b|\b(?:was|is) generated (?:by|from)\b"
+    r"@generated\b|\bdo not (?:edit|modify)\b(?:\W*\Z|.{0,20}(?:by hand|manually|directly|this file))"
+    r"|\bcode generated\b|\b(?:auto-?|automatically |machine )generated\b|\b(?:was|is) generated (?:by|from)\b"
     r"|^\W*generated (?:by|from)\b",
     re.IGNORECASE,
 )
@@ -148,6 +148,10 @@ _KEPT = re.compile(
 _RUNS = tuple(re.compile(rf"(?:[ \t]*{re.escape(mark)}[^\n]*(?:\n|\Z))+") for mark in _LINES)
 
 
+_LOOKED_AT = 8192
+"""Characters in which a licence is looked for: the longest usual header, BSD's, has some 1,600."""
+
+
 def header(text: str) -> tuple[int, int]:
     """Where the first comment begins and ends, after a ``#!`` line and the like; an empty span if code comes first."""
     at = 0
@@ -169,11 +173,14 @@ def header(text: str) -> tuple[int, int]:
 
 
 def licence(text: str) -> str | None:
-    """SPDX name of the licence that the first comment names (of an SPDX tag, the tag's own words); None for none."""
+    """SPDX name of the licence: of a tag in a comment near the beginning (its own words), else what the first comment
+    says; None for none.
+    """
+    for tag in _SPDX.finditer(text, 0, _LOOKED_AT):
+        if _COMMENT.match(text, text.rfind("\n", 0, tag.start()) + 1) or tag.start() < header(text)[1]:
+            return " ".join(tag[1].removesuffix("--").split())
     start, end = header(text)
-    words = re.sub(r"[\s#*/;%-]+", " ", text[start : min(end, start + 8192)])
-    if tag := _SPDX.search(text[start:end]):
-        return " ".join(tag[1].removesuffix("--").split())
+    words = re.sub(r"[\s#*/;%-]+", " ", text[start : min(end, start + _LOOKED_AT)])
     if found := _GNU.search(words):
         return _gnu(found, words)
     return next((name for name, pattern in _LICENCES if pattern.search(words)), None)
@@ -194,6 +201,6 @@ def without_licence(text: str) -> str:
     """The text without its first comment, if that is about licence or copyright."""
     start, end = header(text)
     comment = text[start:end]
-    if end > start and (licence(text) or re.search(r"copyright|\(c\)|©|licen[sc]e", comment, re.IGNORECASE)):
+    if end > start and (licence(comment) or re.search(r"copyright|\(c\)|©|licen[sc]e", comment, re.IGNORECASE)):
         return text[:start] + text[end:].lstrip("\r\n")
     return text
