@@ -57,6 +57,15 @@ def table(section: type[Section]) -> list[str]:
     return [*lines, ""]
 
 
+def inner(owner: type[Section], name: str) -> list[str]:
+    """The blocks inside a section of a modality."""
+    lines = []
+    for field, info in owner.model_fields.items():
+        if isinstance(info.default, Section):
+            lines += [f"#### `{name}.{field}`", "", *table(type(info.default))]
+    return lines
+
+
 def settings_page() -> str:
     """The whole of params.yaml, block by block."""
     lines = [
@@ -75,7 +84,7 @@ def settings_page() -> str:
         lines += table(common) if not all(owners.values()) else []
         for key, owner in owners.items():
             if owner is not None and owner is not common:
-                lines += [f"### with `modality: {key}`", "", *table(owner)]
+                lines += [f"### with `modality: {key}`", "", *table(owner), *inner(owner, name)]
     lines += ["## `models.<name>.options`", ""]
     for key in parts.names("models"):
         lines += [f"### with `family: {key}`", "", *table(parts.load("models", key).Config)]

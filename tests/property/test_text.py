@@ -86,13 +86,15 @@ def test_any_text_survives_its_tokens_and_never_holds_a_boundary(content: str, k
     st.integers(1, 60),
 )
 def test_cutting_a_file_loses_nothing(tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int) -> None:
+    from genfoundry.modalities.shared import archives as _archives
     from genfoundry.modalities.shared import textfiles as _textfiles
 
     path = tmp_path_factory.mktemp("cut") / "x.txt"
     content = "\n".join(lines).lstrip("\ufeff").replace("\n\ufeff", "\n")
     path.write_bytes(content.encode())
 
-    rows = list(_textfiles.plain("x.txt", path, text.Ingest(chunk=chunk)))
+    config = text.Ingest(chunk=chunk)
+    rows = [row for found in _archives.members(path, config) for row in _textfiles.plain(found, config)]
 
     assert "".join(row.values["text"] for row in rows) == content
     numbers = [int(row.id.split("#")[1]) for row in rows]

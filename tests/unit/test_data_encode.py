@@ -80,8 +80,8 @@ def test_the_tokenizer_learns_from_training_records_alone_in_any_order() -> None
     forward, backward = _tokens.train(config, texts), _tokens.train(config, texts[::-1])
 
     assert forward.to_str() == backward.to_str()
-    assert forward.token_to_id(text.BOUNDARY) == 0 and forward.get_vocab_size() <= 500
-    assert 0 not in forward.encode(f"x {text.BOUNDARY} y").ids
+    assert forward.token_to_id(_tokens.BOUNDARY) == 0 and forward.get_vocab_size() <= 500
+    assert 0 not in forward.encode(f"x {_tokens.BOUNDARY} y").ids
 
 
 def test_characters_are_tokens_and_unknown_bytes_are_spelt() -> None:
@@ -89,11 +89,11 @@ def test_characters_are_tokens_and_unknown_bytes_are_spelt() -> None:
     known = len({*b"ba\n", *"\u00e9\U0001f389".encode()}) + 1 + 3  # bytes, and the joints of two characters
 
     assert tokenizer.get_vocab_size() == 1 + 5 + known
-    assert tokenizer.token_to_id(text.BOUNDARY) == 0
+    assert tokenizer.token_to_id(_tokens.BOUNDARY) == 0
     assert len(tokenizer.encode("ab\u00e9\U0001f389\n").ids) == 5
     # x: escape and four digits; e with another accent: its first byte is known, its second is not.
     assert len(tokenizer.encode("x").ids) == 5 and len(tokenizer.encode("\u00e8").ids) == 6
-    for one in ("", "a b", text.BOUNDARY, "\ue000\ue001", *STRANGE, "".join(map(chr, range(1, 800)))):
+    for one in ("", "a b", _tokens.BOUNDARY, "\ue000\ue001", *STRANGE, "".join(map(chr, range(1, 800)))):
         found = tokenizer.encode(one).ids
         assert tokenizer.decode(found) == one and 0 not in found
 

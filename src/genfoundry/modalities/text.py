@@ -5,31 +5,37 @@ Facts of a document: characters, bytes (UTF-8), lines.
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from genfoundry import settings
-from genfoundry.modalities.shared import shingles as _shingles
+from genfoundry.modalities.shared import archives as _archives
+from genfoundry.modalities.shared import copies as _copies
+from genfoundry.modalities.shared import documents as _documents
+from genfoundry.modalities.shared import languages as _languages
+from genfoundry.modalities.shared import masking as _masking
+from genfoundry.modalities.shared import quality as _quality
+from genfoundry.modalities.shared import repair as _repair
 from genfoundry.modalities.shared import tables as _tables
 from genfoundry.modalities.shared import textfiles as _textfiles
-from genfoundry.pages import escape
-from genfoundry.specs import REJECTED_COLUMNS, SPLITS, DataSpec, Sets, TokenSpec
+from genfoundry.modalities.shared import tokens as _tokens
+from genfoundry.specs import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FACTS = ("characters", "bytes", "lines")
-
-BOUNDARY = "<|boundary|>"
-"""Name of token 0 in tokenizer.json; no text is ever encoded to it."""
+FACTS = _documents.FACTS
 
 
-class Ingest(settings.Ingest):
-    """How text is read."""
+class Ingest(settings.Ingest, _archives.Limits):
+    """How text is read: .txt, .md, .jsonl, .csv, .tsv and .parquet, also compressed (.gz, .bz2, .xz, .zst) and, all but
+    Parquet, inside .zip and .tar archives.
+    """
 
     text_column: str = "text"
     """Column (CSV, Parquet) or key (JSONL) that holds the document."""
@@ -39,10 +45,20 @@ class Ingest(settings.Ingest):
     """Column of a given split (train, val or test; validation, valid and dev count as val); empty for none."""
     id_column: str = ""
     """Column of a unique id; empty takes the path in the source with ``#line``."""
+    license_column: str = ""
+    """Column of the licence, kept as ``license``; empty for none."""
+    source_column: str = ""
+    """Column that says where a record comes from, kept as ``source``; empty takes the file or top folder."""
+    time_column: str = ""
+    """Column of a time, kept as ``time`` in its own words (a Parquet time in ISO 8601); empty for none."""
+    group_column: str = ""
+    """Column of what belongs together (author, book), kept as ``group``; empty for none."""
     chunk: int = Field(default=0, ge=0)
     """Characters at which a plain file is cut, at a paragraph or line end; 0 makes each file one document."""
     max_bytes: int = Field(default=16 * 2**20, ge=1)
     """Longest line, cell or plain file; a longer one is set aside."""
+    max_row_group: int = Field(default=2**29, ge=1)
+    """Largest row group of a Parquet file, in unpacked bytes of the columns that are read: one is held in memory."""
 
 
 class Preprocess(settings.Preprocess):
@@ -52,52 +68,64 @@ class Preprocess(settings.Preprocess):
     """Shorter documents are dropped."""
     max_characters: int = Field(default=0, ge=0)
     """Longer documents are dropped; 0 drops none."""
-
-
-class Dedup(settings.Dedup):
-    """Which texts count as copies."""
-
-    threshold: float = Field(default=0.8, ge=0.3, le=1)
-    """Least Jaccard index of two sets of word 5-grams; 0.8 as in SlimPajama and the tools after it."""
-
-
-class Encode(settings.Encode):
-    """How text becomes tokens."""
-
-    tokenizer: Literal["bpe", "bytes", "characters"] = "bpe"
-    """Byte-level pairs learnt on the training split (Sennrich et al. 2016, arXiv:1508.07909), or UTF-8 bytes, or the
-    characters of the training split. All of them give back any text, so bits per byte are right: a character that the
-    training split has not costs five tokens for each of its bytes that is unknown too; the report counts these bytes.
+    repair: bool = False
+    """Undo text that was decoded as the wrong encoding (``Ã©`` for ``é``), by ftfy (Speer 2019); documents in ASCII are
+    passed over. Right for the web; off here, as it also "repairs" what documentation shows on purpose.
     """
-    vocab_size: int = Field(default=4096, ge=257)
-    """Tokens of the byte pair encoding at most, the boundary and 256 bytes among them."""
+    detect_language: bool = False
+    """Add the column ``language`` (ISO 639-1; ``und`` for none), by py3langid (Lui and Baldwin 2012)."""
+    languages: Annotated[tuple[str, ...], AfterValidator(_languages.checked)] = ()
+    """Languages that are kept, such as ``[en, de]``; empty keeps all."""
+    min_language: float = Field(default=0.0, ge=0, le=1)
+    """Least probability of the language, where ``languages`` names some; FineWeb 0.65 (with another classifier)."""
+    quality: _quality.Quality = _quality.Quality()
+    """Rules that drop poor documents, each off until it is given a value."""
+    mask: tuple[_masking.Kind, ...] = ()
+    """Personal data to replace by a placeholder such as ``[EMAIL]``; the column ``masked_email`` counts them."""
+
+
+Dedup, Encode = _copies.Dedup, _tokens.Encode
 
 
 # ------------------------------------------------------------------------------------------------ read
 def read(source: Path, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of documents and of what was set aside."""
-    tables, seen = _tables.Tables(FACTS), set()
-    for name, path in _tables.files(source):
-        reader = _textfiles.READERS.get(path.suffix.lower())
-        if reader is None:
-            tables.reject(name, "unknown_format", f"needs one of {', '.join(_textfiles.READERS)}")
-            continue
-        for row in reader(name, path, config):
-            _add(tables, row, _tables.given_split(name), config, seen)
-            if tables.full:
-                yield tables.take()
+    extra = {name: column for name in _EXTRA if (column := getattr(config, f"{name}_column"))}
+    tables, seen = _tables.Tables(FACTS, tuple(extra)), set()
+    for found in _archives.members(source, config):
+        reader = _textfiles.READERS.get(found.ending)
+        if found.reason:
+            tables.reject(found.name, found.reason, found.detail)
+        elif reader is None:
+            tables.reject(found.name, "unknown_format", f"needs one of {', '.join(_textfiles.READERS)}")
+        else:
+            for row in reader(found, config):
+                _add(tables, row, found.split, config, seen, extra)
+                if tables.full:
+                    yield tables.take()
+        if tables.full:
+            yield tables.take()
     yield tables.take()
 
+
+_EXTRA = ("license", "source", "time", "group")
 
 _SPLIT_NAMES = {**{split: split for split in SPLITS}, "validation": "val", "valid": "val", "dev": "val"}
 
 
-def _add(tables: _tables.Tables, row: _textfiles.Row, split: str | None, config: Ingest, seen: set[str]) -> None:
+def _add(
+    tables: _tables.Tables,
+    row: _textfiles.Row,
+    split: str | None,
+    config: Ingest,
+    seen: set[str],
+    extra: Mapping[str, str],
+) -> None:
     if row.reason:
         tables.reject(row.id, row.reason, row.detail)
         return
     text = row.values.get(config.text_column)
-    if fault := _fault(text):
+    if fault := _documents.fault(text):
         tables.reject(row.id, *fault)
         return
     name, label = row.id, None
@@ -112,7 +140,7 @@ def _add(tables: _tables.Tables, row: _textfiles.Row, split: str | None, config:
     if config.id_column:
         value = row.values.get(config.id_column)
         name = "" if value is None else str(value)
-        if not name or _SURROGATE.search(name):
+        if not name or _documents.SURROGATE.search(name):
             tables.reject(row.id, "no_id", f"{config.id_column} is {str(value)[:40]!r}")
             return
     if name in seen:
@@ -120,27 +148,16 @@ def _add(tables: _tables.Tables, row: _textfiles.Row, split: str | None, config:
         return
     if config.id_column:
         seen.add(name)
-    tables.add(name, label, split, text, *_facts(text))
+    more = [_text(row.values.get(column)) for column in extra.values()]
+    tables.add(name, label, split, text, *_documents.facts(text), *more)
 
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-def _fault(text: Any) -> tuple[str, str] | None:
-    """(reason, detail) if a value can't be a document."""
-    if not isinstance(text, str):
-        return "no_text", f"needs a string, got {type(text).__name__}"
-    if not text.strip():
-        return "empty", f"{len(text)} characters of white space"
-    if "\0" in text:
-        return "nul", f"character {text.index(chr(0))} is NUL: a binary file?"
-    if found := _SURROGATE.search(text):
-        return "not_utf8", f"character {found.start()} is no UTF-8 text ({ord(found[0]):#06x})"
-    return None
-
-
-def _facts(text: str) -> tuple[int, int, int]:
-    return len(text), len(text.encode()), text.count("\n") + (not text.endswith("\n"))
+def _text(value: Any) -> str | None:
+    """A cell as text: a time in ISO 8601, nothing as null; what is no UTF-8 is escaped."""
+    if value is None or value == "":
+        return None
+    shown = value.isoformat() if isinstance(value, date | datetime) else str(value)
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 # ------------------------------------------------------------------------------------------------ clean
@@ -157,20 +174,33 @@ def canonical(text: str) -> str:
 
 def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """(canonical documents, what was dropped and why)."""
-    import pandas as pd
+    return _documents.cleaned(records, partial(_cleaned, config=config), _columns(config))
 
-    texts = [canonical(text) for text in records["content"]]
-    reasons = [_drop(text, config) for text in texts]
-    keep = np.array([reason is None for reason in reasons], bool)
-    kept = records[["id", "label", "split"]][keep].copy()
-    chosen = [text for text, good in zip(texts, keep, strict=True) if good]
-    kept["sha256"] = pd.Series([_tables.sha256(text) for text in chosen], index=kept.index, dtype="str")
-    kept["content"] = pd.Series(chosen, index=kept.index, dtype="str")
-    facts = np.array([_facts(text) for text in chosen], np.int64).reshape(-1, len(FACTS))
-    for column, values in zip(FACTS, facts.T, strict=True):
-        kept[column] = values
-    dropped = [(name, *reason) for name, reason in zip(records["id"], reasons, strict=True) if reason]
-    return kept, pd.DataFrame(dropped, columns=list(REJECTED_COLUMNS), dtype="str")
+
+def _columns(config: Preprocess) -> dict[str, str]:
+    languages = {"language": "str"} if config.detect_language or config.languages else {}
+    return {**languages, **_masking.columns(config.mask)}
+
+
+def _cleaned(text: str, record: Mapping[str, Any], config: Preprocess) -> tuple[str, dict[str, Any]]:
+    """The cheap rules first: what they drop need not be looked at closer."""
+    if config.repair and not text.isascii():
+        text = _repair.mojibake(text)
+    text = canonical(text)
+    if reason := _drop(text, config) or _quality.fault(text, config.quality):
+        raise _documents.Dropped(*reason)
+    extra: dict[str, Any] = {}
+    if config.detect_language or config.languages:
+        extra["language"], probability = _languages.detect(text)
+        if config.languages and extra["language"] not in config.languages:
+            raise _documents.Dropped("other_language", f"{extra['language']}, needs {', '.join(config.languages)}")
+        if config.languages and probability < config.min_language:
+            detail = f"{extra['language']} at {probability:.2f}, at least {config.min_language:g}"
+            raise _documents.Dropped("unsure_language", detail)
+    if config.mask:
+        text, counts = _masking.masked(text, config.mask)
+        extra.update(counts)
+    return text, extra
 
 
 def _drop(text: str, config: Preprocess) -> tuple[str, str] | None:
@@ -198,58 +228,6 @@ def expectations() -> list[dict[str, Any]]:
     return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]
 
 
-# ------------------------------------------------------------------------------------------------ copies
-def fingerprints(records: "pd.DataFrame", config: Dedup) -> Sets:
-    """The set of word 5-gram hashes of each document."""
-    return _shingles.sets(list(records["content"]))
-
-
-def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
-    """Near copies: one word in fifty replaced, dropped or doubled, at least one."""
-    edited = records.copy()
-    edited["content"] = [_edit(text, generator) for text in records["content"]]
-    return edited
-
-
-def _edit(text: str, generator: np.random.Generator) -> str:
-    pieces = re.findall(r"\S+|\s+", text)
-    words = [number for number, piece in enumerate(pieces) if not piece.isspace()]
-    for number in generator.choice(words, max(1, len(words) // 50), replace=False) if words else ():
-        pieces[number] = ("changed", "", f"{pieces[number]} {pieces[number]}")[int(generator.integers(3))]
-    return "".join(pieces)
-
-
-# ------------------------------------------------------------------------------------------------ arrays
-def encode(
-    read: "Callable[[str], Iterator[pd.DataFrame]]", counts: Mapping[str, int], config: Encode, folder: Path
-) -> tuple[DataSpec, dict[str, Any]]:
-    """Token streams with their tokenizer; see ``_tokens``."""
-    from genfoundry.modalities.shared import tokens as _tokens
-
-    tokenizer = _tokens.train(config, (text for table in read("train") for text in table["content"]))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    report: dict[str, Any] = {"vocabulary": tokenizer.get_vocab_size()}
-    for split, count in counts.items():
-        report[split] = _tokens.write_split(tokenizer, read(split), count, folder, split)
-    return TokenSpec(vocab_size=tokenizer.get_vocab_size()), report
-
-
-def decode(samples: Sequence[Sequence[int]], folder: Path) -> list[str]:
-    """Text of token sequences, with the tokenizer of a folder of arrays or of a model."""
-    from genfoundry.modalities.shared import tokens as _tokens
-
-    return _tokens.load(folder).decode_batch([list(tokens) for tokens in samples], skip_special_tokens=False)
-
-
-# ------------------------------------------------------------------------------------------------ pages
-def show(record: Mapping[str, Any], limit: int = 600) -> str:
-    """A document's beginning as HTML."""
-    text = str(record["content"])
-    return f"<pre>{escape(text[:limit])}{' …' * (len(text) > limit)}</pre>"
-
-
-def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """What the second document removes from and adds to the first, word by word, as HTML."""
-    from genfoundry.modalities.shared import worddiff as _worddiff
-
-    return f"<pre>{_worddiff.html(str(first['content']), str(second['content']))}</pre>"
+# ------------------------------------------------------------------------------------------------ shared with code
+fingerprints, perturb = _copies.fingerprints, _copies.perturb
+encode, decode, show, compare = _documents.encode, _documents.decode, _documents.show, _documents.compare

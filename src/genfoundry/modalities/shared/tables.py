@@ -57,8 +57,9 @@ def sha256(content: bytes | str) -> str:
 class Tables:
     """Gathers records and set-aside ones until a table is full."""
 
-    def __init__(self, facts: Sequence[str]) -> None:
-        self.columns = [*RECORD_COLUMNS, *facts]
+    def __init__(self, facts: Sequence[str], texts: Sequence[str] = ()) -> None:
+        self.columns = [*RECORD_COLUMNS, *facts, *texts]
+        self.texts = ("id", "label", "split", "sha256", *texts)
         self._clear()
 
     def _clear(self) -> None:
@@ -67,7 +68,7 @@ class Tables:
         self.held = 0
 
     def add(self, id: str, label: str | None, split: str | None, content: bytes | str, *facts: Any) -> None:
-        """Add a record; its sha256 is taken here."""
+        """Add a record with its facts, then its texts; its sha256 is taken here."""
         self.records.append((id, label, split, sha256(content), content, *facts))
         self.held += len(content)
 
@@ -83,7 +84,7 @@ class Tables:
         """What was gathered, as tables (records, rejected); then begin anew."""
         import pandas as pd
 
-        texts = dict.fromkeys(("id", "label", "split", "sha256"), "str")
+        texts = dict.fromkeys(self.texts, "str")
         tables = (
             pd.DataFrame(self.records, columns=self.columns).astype(texts),
             pd.DataFrame(self.rejected, columns=list(REJECTED_COLUMNS), dtype="str"),

@@ -7,16 +7,33 @@ stands, so that windows may cross documents and a document can be priced on its 
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
+from genfoundry import settings
 from genfoundry.errors import DataError
-from genfoundry.modalities.text import BOUNDARY, Encode
 
 if TYPE_CHECKING:
     import pandas as pd
     from tokenizers import Tokenizer
+
+
+BOUNDARY = "<|boundary|>"
+"""Name of token 0 in tokenizer.json; no text is ever encoded to it."""
+
+
+class Encode(settings.Encode):
+    """How text becomes tokens."""
+
+    tokenizer: Literal["bpe", "bytes", "characters"] = "bpe"
+    """Byte-level pairs learnt on the training split (Sennrich et al. 2016, arXiv:1508.07909), or UTF-8 bytes, or the
+    characters of the training split. All of them give back any text, so bits per byte are right: a character that the
+    training split has not costs five tokens for each of its bytes that is unknown too; the report counts these bytes.
+    """
+    vocab_size: int = Field(default=4096, ge=257)
+    """Tokens of the byte pair encoding at most, the boundary and 256 bytes among them."""
 
 
 def load(folder: Path) -> "Tokenizer":
