@@ -7,8 +7,8 @@ from genfoundry.specs import SPLITS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from genfoundry.data.dedup import Planted
     from genfoundry.data.keepers import Rule
+    from genfoundry.data.planted import Planted
 
 CLOSEST = 24
 """Removed records on the page whose similarity is closest to the threshold."""
