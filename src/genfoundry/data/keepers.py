@@ -9,7 +9,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from genfoundry.data import setjoin, vectorjoin
-from genfoundry.data.setjoin import Matches
+from genfoundry.data.setjoin import Engine, Matches
+from genfoundry.data.setkeepers import settle
+from genfoundry.data.shelf import Shelf
 from genfoundry.specs import Sets, Vectors
 
 BLOCK = 1024
@@ -30,9 +32,8 @@ class Rule(NamedTuple):
 class Index(Protocol):
     """Rows that stay so far, and the search for their likes."""
 
-    def add(self, rows: np.ndarray) -> None: ...
-    def similar(self, rows: np.ndarray) -> Matches: ...
-    def among(self, rows: np.ndarray) -> Matches | None: ...
+    def add(self, chosen: np.ndarray, /) -> None: ...
+    def similar(self, chosen: np.ndarray, /) -> Matches: ...
 
 
 class Kept(NamedTuple):
@@ -55,9 +56,10 @@ def take(fingerprints: Fingerprints, rows: np.ndarray) -> Fingerprints:
     """Fingerprints of some rows, in that order."""
     if isinstance(fingerprints, Vectors):
         return Vectors(fingerprints.vectors[rows], fingerprints.details[rows])
-    lengths = np.diff(fingerprints.ptr)[rows]
-    _, place = setjoin.expand(fingerprints.ptr[rows], lengths)
-    return Sets(fingerprints.hashes[place], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    bounds = fingerprints.ptr
+    parts = [fingerprints.hashes[bounds[row] : bounds[row + 1]] for row in rows]
+    ptr = np.concatenate([[0], np.cumsum(np.diff(bounds)[rows])]).astype(np.int64)
+    return Sets(np.concatenate([np.empty(0, np.uint64), *parts]), ptr)
 
 
 def join(parts: list[Fingerprints]) -> Fingerprints:
@@ -69,34 +71,51 @@ def join(parts: list[Fingerprints]) -> Fingerprints:
     return Sets(hashes, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def index_of(fingerprints: Fingerprints, rule: Rule) -> Index:
+def index_of(fingerprints: Fingerprints, rule: Rule, engine: Engine = Engine()) -> Index:
     """An empty index over fingerprints."""
-    if isinstance(fingerprints, Sets):
-        return setjoin.Index(setjoin.Collection(fingerprints), rule.threshold)
-    return vectorjoin.Index(fingerprints, rule.threshold, rule.local)
+    if isinstance(fingerprints, Vectors):
+        return vectorjoin.Index(fingerprints, rule.threshold, rule.local)
+    rows = setjoin.Rows.of(fingerprints)
+    sketch = setjoin.Sketch(len(fingerprints.hashes)).add(fingerprints.hashes)
+    return setjoin.Index(rows, setjoin.tokens_of(rows, sketch, rule.threshold, engine), rule.threshold)
 
 
-def keep(fingerprints: Fingerprints, rule: Rule) -> Kept:
-    """Settle all rows; row 0 has the highest priority."""
-    number = count(fingerprints)
-    index = index_of(fingerprints, rule)
+def keep(
+    fingerprints: Fingerprints | Shelf, rule: Rule, order: np.ndarray | None = None, engine: Engine = Engine()
+) -> Kept:
+    """Settle all rows; the first one in ``order`` (default: as they stand) has the highest priority.
+
+    Rows of the outcome are places in that order.
+    """
+    if isinstance(fingerprints, Vectors):
+        fingerprints = fingerprints if order is None else take(fingerprints, order)
+        gone, pairs = _settle_vectors(vectorjoin.Index(fingerprints, rule.threshold, rule.local), count(fingerprints))
+    else:
+        shelf = fingerprints if isinstance(fingerprints, Shelf) else Shelf.of(fingerprints)
+        order = np.arange(len(shelf)) if order is None else order
+        gone, pairs = settle(shelf, order, rule.threshold, engine)
+    pairs = pairs.take(np.lexsort((pairs.second, pairs.first)))
+    pairs = pairs._replace(score=np.round(pairs.score, 6))
+    keeper, score = np.arange(len(gone)), np.ones(len(gone))
+    best = np.lexsort((pairs.second, -pairs.score, pairs.first))
+    best = best[pairs.second[best] < pairs.first[best]]
+    rows, place = np.unique(pairs.first[best], return_index=True)
+    keeper[rows], score[rows] = pairs.second[best][place], pairs.score[best][place]
+    assert np.array_equal(rows, np.flatnonzero(gone)), "a row went without a keeper"
+    return Kept(keeper, score, pairs)
+
+
+def _settle_vectors(index: vectorjoin.Index, number: int) -> tuple[np.ndarray, Matches]:
+    """(which rows go, every similar pair of one that goes and one that stays)."""
     stays = np.ones(number, bool)
     for start in range(0, number, BLOCK):
         _settle(index, np.arange(start, min(start + BLOCK, number)), stays)
     gone = np.flatnonzero(~stays)
     parts = [index.similar(gone[start : start + BLOCK]) for start in range(0, len(gone), BLOCK)]
-    pairs = Matches.of(parts)
-    pairs = pairs._replace(score=np.round(pairs.score, 6))
-    keeper, score = np.arange(number), np.ones(number)
-    best = np.lexsort((pairs.second, -pairs.score, pairs.first))
-    best = best[pairs.second[best] < pairs.first[best]]
-    rows, place = np.unique(pairs.first[best], return_index=True)
-    keeper[rows], score[rows] = pairs.second[best][place], pairs.score[best][place]
-    assert np.array_equal(rows, gone), "a row went without a keeper"
-    return Kept(keeper, score, pairs)
+    return ~stays, Matches.of(parts)
 
 
-def _settle(index: Index, rows: np.ndarray, stays: np.ndarray) -> None:
+def _settle(index: vectorjoin.Index, rows: np.ndarray, stays: np.ndarray) -> None:
     """Decide a block whose predecessors are all decided and, where they stay, entered."""
     stays[index.similar(rows).first] = False
     rows = rows[stays[rows]]
