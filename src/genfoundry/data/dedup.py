@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genfoundry.data import dedup_page, dedup_report
-from genfoundry.data.keepers import Fingerprints, Kept, Rule, join, keep, take
+from genfoundry.data.keepers import Fingerprints, Kept, Rule, engine_of, join, keep, shelf_of
 from genfoundry.data.planted import PLANTED, calibrate
+from genfoundry.data.shelf import Shelf
 from genfoundry.errors import DataError
-from genfoundry.io import publish_folder, read_all_records, read_records, write_json, write_table
+from genfoundry.io import publish_folder, read_all_records, read_records, record_columns, write_json, write_table
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Dedup
+from genfoundry.specs import Sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +30,14 @@ RULE = "rule.json"
 
 def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> None:
     """Publish the kept ids, the duplicates and pairs, ``deduplicate.json`` and its page."""
-    records = read_all_records(paths.clean, ["id", "label", "split", "sha256"])
+    source = [name for name in record_columns(paths.clean) if name == "source"]
+    records = read_all_records(paths.clean, ["id", "label", "split", "sha256", *source])
     if not len(records):
         raise DataError(f"datasets.{paths.key}: no record reached deduplication; look at preprocess.html")
-    records, prints, sample = _unique(modality, config, paths, records)
+    records, prints, order, sample = _unique(modality, config, paths, records)
     unique = records[records["unique"]]
     rule, planted = calibrate(modality, config, sample)
-    kept = keep(prints, rule)
+    kept = keep(prints, rule, order, engine_of(config))
     duplicates, pairs = _tables(records, unique, kept)
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
     report = dedup_report.summary(records, duplicates, pairs, rule, planted)
@@ -54,8 +57,10 @@ def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> Non
 
 def _unique(
     modality: ModuleType, config: Dedup, paths: DatasetPaths, records: "pd.DataFrame"
-) -> "tuple[pd.DataFrame, Fingerprints, pd.DataFrame]":
-    """(records by priority with column ``unique``, fingerprints of the unique ones, a sample of them with content)."""
+) -> "tuple[pd.DataFrame, Fingerprints | Shelf, np.ndarray, pd.DataFrame]":
+    """(records by priority with column ``unique``, fingerprints of the unique ones, their order of priority, a sample
+    of them with content).
+    """
     import pandas as pd
 
     records["rank"] = records["split"].map(PRIORITY)
@@ -65,19 +70,25 @@ def _unique(
     step = max(1, len(chosen) // PLANTED)
     sampled = set(chosen["id"].iloc[::step].head(PLANTED))
     names, sizes, parts, samples = [], [], [], []
+    shelf = shelf_of(config, paths.unique.parent)
     wanted = set(chosen["id"])
     for table in read_records(paths.clean):
         table = table[table["id"].isin(wanted)]
         if len(table):
             names += list(table["id"])
             sizes += [len(content) for content in table["content"]]
-            parts.append(modality.fingerprints(table, config))
+            prints = modality.fingerprints(table, config)
+            if isinstance(prints, Sets):
+                shelf.add(prints.hashes, np.diff(prints.ptr))
+            else:
+                parts.append(prints)
             samples.append(table[table["id"].isin(sampled)])
     records["size"] = records["id"].map(dict(zip(names, sizes, strict=True))).fillna(0).astype("int64")
     records = records.sort_values(["rank", "size", "sha256"], ascending=[True, False, True], ignore_index=True)
     place = pd.Series(np.arange(len(names)), index=names)
-    prints = take(join(parts), place[records["id"][records["unique"]]].to_numpy())
-    return records, prints, pd.concat(samples).sort_values("sha256", ignore_index=True)
+    order = place[records["id"][records["unique"]]].to_numpy()
+    sample = pd.concat(samples).sort_values("sha256", ignore_index=True)
+    return records, join(parts) if parts else shelf, order, sample
 
 
 def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", kept: Kept) -> "tuple[pd.DataFrame, pd.DataFrame]":

@@ -4,6 +4,7 @@ Unlike connected components this never drops a row for a chain of others; what i
 rows that stay are similar, and every row that goes names one that stays, with the verified score.
 """
 
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +28,18 @@ class Rule(NamedTuple):
     """Least Jaccard index (sets) or cosine (vectors)."""
     local: float = -1.0
     """Least local correlation (vectors only)."""
+
+
+def engine_of(config: object) -> Engine:
+    """Where the settings of a modality let candidates come from."""
+    if getattr(config, "engine", "exact") != "minhash":
+        return Engine()
+    return Engine(getattr(config, "bands"), getattr(config, "rows"))
+
+
+def shelf_of(config: object, folder: Path) -> Shelf:
+    """An empty shelf: half of ``memory`` may be hashes, the rest is for the search; a file in ``folder`` beyond."""
+    return Shelf(int(getattr(config, "memory", 0) * 1e6 / 2), folder)
 
 
 class Index(Protocol):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from genfoundry.data.keepers import Rule, index_of, join
+from genfoundry.data.keepers import Rule, engine_of, index_of, join
 from genfoundry.data.vectorjoin import cosine, local
 from genfoundry.settings import Dedup
 from genfoundry.specs import Sets
@@ -47,7 +47,7 @@ def calibrate(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tu
         number = len(before.ptr) - 1
         both = join([before, after])
         score = _jaccard(before, after)
-        index = index_of(both, rule)
+        index = index_of(both, rule, engine_of(config))
         index.add(np.arange(number))
         matches = index.similar(np.arange(number, 2 * number))
         found = np.zeros(number, bool)

@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import Field
 
 from genfoundry import settings
-from genfoundry.modalities.shared import shingles as _shingles
 from genfoundry.modalities.shared import tables as _tables
 from genfoundry.modalities.shared import textfiles as _textfiles
 from genfoundry.pages import escape
@@ -59,6 +58,18 @@ class Dedup(settings.Dedup):
 
     threshold: float = Field(default=0.8, ge=0.3, le=1)
     """Least Jaccard index of two sets of word 5-grams; 0.8 as in SlimPajama and the tools after it."""
+    engine: Literal["exact", "minhash"] = "exact"
+    """Where candidates come from. exact: the rarest 5-grams of each document, which miss no pair. minhash: bands of
+    MinHash (Broder 1997), which may miss some. Both are verified by exact counts.
+    """
+    bands: int = Field(default=32, ge=1, le=256)
+    """Bands of ``minhash``: a pair of similarity J is found with probability 1 - (1 - J^rows)^bands."""
+    rows: int = Field(default=4, ge=1, le=32)
+    """Permutations in a band of ``minhash``."""
+    memory: float = Field(default=4096, gt=0)
+    """Megabytes that the search for copies may take; what does not fit lies in a file meanwhile. The result is the
+    same.
+    """
 
 
 class Encode(settings.Encode):
@@ -201,7 +212,9 @@ def expectations() -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------ copies
 def fingerprints(records: "pd.DataFrame", config: Dedup) -> Sets:
     """The set of word 5-gram hashes of each document."""
-    return _shingles.sets(list(records["content"]))
+    from genfoundry.modalities.shared import shingles as _shingles
+
+    return _shingles.sets(records["content"])
 
 
 def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
