@@ -13,10 +13,8 @@ from genfoundry.modalities.shared import shingles as _shingles
 from genfoundry.modalities.shared import tokens as _tokens
 from genfoundry.modalities.shared import wordclasses as _wordclasses
 
-mixed = st.text(
-    st.one_of(st.sampled_from("aAbB_09 \n.,-\u0301éÉßİⅧⓐ今日はสวัสดีक\u093e한국\u1112\u1161\u11ab🙂𝒳"), st.characters(codec="utf-8")),
-    max_size=60,
-)
+letters = "aAbB_09 \n.,-\u0301éÉßİⅧⓐ今日はสวัสดีक\u093e한국\u1112\u1161\u11ab🙂𝒳"
+mixed = st.text(st.one_of(st.sampled_from(letters), st.characters(codec="utf-8")), max_size=60)
 pieces = st.sampled_from(["word ", "Word, ", "x" * 17, "y" * 70 + " ", "Straße ", "a b c d e ", "日本", "naïve\n"])
 documents = st.one_of(mixed, st.lists(st.one_of(pieces, mixed), max_size=20).map("".join))
 

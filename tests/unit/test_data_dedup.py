@@ -18,7 +18,7 @@ from genfoundry.modalities.shared import worddiff as _worddiff
 COLUMNS = {"split_column": "split", "id_column": "id"}
 
 
-def documents(tmp_path: Path, rows: list[tuple[str, str, str]], **dedup: object) -> Line:
+def documents(tmp_path: Path, rows: list[tuple[str, str, str]], /, **dedup: object) -> Line:
     """Clean records out of (id, split, text)."""
     source = write_jsonl(tmp_path / "raw.jsonl", [{"id": i, "split": s, "text": t} for i, s, t in rows])
     none_drawn = {"val": 0.0, "test": 1e-12}
@@ -243,6 +243,35 @@ def test_the_rule_is_handed_to_the_check(tmp_path: Path) -> None:
     ).deduplicate()
 
     assert read_json(line.paths.unique / "rule.json") == {"threshold": 0.7, "local": -1.0}
+
+
+def test_order_of_files_and_shards_and_memory_change_nothing(tmp_path: Path) -> None:
+    generator = np.random.default_rng(10)
+    texts = [words(generator, int(generator.integers(20, 200))) for _ in range(60)]
+    texts += [text.replace(text.split()[9], "edited") for text in texts[::2]] + texts[::5]
+    rows = [{"id": f"r{i:03d}", "text": text} for i, text in enumerate(texts)]
+    digests = set()
+    for number, (order, files, memory) in enumerate([(1, 1, 4096), (-1, 1, 4096), (1, 7, 4096), (-1, 5, 0.004)]):
+        source = tmp_path / f"source{number}"
+        for part in range(files):
+            write_jsonl(source / f"{part}.jsonl", rows[::order][part::files])
+        dedup = {"memory": memory, "threshold": 0.7}
+        line = Line(tmp_path / str(number), "text", source, ingest={"id_column": "id"}, dedup=dedup)
+        line.ingest().preprocess().deduplicate()
+        assert len(line.duplicates()) >= 30
+        digests.add((tree_digest(line.paths.unique), tree_digest(line.paths.copies)))
+
+    assert len(digests) == 1
+
+
+def test_minhash_can_be_asked_for(tmp_path: Path) -> None:
+    text = words(np.random.default_rng(11), 200)
+    rows = [("a", "train", text + " tail"), ("b", "train", text), ("c", "train", words(np.random.default_rng(12), 90))]
+
+    line = documents(tmp_path, rows, engine="minhash", bands=16, rows=4).deduplicate()
+
+    assert line.duplicates()[["removed_id", "kept_id"]].to_numpy().tolist() == [["b", "a"]]
+    assert line.report("deduplicate")["planted"]["recall"] > 0.99
 
 
 def test_words_of_scripts_without_spaces_are_single_characters() -> None:

@@ -5,12 +5,12 @@ rows that stay are similar, and every row that goes names one that stays, with t
 """
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from genfoundry.data import setjoin, vectorjoin
-from genfoundry.data.setjoin import Engine, Matches
+from genfoundry.data.setjoin import EXACT, Engine, Matches
 from genfoundry.data.setkeepers import settle
 from genfoundry.data.shelf import Shelf
 from genfoundry.specs import Sets, Vectors
@@ -30,14 +30,12 @@ class Rule(NamedTuple):
     """Least local correlation (vectors only)."""
 
 
-def engine_of(config: object) -> Engine:
+def engine_of(config: Any) -> Engine:
     """Where the settings of a modality let candidates come from."""
-    if getattr(config, "engine", "exact") != "minhash":
-        return Engine()
-    return Engine(getattr(config, "bands"), getattr(config, "rows"))
+    return Engine(config.bands, config.rows) if getattr(config, "engine", "exact") == "minhash" else EXACT
 
 
-def shelf_of(config: object, folder: Path) -> Shelf:
+def shelf_of(config: Any, folder: Path) -> Shelf:
     """An empty shelf: half of ``memory`` may be hashes, the rest is for the search; a file in ``folder`` beyond."""
     return Shelf(int(getattr(config, "memory", 0) * 1e6 / 2), folder)
 
@@ -84,7 +82,7 @@ def join(parts: list[Fingerprints]) -> Fingerprints:
     return Sets(hashes, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def index_of(fingerprints: Fingerprints, rule: Rule, engine: Engine = Engine()) -> Index:
+def index_of(fingerprints: Fingerprints, rule: Rule, engine: Engine = EXACT) -> Index:
     """An empty index over fingerprints."""
     if isinstance(fingerprints, Vectors):
         return vectorjoin.Index(fingerprints, rule.threshold, rule.local)
@@ -94,7 +92,7 @@ def index_of(fingerprints: Fingerprints, rule: Rule, engine: Engine = Engine()) 
 
 
 def keep(
-    fingerprints: Fingerprints | Shelf, rule: Rule, order: np.ndarray | None = None, engine: Engine = Engine()
+    fingerprints: Fingerprints | Shelf, rule: Rule, order: np.ndarray | None = None, engine: Engine = EXACT
 ) -> Kept:
     """Settle all rows; the first one in ``order`` (default: as they stand) has the highest priority.
 

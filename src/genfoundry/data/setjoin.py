@@ -52,6 +52,9 @@ class Engine(NamedTuple):
     """Permutations of a band."""
 
 
+EXACT = Engine()
+
+
 class Rows(NamedTuple):
     """Sets as ranges of one array, in any order, so that no row has to move."""
 
@@ -116,7 +119,7 @@ def prefixes(rows: Rows, sketch: Sketch, share: float) -> Tokens:
     # What is never written costs address space alone.
     tokens = np.empty(int((rows.stops - rows.starts).sum()), np.uint64)
     ptr = np.empty(len(rows.starts) + 1, np.int64)
-    number = setkernel.rarest(*rows, sketch.cells, sketch.bits, share, tokens, ptr)
+    number = setkernel.rarest(*rows, sketch.cells, sketch.bits, float(share), tokens, ptr)
     tokens.resize(number, refcheck=False)
     return Tokens(tokens, ptr[:-1], ptr[1:])
 
@@ -145,7 +148,7 @@ class Index:
 
     def __init__(self, rows: Rows, tokens: Tokens, threshold: float) -> None:
         assert len(tokens.tokens) < 1 << 31 and len(rows.starts) < 1 << 31, "too many rows for one index"
-        self.rows, self.tokens, self.threshold = rows, tokens, threshold
+        self.rows, self.tokens, self.threshold = rows, tokens, float(threshold)
         self.gone = np.zeros(len(rows.starts), bool)
         self.compared = 0
         """Pairs compared element by element so far."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genfoundry.data.setjoin import Engine, Index, Matches, Rows, Sketch, Tokens, tokens_of
+from genfoundry.data.setjoin import EXACT, Engine, Index, Matches, Rows, Sketch, Tokens, tokens_of
 from genfoundry.data.shelf import Shelf
 
 HELD, ASKING, SKETCH = 0.1, 0.05, 0.125
@@ -72,7 +72,7 @@ class _Search:
         return np.concatenate(near)
 
 
-def settle(shelf: Shelf, order: np.ndarray, threshold: float, engine: Engine = Engine()) -> Settled:
+def settle(shelf: Shelf, order: np.ndarray, threshold: float, engine: Engine = EXACT) -> Settled:
     """Settle sets in the order of priority; see ``Settled``."""
     search = _Search(shelf, order, threshold, engine)
     gone = np.zeros(len(order), bool)

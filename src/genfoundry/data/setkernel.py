@@ -150,7 +150,7 @@ def search(
     while progress[0] < len(rows):
         row = rows[progress[0]]
         length, before, stays = stops[row] - starts[row], progress[1], not gone[row]
-        settles = wanted == FIRST or wanted == MAYBE
+        settles = wanted in (FIRST, MAYBE)
         asks = wanted != NONE and (stays or not settles)
         for place in range(firsts[row], lasts[row] if asks else firsts[row]):
             token = tokens[place]

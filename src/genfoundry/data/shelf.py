@@ -21,7 +21,7 @@ class Shelf:
     """Sets that came one table after another, numbered in that order."""
 
     def __init__(self, limit: int = 0, folder: Path | None = None) -> None:
-        """Keep up to ``limit`` bytes of hashes in memory (0: all), more of them in a file without name in ``folder``."""
+        """Keep up to ``limit`` bytes of hashes in memory (0: all), more of them in a nameless file in ``folder``."""
         self.limit, self.folder = limit, folder
         self._room = np.empty(0, np.uint64)
         self._filled = 0
@@ -60,7 +60,7 @@ class Shelf:
         self._sizes.append(sizes)
         stop = self._filled + len(hashes)
         if self._file is None and self.limit and stop * HASH > self.limit:
-            self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)
+            self._file = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
             _write(self._file, self._room[: self._filled])
             self._room = np.empty(0, np.uint64)
         if self._file is not None:

@@ -124,7 +124,7 @@ def _decoded_edges(words, begin, length, classes, folded, edges):
             continue
         code, size = _code_point(folded, place)
         kind = classes[code] & 3
-        if inside and (kind == GAP or kind == OWN):
+        if inside and kind in (GAP, OWN):
             edges[count] = place
             count += 1
             inside = False
