@@ -27,13 +27,13 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = "1"
 sys.path.append(os.environ.get("PEERS", ""))
 
-import numpy as np  # noqa: E402
-import pyarrow as pa  # noqa: E402
+import numpy as np
+import pyarrow as pa
 
-from genfoundry.data import keepers, setjoin  # noqa: E402
-from genfoundry.data.keepers import Rule  # noqa: E402
-from genfoundry.data.shelf import Shelf  # noqa: E402
-from genfoundry.modalities.shared import shingles  # noqa: E402
+from genfoundry.data import keepers
+from genfoundry.data.keepers import Rule
+from genfoundry.data.shelf import Shelf
+from genfoundry.modalities.shared import shingles
 
 MEGABYTES = 10
 """Text of each corpus, planted copies included (Tiny Shakespeare: 1.1 MB in passages, each with copies)."""
@@ -170,7 +170,8 @@ class Arena:
         matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
             self.sets.hashes, self.sets.ptr.astype(np.uint64), PERMUTATIONS, 42
         )
-        return rensa.RMinHashLSH(self.threshold, PERMUTATIONS, self.bands).insert_matrix_and_query_duplicate_flags(matrix)
+        index = rensa.RMinHashLSH(self.threshold, PERMUTATIONS, self.bands)
+        return index.insert_matrix_and_query_duplicate_flags(matrix)
 
     def datasketch(self, documents: list, hashed: type | None) -> list:
         from datasketch import MinHash, MinHashLSH
@@ -235,7 +236,10 @@ def compare(shakespeare: Path, rounds: int) -> None:
     print("\n| ours is x times | " + " | ".join(f"{corpus} {threshold}" for corpus, threshold in table) + " |")
     for name in next(iter(table.values())):
         ours = "own: ours" if name.startswith("own") else "same: ours"
-        cells = (f"{speeds[ours] / speeds[name]:.1f}" if name != ours else f"{speeds[name]:.0f} MB/s" for speeds in table.values())
+        cells = (
+            f"{speeds[name]:.0f} MB/s" if name == ours else f"{speeds[ours] / speeds[name]:.1f}"
+            for speeds in table.values()
+        )
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 

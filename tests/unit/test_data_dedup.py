@@ -237,6 +237,41 @@ def test_a_difference_of_words_is_safe_html() -> None:
     assert found.endswith("same &lt;y&gt; <del>old</del><ins>new</ins>") and len(found) < 500
 
 
+def test_a_source_that_loses_most_of_its_records_raises_an_alarm(tmp_path: Path) -> None:
+    generator = np.random.default_rng(13)
+    text = words(generator, 60)
+    rows = [(f"mirror/{i:02d}", "train", f"{text} {i}") for i in range(12)]
+    rows += [(f"diverse/{i:02d}", "train", words(generator, 60)) for i in range(11)]
+    rows += [(f"small/{i}", "train", f"{rows[-1][2]} {i}") for i in range(9)]
+
+    line = documents(tmp_path, rows).deduplicate()
+
+    report = line.report("deduplicate")
+    assert report["largest_share_removed"] == {"group": "mirror", "share": round(11 / 12, 4), "alarms": 1}
+    assert sum(report["similarity"].values()) == 20 and next(iter(report["similarity"])) == "0.8 to 0.82"
+    # 56 of 58 5-grams are shared by two that end in a number, 56 of 57 by one of them and the text alone.
+    assert (report["similarity"]["0.96 to 0.98"], report["similarity"]["0.98 to 1"]) == (19, 1)
+    assert report["content"]["in"] == sum(len(row[2]) for row in rows)
+    page = (line.paths.reports / "deduplicate.html").read_text()
+    assert "1 of the groups below lost more than 50%" in page and "91.7%" in page and ">small<" not in page
+
+
+def test_shares_go_by_source_then_label_then_folder() -> None:
+    records = pd.DataFrame(
+        {
+            "id": [f"f{i % 2}/{i}" for i in range(6)],
+            "label": ["a", "a", None, None, None, None],
+            "kept": [True] * 3 + [False] * 3,
+        }
+    )
+
+    assert dedup_report.shares(records, 1)["group"].tolist() == ["f1", "f0", "a"]
+    records["source"] = ["s", None, "s", "s", None, None]
+    assert dedup_report.shares(records, 1).to_numpy().tolist() == [
+        ["f0", 1, 0, 1.0], ["f1", 1, 0, 1.0], ["s", 3, 2, 1 - 2 / 3], ["a", 1, 1, 0.0]
+    ]  # fmt: skip
+
+
 def test_the_rule_is_handed_to_the_check(tmp_path: Path) -> None:
     line = documents(
         tmp_path, [(f"{i}", "train", f"some text number {i} here") for i in range(3)], threshold=0.7

@@ -43,7 +43,7 @@ def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> Non
     report = dedup_report.summary(records, duplicates, pairs, rule, planted)
     shown = dedup_report.choose(duplicates)
     contents = _contents(paths, dedup_report.ids_of(shown))
-    dedup_page.write(paths, modality, report, duplicates, shown, contents)
+    dedup_page.write(paths, modality, report, dedup_report.shares(records), shown, contents)
     share = len(duplicates) / len(records)
     if share > config.max_removed:
         page = (paths.reports / "deduplicate.html").relative_to(paths.root)
@@ -83,7 +83,9 @@ def _unique(
             else:
                 parts.append(prints)
             samples.append(table[table["id"].isin(sampled)])
-    records["size"] = records["id"].map(dict(zip(names, sizes, strict=True))).fillna(0).astype("int64")
+    size = pd.Series(sizes, index=names, dtype="int64")
+    # Exact copies have the content, and so the size, of the one that was read.
+    records["size"] = size[chosen["id"]].set_axis(chosen["sha256"])[records["sha256"]].to_numpy()
     records = records.sort_values(["rank", "size", "sha256"], ascending=[True, False, True], ignore_index=True)
     place = pd.Series(np.arange(len(names)), index=names)
     order = place[records["id"][records["unique"]]].to_numpy()
