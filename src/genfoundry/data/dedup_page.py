@@ -73,7 +73,7 @@ def _alarm(report: Mapping[str, Any]) -> str:
     return (
         f"<p class=bad><b>{lost['alarms']:,} of the groups below lost more than {ALARM:.0%} of their records, "
         f"<code>{pages.escape(lost['group'])}</code> most of all ({lost['share']:.1%}).</b> That may be right "
-        "(mirrors, templates that were filled in). Look at its pairs before you train: what went, the model will not see.</p>"
+        "(mirrors, templates that were filled in). Look at the pairs before you train on what is left.</p>"
     )
 
 

@@ -143,11 +143,11 @@ def _decoded_edges(words, begin, length, classes, folded, edges):
 
 
 @nb.njit(nogil=True, cache=True)
-def altered(words, bounds, plain, classes, found):
+def altered(words, begins, ends, plain, classes, found):
     """Set ``found`` for rows that lower case or NFC may change beyond ASCII letters."""
-    for row in range(len(bounds) - 1):
-        place, found[row] = bounds[row], False
-        while not plain[row] and place < bounds[row + 1]:
+    for row in range(len(begins)):
+        place, found[row] = begins[row], False
+        while not plain[row] and place < ends[row]:
             if _at(words, place) & _HIGH == 0:
                 place += 8
                 continue
@@ -188,7 +188,7 @@ def _grams(folded, edges, count, hashes):
 def _distinct(values, number, slots, out, filled):
     """Sort ``number`` values into ``out[filled:]``, each once; hashes fill their slots evenly, so time is linear."""
     bits = 1
-    while (1 << bits) < number:
+    while (2 << bits) < number:
         bits += 1
     shift = _U(64 - bits)
     slots[: (1 << bits) + 1] = 0
@@ -215,31 +215,31 @@ def _distinct(values, number, slots, out, filled):
 
 
 @nb.njit(nogil=True, cache=True)
-def fill(words, bounds, plain, classes, out, filled, ptr):
+def fill(words, begins, ends, plain, classes, out, filled, ptr):
     """Write the set of each row into ``out``, ascending, from ``filled`` on, and its bounds into ``ptr``.
 
     Args:
-        words: uint64, the text of all rows in UTF-8, padded by 16 bytes at least.
-        bounds: int64 (N+1,), bytes at which rows begin.
+        words: uint64, UTF-8, padded by 16 bytes at least.
+        begins, ends: int64 (N,), the bytes of each row.
         plain: bool (N,), rows of ASCII alone.
         classes: uint8, class of each code point up to the largest that occurs.
         out: uint64, with room for half as many hashes as there are bytes.
         ptr: int64 (N+1,), filled in.
     """
     longest = 64
-    for row in range(len(bounds) - 1):
-        longest = max(longest, bounds[row + 1] - bounds[row])
+    for row in range(len(begins)):
+        longest = max(longest, ends[row] - begins[row])
     folded = np.zeros((longest >> 3) + 18, np.uint64)
     edges = np.empty(2 * longest + 4, np.int32)
     hashes = np.empty(longest + 4, np.uint64)
     slots = np.empty(2 * longest + 4, np.int32)
     ptr[0] = filled
-    for row in range(len(bounds) - 1):
-        length = bounds[row + 1] - bounds[row]
+    for row in range(len(begins)):
+        length = ends[row] - begins[row]
         if plain[row]:
-            count = _ascii_edges(words, bounds[row], length, folded, edges)
+            count = _ascii_edges(words, begins[row], length, folded, edges)
         else:
-            count = _decoded_edges(words, bounds[row], length, classes, folded, edges)
+            count = _decoded_edges(words, begins[row], length, classes, folded, edges)
         number = _grams(folded, edges, count, hashes)
         if number:
             filled = _distinct(hashes, number, slots, out, filled)

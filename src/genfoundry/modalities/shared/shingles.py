@@ -42,17 +42,18 @@ def sets(texts: "Sequence[str] | pa.Array | Any") -> Sets:
     hashes = np.empty(_bytes(column) // 2 + 2 * len(column) + 16, np.uint64)
     ptr = np.zeros(len(column) + 1, np.int64)
     row = filled = 0
+    text = _Text()
     for block in _blocks(column):
-        text = _Text(block)
+        text.load(block)
         if not text.plain.all():
             alters = np.empty(len(block), bool)
-            shinglekernel.altered(text.words, text.bounds, text.plain, text.classes, alters)
-            if alters.any():
-                text = _Text(_in_canonical_form(block, alters))
-        if filled + len(text.words) * 4 + len(block) > len(hashes):  # lower case may be longer
-            hashes = np.concatenate([hashes[:filled], np.empty(len(hashes) + len(text.words) * 4, np.uint64)])
+            shinglekernel.altered(text.words, text.begins, text.ends, text.plain, text.classes, alters)
+            for number in np.flatnonzero(alters):
+                text.replace(number, canonical(block[number].as_py()))
+        if filled + text.size // 2 + 2 * len(block) > len(hashes):  # lower case may be longer
+            hashes = np.concatenate([hashes[:filled], np.empty(len(hashes) + text.size, np.uint64)])
         part = ptr[row : row + len(block) + 1]
-        filled = shinglekernel.fill(text.words, text.bounds, text.plain, text.classes, hashes, filled, part)
+        filled = shinglekernel.fill(text.words, text.begins, text.ends, text.plain, text.classes, hashes, filled, part)
         row += len(block)
     hashes.resize(filled, refcheck=False)
     return Sets(hashes, ptr)
@@ -79,31 +80,41 @@ def _bounds(block: "pa.Array") -> np.ndarray:
 
 
 class _Text:
-    """The bytes of some rows as the kernels take them."""
+    """The bytes of some rows as the kernels take them; the room for them is used again."""
 
-    def __init__(self, block: "pa.Array") -> None:
+    def __init__(self) -> None:
+        self.words = np.zeros(4, np.uint64)
+
+    def load(self, block: "pa.Array") -> None:
+        """Take the rows of a block."""
         import pyarrow.compute as pc
 
         bounds = _bounds(block)
-        origin, size = int(bounds[0]), int(bounds[-1] - bounds[0])
-        self.bounds = bounds - origin
-        self.words = np.empty(size // 8 + 3, np.uint64)
-        self.words[-3:] = 0
-        self.words.view(np.uint8)[:size] = np.frombuffer(block.buffers()[2] or b"", np.uint8)[origin : origin + size]
+        data = np.frombuffer(block.buffers()[2] or b"", np.uint8)[bounds[0] : bounds[-1]]
+        self.size = 0
+        self._append(data)
+        self.begins, self.ends = bounds[:-1] - bounds[0], bounds[1:] - bounds[0]
         self.plain = pc.string_is_ascii(block).to_numpy(zero_copy_only=False)
         self.classes = CLASSES.below(0x80)
         if not self.plain.all():
-            # The largest byte tells how far code points may go.
-            largest = int(self.words.view(np.uint8).max())
-            steps = ((0xE0, 0x800), (0xF0, 0x10000), (0xF1, 0x40000), (0x100, 0x110000))
-            self.classes = CLASSES.below(next(stop for lead, stop in steps if largest < lead))
+            self._know(data)
 
+    def replace(self, row: int, text: str) -> None:
+        """Give a row another text."""
+        data = np.frombuffer(text.encode(), np.uint8)
+        self.begins[row], self.ends[row] = self.size, self.size + len(data)
+        self._append(data)
+        self._know(data)
 
-def _in_canonical_form(block: "pa.Array", rows: np.ndarray) -> "pa.Array":
-    """The block with some rows in canonical form."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    def _append(self, data: np.ndarray) -> None:
+        stop = self.size + len(data)
+        if len(self.words) < stop // 8 + 3:
+            self.words = np.concatenate([self.words, np.zeros(stop // 8 + 3, np.uint64)])
+        self.words.view(np.uint8)[self.size : stop] = data
+        self.size = stop
 
-    mask = pa.array(rows)
-    folded = [canonical(text) for text in block.filter(mask).to_pylist()]
-    return pc.replace_with_mask(block, mask, pa.array(folded, pa.large_string()))
+    def _know(self, data: np.ndarray) -> None:
+        """Look up code points as far as the text has them: the largest byte tells."""
+        largest = int(data.max(initial=0))
+        steps = ((0x80, 0x80), (0xE0, 0x800), (0xF0, 0x10000), (0xF1, 0x40000), (0x100, 0x110000))
+        self.classes = CLASSES.below(next(stop for lead, stop in steps if largest < lead))
