@@ -1,5 +1,7 @@
 """The keeper engine against brute force: sets, vectors, every threshold, tiny limits on work held at once."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from genfoundry.data import keepers, setjoin, vectorjoin
 from genfoundry.data.keepers import Rule
 from genfoundry.data.leakcheck import nearest
+from genfoundry.data.shelf import Shelf
 from genfoundry.specs import Sets, Vectors
 
 thresholds = st.sampled_from([0.3, 0.5, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95, 1.0])
@@ -44,27 +47,66 @@ def greedy(similar: np.ndarray) -> np.ndarray:
     return stays
 
 
-@settings(max_examples=150, deadline=None)
-@given(families(), thresholds, st.sampled_from([1, 7, 10**6]), st.sampled_from([2, 1024]))
+@settings(max_examples=200, deadline=None)
+@given(families(), thresholds, st.sampled_from([1, 10**6]), st.sampled_from([0, 1, 100, 1000, 5000]), st.data())
 def test_sets_are_kept_as_brute_force_keeps_them(
-    rows: list[set[int]], threshold: float, limit: int, block: int
+    rows: list[set[int]], threshold: float, room: int, limit: int, data: st.DataObject
 ) -> None:
-    score = np.array([[jaccard(a, b) for b in rows] for a in rows])
+    """Whatever the order of priority, the tables they come in, and the memory: 1 byte makes every row a block."""
+    order = data.draw(st.permutations(range(len(rows))))
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(rows) - 1)), max_size=3)))
+    shelf = Shelf(limit)
+    for first, last in itertools.pairwise([0, *cuts, len(rows)]):
+        part = as_sets(rows[first:last])
+        shelf.add(part.hashes, np.diff(part.ptr))
+    score = np.array([[jaccard(rows[a], rows[b]) for b in order] for a in order])
     similar = score >= threshold - 1e-12
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(setjoin, "PAIRS", limit)
-        patch.setattr(setjoin, "ELEMENTS", limit)
-        patch.setattr(keepers, "BLOCK", block)
-        kept = keepers.keep(as_sets(rows), Rule(threshold))
+        patch.setattr(setjoin, "PAIRS", room)
+        kept = keepers.keep(shelf, Rule(threshold), np.array(order))
 
+    assert shelf.on_disk == (0 < limit < 8 * shelf.elements)
     stays = greedy(similar)
     np.testing.assert_array_equal(kept.keeper == np.arange(len(rows)), stays)
     for row in np.flatnonzero(~stays):
         allowed = stays[:row] & similar[row, :row]
         assert allowed[kept.keeper[row]]
         assert kept.score[row] == round(score[row, :row][allowed].max(), 6) == round(score[row, kept.keeper[row]], 6)
-    wanted = {(a, b) for a in np.flatnonzero(~stays) for b in np.flatnonzero(stays) if similar[a, b]}
-    assert set(zip(kept.pairs.first.tolist(), kept.pairs.second.tolist(), strict=True)) == wanted
+    wanted = [(a, b) for a in np.flatnonzero(~stays) for b in np.flatnonzero(stays) if similar[a, b]]
+    assert list(zip(kept.pairs.first.tolist(), kept.pairs.second.tolist(), strict=True)) == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(families(), st.sampled_from([0.5, 0.8]), st.sampled_from([1, 2, 8]), st.sampled_from([0, 200]))
+def test_minhash_removes_no_row_without_a_similar_one_that_stays(
+    rows: list[set[int]], threshold: float, bands: int, limit: int
+) -> None:
+    sets, shelf = as_sets(rows), Shelf(limit)
+    shelf.add(sets.hashes, np.diff(sets.ptr))
+
+    kept = keepers.keep(shelf, Rule(threshold), engine=setjoin.Engine(bands, 3))
+
+    stays = kept.keeper == np.arange(len(rows))
+    for row in np.flatnonzero(~stays):
+        assert stays[kept.keeper[row]] and kept.keeper[row] < row
+        assert round(jaccard(rows[row], rows[kept.keeper[row]]), 6) == kept.score[row] >= threshold - 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(families(), st.sampled_from([2, 4, 8, 26]), st.sampled_from([0.3, 0.5, 0.8, 1.0]))
+def test_a_sketch_of_any_size_costs_no_pair(rows: list[set[int]], bits: int, threshold: float) -> None:
+    sets = as_sets(rows)
+    sketch = setjoin.Sketch(0)
+    sketch.bits, sketch.cells = bits, np.zeros(1 << bits, np.uint8)
+    sketch.add(sets.hashes)
+    every = np.arange(len(rows))
+
+    index = setjoin.Index(setjoin.Rows.of(sets), setjoin.prefixes(setjoin.Rows.of(sets), sketch, threshold), threshold)
+    index.add(every)
+    found = index.similar(every)
+
+    wanted = {(a, b) for a in every for b in every if a != b and jaccard(rows[a], rows[b]) >= threshold - 1e-12}
+    assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == wanted
 
 
 @settings(max_examples=100, deadline=None)

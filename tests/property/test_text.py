@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from genfoundry.modalities import text
 from genfoundry.modalities.shared import shingles as _shingles
 from genfoundry.modalities.shared import tokens as _tokens
+from genfoundry.modalities.shared import wordclasses as _wordclasses
 
-mixed = st.text(
-    st.one_of(st.sampled_from("aAbB_09 \n.,-\u0301éÉßİ今日はสวัสดีक\u093e한국"), st.characters(codec="utf-8")),
-    max_size=60,
-)
+letters = "aAbB_09 \n.,-\u0301éÉßİⅧⓐ今日はสวัสดีक\u093e한국\u1112\u1161\u11ab🙂𝒳"
+mixed = st.text(st.one_of(st.sampled_from(letters), st.characters(codec="utf-8")), max_size=60)
+pieces = st.sampled_from(["word ", "Word, ", "x" * 17, "y" * 70 + " ", "Straße ", "a b c d e ", "日本", "naïve\n"])
+documents = st.one_of(mixed, st.lists(st.one_of(pieces, mixed), max_size=20).map("".join))
 
 
 def words(content: str) -> list[str]:
@@ -23,7 +24,7 @@ def words(content: str) -> list[str]:
     found, run = [], ""
     for character in unicodedata.normalize("NFC", content.lower()):
         inside = character == "_" or unicodedata.category(character)[0] in "LMN"
-        own = inside and any(first <= ord(character) <= last for first, last in _shingles.UNSPACED)
+        own = inside and any(first <= ord(character) <= last for first, last in _wordclasses.UNSPACED)
         if run and (own or not inside):
             found.append(run)
             run = ""
@@ -35,7 +36,7 @@ def words(content: str) -> list[str]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(mixed, min_size=1, max_size=8), st.sampled_from([1, 40, 10**6]))
+@given(st.lists(documents, min_size=1, max_size=8), st.sampled_from([1, 40, 10**6]))
 def test_shingles_are_the_sets_of_five_words(texts: list[str], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_shingles, "BLOCK", block)
@@ -51,6 +52,23 @@ def test_shingles_are_the_sets_of_five_words(texts: list[str], block: int) -> No
     for i in range(len(texts)):
         for j in range(i):
             assert len(np.intersect1d(rows[i], rows[j])) == len(plain[i] & plain[j])
+
+
+def test_what_case_folding_or_nfc_may_change_is_marked() -> None:
+    """Rows without such code points skip unicodedata: alone or behind any other, the rest must stay as they are."""
+    table = _wordclasses.CLASSES.below(0x110000)
+
+    seconds = set()
+    for code in range(0x110000):
+        character, kind = chr(code), table[code]
+        decomposition = unicodedata.decomposition(character)
+        if decomposition and not decomposition.startswith("<") and " " in decomposition:
+            seconds.add(int(decomposition.split()[1], 16))
+        if code >= 0x80 and not kind & _wordclasses.ALTERS and not 0xD800 <= code < 0xE000:
+            assert _shingles.canonical(character) == character
+            assert not unicodedata.combining(character)
+    assert all(table[code] & _wordclasses.ALTERS for code in seconds)
+    assert all(table[code] & _wordclasses.ALTERS for code in range(0x1161, 0x1200))
 
 
 @settings(max_examples=200, deadline=None)

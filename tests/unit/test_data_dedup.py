@@ -18,7 +18,7 @@ from genfoundry.modalities.shared import worddiff as _worddiff
 COLUMNS = {"split_column": "split", "id_column": "id"}
 
 
-def documents(tmp_path: Path, rows: list[tuple[str, str, str]], **dedup: object) -> Line:
+def documents(tmp_path: Path, rows: list[tuple[str, str, str]], /, **dedup: object) -> Line:
     """Clean records out of (id, split, text)."""
     source = write_jsonl(tmp_path / "raw.jsonl", [{"id": i, "split": s, "text": t} for i, s, t in rows])
     none_drawn = {"val": 0.0, "test": 1e-12}
@@ -237,12 +237,76 @@ def test_a_difference_of_words_is_safe_html() -> None:
     assert found.endswith("same &lt;y&gt; <del>old</del><ins>new</ins>") and len(found) < 500
 
 
+def test_a_source_that_loses_most_of_its_records_raises_an_alarm(tmp_path: Path) -> None:
+    generator = np.random.default_rng(13)
+    text = words(generator, 60)
+    rows = [(f"mirror/{i:02d}", "train", f"{text} {i}") for i in range(12)]
+    rows += [(f"diverse/{i:02d}", "train", words(generator, 60)) for i in range(11)]
+    rows += [(f"small/{i}", "train", f"{rows[-1][2]} {i}") for i in range(9)]
+
+    line = documents(tmp_path, rows).deduplicate()
+
+    report = line.report("deduplicate")
+    assert report["largest_share_removed"] == {"group": "mirror", "share": round(11 / 12, 4), "alarms": 1}
+    assert sum(report["similarity"].values()) == 20 and next(iter(report["similarity"])) == "0.8 to 0.82"
+    # 56 of 58 5-grams are shared by two that end in a number, 56 of 57 by one of them and the text alone.
+    assert (report["similarity"]["0.96 to 0.98"], report["similarity"]["0.98 to 1"]) == (19, 1)
+    assert report["content"]["in"] == sum(len(row[2]) for row in rows)
+    page = (line.paths.reports / "deduplicate.html").read_text()
+    assert "1 of the groups below lost more than 50%" in page and "91.7%" in page and ">small<" not in page
+
+
+def test_shares_go_by_source_then_label_then_folder() -> None:
+    records = pd.DataFrame(
+        {
+            "id": [f"f{i % 2}/{i}" for i in range(6)],
+            "label": ["a", "a", None, None, None, None],
+            "kept": [True] * 3 + [False] * 3,
+        }
+    )
+
+    assert dedup_report.shares(records, 1)["group"].tolist() == ["f1", "f0", "a"]
+    records["source"] = ["s", None, "s", "s", None, None]
+    assert dedup_report.shares(records, 1).to_numpy().tolist() == [
+        ["f0", 1, 0, 1.0], ["f1", 1, 0, 1.0], ["s", 3, 2, 1 - 2 / 3], ["a", 1, 1, 0.0]
+    ]  # fmt: skip
+
+
 def test_the_rule_is_handed_to_the_check(tmp_path: Path) -> None:
     line = documents(
         tmp_path, [(f"{i}", "train", f"some text number {i} here") for i in range(3)], threshold=0.7
     ).deduplicate()
 
     assert read_json(line.paths.unique / "rule.json") == {"threshold": 0.7, "local": -1.0}
+
+
+def test_order_of_files_and_shards_and_memory_change_nothing(tmp_path: Path) -> None:
+    generator = np.random.default_rng(10)
+    texts = [words(generator, int(generator.integers(20, 200))) for _ in range(60)]
+    texts += [text.replace(text.split()[9], "edited") for text in texts[::2]] + texts[::5]
+    rows = [{"id": f"r{i:03d}", "text": text} for i, text in enumerate(texts)]
+    digests = set()
+    for number, (order, files, memory) in enumerate([(1, 1, 4096), (-1, 1, 4096), (1, 7, 4096), (-1, 5, 0.004)]):
+        source = tmp_path / f"source{number}"
+        for part in range(files):
+            write_jsonl(source / f"{part}.jsonl", rows[::order][part::files])
+        dedup = {"memory": memory, "threshold": 0.7}
+        line = Line(tmp_path / str(number), "text", source, ingest={"id_column": "id"}, dedup=dedup)
+        line.ingest().preprocess().deduplicate()
+        assert len(line.duplicates()) >= 30
+        digests.add((tree_digest(line.paths.unique), tree_digest(line.paths.copies)))
+
+    assert len(digests) == 1
+
+
+def test_minhash_can_be_asked_for(tmp_path: Path) -> None:
+    text = words(np.random.default_rng(11), 200)
+    rows = [("a", "train", text + " tail"), ("b", "train", text), ("c", "train", words(np.random.default_rng(12), 90))]
+
+    line = documents(tmp_path, rows, engine="minhash", bands=16, rows=4).deduplicate()
+
+    assert line.duplicates()[["removed_id", "kept_id"]].to_numpy().tolist() == [["b", "a"]]
+    assert line.report("deduplicate")["planted"]["recall"] > 0.99
 
 
 def test_words_of_scripts_without_spaces_are_single_characters() -> None:

@@ -5,15 +5,16 @@ then content hash. It depends on content alone, so the result does not depend on
 """
 
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genfoundry.data import dedup_page, dedup_report
-from genfoundry.data.keepers import Fingerprints, Kept, Rule, index_of, join, keep, take
-from genfoundry.data.vectorjoin import cosine, local
+from genfoundry.data.keepers import Fingerprints, Kept, Rule, engine_of, join, keep, shelf_of
+from genfoundry.data.planted import PLANTED, calibrate
+from genfoundry.data.shelf import Shelf
 from genfoundry.errors import DataError
-from genfoundry.io import publish_folder, read_all_records, read_records, write_json, write_table
+from genfoundry.io import publish_folder, read_all_records, read_records, record_columns, write_json, write_table
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Dedup
 from genfoundry.specs import Sets
@@ -26,40 +27,23 @@ PRIORITY = {"test": 0, "val": 1, "train": 2}
 RULE = "rule.json"
 """File beside the kept ids: what counted as similar, for the stage that checks it."""
 
-PLANTED = 600
-"""Copies planted to calibrate a threshold and to measure recall."""
-
-CALIBRATED = 0.01
-"""Quantile of the planted copies' similarity that becomes the threshold."""
-
-LEAST_COSINE = 0.9
-"""No calibration goes below: unlike pictures reach about 0.9 (measured on CIFAR-10)."""
-
-
-class Planted(NamedTuple):
-    """What planting copies showed."""
-
-    count: int
-    """Planted copies that had to be found."""
-    recall: float
-    """Share of them that the rule finds."""
-
 
 def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> None:
     """Publish the kept ids, the duplicates and pairs, ``deduplicate.json`` and its page."""
-    records = read_all_records(paths.clean, ["id", "label", "split", "sha256"])
+    source = [name for name in record_columns(paths.clean) if name == "source"]
+    records = read_all_records(paths.clean, ["id", "label", "split", "sha256", *source])
     if not len(records):
         raise DataError(f"datasets.{paths.key}: no record reached deduplication; look at preprocess.html")
-    records, prints, sample = _unique(modality, config, paths, records)
+    records, prints, order, sample = _unique(modality, config, paths, records)
     unique = records[records["unique"]]
     rule, planted = calibrate(modality, config, sample)
-    kept = keep(prints, rule)
+    kept = keep(prints, rule, order, engine_of(config))
     duplicates, pairs = _tables(records, unique, kept)
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
     report = dedup_report.summary(records, duplicates, pairs, rule, planted)
     shown = dedup_report.choose(duplicates)
     contents = _contents(paths, dedup_report.ids_of(shown))
-    dedup_page.write(paths, modality, report, duplicates, shown, contents)
+    dedup_page.write(paths, modality, report, dedup_report.shares(records), shown, contents)
     share = len(duplicates) / len(records)
     if share > config.max_removed:
         page = (paths.reports / "deduplicate.html").relative_to(paths.root)
@@ -73,8 +57,10 @@ def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> Non
 
 def _unique(
     modality: ModuleType, config: Dedup, paths: DatasetPaths, records: "pd.DataFrame"
-) -> "tuple[pd.DataFrame, Fingerprints, pd.DataFrame]":
-    """(records by priority with column ``unique``, fingerprints of the unique ones, a sample of them with content)."""
+) -> "tuple[pd.DataFrame, Fingerprints | Shelf, np.ndarray, pd.DataFrame]":
+    """(records by priority with column ``unique``, fingerprints of the unique ones, their order of priority, a sample
+    of them with content).
+    """
     import pandas as pd
 
     records["rank"] = records["split"].map(PRIORITY)
@@ -84,67 +70,27 @@ def _unique(
     step = max(1, len(chosen) // PLANTED)
     sampled = set(chosen["id"].iloc[::step].head(PLANTED))
     names, sizes, parts, samples = [], [], [], []
+    shelf = shelf_of(config, paths.unique.parent)
     wanted = set(chosen["id"])
     for table in read_records(paths.clean):
         table = table[table["id"].isin(wanted)]
         if len(table):
             names += list(table["id"])
             sizes += [len(content) for content in table["content"]]
-            parts.append(modality.fingerprints(table, config))
+            prints = modality.fingerprints(table, config)
+            if isinstance(prints, Sets):
+                shelf.add(prints.hashes, np.diff(prints.ptr))
+            else:
+                parts.append(prints)
             samples.append(table[table["id"].isin(sampled)])
-    records["size"] = records["id"].map(dict(zip(names, sizes, strict=True))).fillna(0).astype("int64")
+    size = pd.Series(sizes, index=names, dtype="int64")
+    # Exact copies have the content, and so the size, of the one that was read.
+    records["size"] = size[chosen["id"]].set_axis(chosen["sha256"])[records["sha256"]].to_numpy()
     records = records.sort_values(["rank", "size", "sha256"], ascending=[True, False, True], ignore_index=True)
     place = pd.Series(np.arange(len(names)), index=names)
-    prints = take(join(parts), place[records["id"][records["unique"]]].to_numpy())
-    return records, prints, pd.concat(samples).sort_values("sha256", ignore_index=True)
-
-
-def calibrate(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tuple[Rule, Planted]:
-    """The rule, and how many planted near copies it finds.
-
-    A threshold of 0 becomes the 1 % quantile of the planted copies' similarity; half of the copies set it, the
-    other half measure the recall.
-    """
-    chosen = sample.iloc[np.resize(np.arange(len(sample)), PLANTED)].reset_index(drop=True)
-    edited = modality.perturb(chosen, np.random.Generator(np.random.PCG64(0)))
-    before, after = modality.fingerprints(chosen, config), modality.fingerprints(edited, config)
-    threshold = float(getattr(config, "threshold", 0.0))
-    if isinstance(before, Sets):
-        rule = Rule(threshold)
-        number = len(before.ptr) - 1
-        both = join([before, after])
-        score = _jaccard(before, after)
-        index = index_of(both, rule)
-        index.add(np.arange(number))
-        matches = index.similar(np.arange(number, 2 * number))
-        found = np.zeros(number, bool)
-        found[matches.first[matches.second == matches.first - number] - number] = True
-        planted = score >= rule.threshold
-        return rule, Planted(int(planted.sum()), _share(found[planted]))
-    score, near = cosine(before.vectors, after.vectors), local(before.details, after.details)
-    comparable = (np.abs(before.vectors).sum(axis=1) > 0) & (near > -1)
-    learn = np.arange(PLANTED) // 6 % 2 == 0
-    if threshold == 0 and (learn & comparable).any():
-        quantile = float(np.quantile(score[learn & comparable], CALIBRATED))
-        threshold = max(LEAST_COSINE, np.floor(quantile * 1e4) / 1e4)
-    rule = Rule(float(threshold or 1.0), float(getattr(config, "local", -1.0)))
-    measured = ~learn & comparable
-    found = (score >= rule.threshold) & (near >= rule.local)
-    return rule, Planted(int(measured.sum()), _share(found[measured]))
-
-
-def _share(found: np.ndarray) -> float:
-    return round(float(found.mean()), 4) if len(found) else 1.0
-
-
-def _jaccard(first: Sets, second: Sets) -> np.ndarray:
-    """Jaccard index row by row, by plain set arithmetic: what the join is measured against."""
-    scores = []
-    for row in range(len(first.ptr) - 1):
-        a = set(first.hashes[first.ptr[row] : first.ptr[row + 1]].tolist())
-        b = set(second.hashes[second.ptr[row] : second.ptr[row + 1]].tolist())
-        scores.append(len(a & b) / max(len(a | b), 1))
-    return np.array(scores)
+    order = place[records["id"][records["unique"]]].to_numpy()
+    sample = pd.concat(samples).sort_values("sha256", ignore_index=True)
+    return records, join(parts) if parts else shelf, order, sample
 
 
 def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", kept: Kept) -> "tuple[pd.DataFrame, pd.DataFrame]":

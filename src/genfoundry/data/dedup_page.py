@@ -5,32 +5,33 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from genfoundry import pages
-from genfoundry.data.dedup_report import MEMBERS
+from genfoundry.data.dedup_report import ALARM, MEMBERS
 from genfoundry.paths import DatasetPaths
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BINS = 20
+SHARES = 12
+"""Groups in the table of shares removed."""
 
 
 def write(
     paths: DatasetPaths,
     modality: ModuleType,
     report: Mapping[str, Any],
-    duplicates: "pd.DataFrame",
+    shares: "pd.DataFrame",
     shown: "tuple[pd.DataFrame, pd.DataFrame]",
     contents: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Publish ``deduplicate.html``."""
     records, planted = report["records"], report["planted"]
     closest, members = shown
-    share = report["largest_share_removed"]
     headline = {
         "records in": records["in"],
         "kept": records["kept"],
         "exact copies": sum(report["removed"]["exact"].values()),
         "near copies": sum(report["removed"]["near"].values()),
+        "of the content kept": f"{report['content']['kept'] / max(report['content']['in'], 1):.1%}",
         "copies across splits": report["across_splits"],
         "threshold": report["threshold"],
     }
@@ -39,13 +40,15 @@ def write(
         f"{paths.key}: deduplication",
         "A record goes only if a record that stays is similar to it; each pair below was verified in full.",
         pages.tiles(headline),
+        _alarm(report),
         "<h2>What went</h2>",
         _removed(report),
         f"<p>Of {planted['copies']:,} planted near copies that the rule covers, {planted['recall']:.2%} are found. "
-        f"The group that lost most is <code>{pages.escape(share['group'] or '-')}</code> with {share['share']:.1%}. "
         f"{report['with_another_label']:,} removed records bear another label than the record that stays for them.</p>",
+        "<h2>Who lost most</h2>",
+        _shares(shares),
         "<h2>Similarity of the near copies to the record that stays</h2>",
-        _histogram(duplicates, report["threshold"]),
+        _histogram(report),
         "<h2>Closest calls</h2>",
         f"<p class=soft>The {len(closest)} removed records that are least similar to the one that stays. "
         "If these are copies, all are.</p>",
@@ -63,18 +66,32 @@ def _removed(report: Mapping[str, Any]) -> str:
     return pages.table(["", *splits], rows)
 
 
-def _histogram(duplicates: "pd.DataFrame", threshold: float) -> str:
-    scores = duplicates[duplicates["method"] == "near"]["score"]
-    if not len(scores):
+def _alarm(report: Mapping[str, Any]) -> str:
+    lost = report["largest_share_removed"]
+    if not lost["alarms"]:
+        return ""
+    return (
+        f"<p class=bad><b>{lost['alarms']:,} of the groups below lost more than {ALARM:.0%} of their records, "
+        f"<code>{pages.escape(lost['group'])}</code> most of all ({lost['share']:.1%}).</b> That may be right "
+        "(mirrors, templates that were filled in). Look at the pairs before you train on what is left.</p>"
+    )
+
+
+def _shares(shares: "pd.DataFrame") -> str:
+    if not len(shares):
+        return "<p class=soft>No group has ten records.</p>"
+    rows = [
+        [row["group"][:80], row["records"], row["kept"], f"{row['share']:.1%}"]
+        for row in shares.head(SHARES).to_dict("records")
+    ]
+    more = f"<p class=soft>and {len(shares) - SHARES:,} more that lost less</p>" if len(shares) > SHARES else ""
+    return pages.table(["source, label or folder", "records", "kept", "removed"], rows) + more
+
+
+def _histogram(report: Mapping[str, Any]) -> str:
+    if not any(report["similarity"].values()):
         return "<p class=soft>There are no near copies.</p>"
-    width = max((1 - threshold) / BINS, 1e-6)
-    counts = {}
-    for number in range(BINS):
-        low, high = threshold + number * width, threshold + (number + 1) * width
-        inside = (scores >= low) & ((scores < high) | (number == BINS - 1))
-        inside |= (scores < low) & (number == 0)
-        counts[f"{low:.4g} to {high:.4g}"] = int(inside.sum())
-    return pages.bars(counts)
+    return pages.bars(report["similarity"])
 
 
 def _pair(modality: ModuleType, row: Mapping[str, Any], contents: Mapping[str, Mapping[str, Any]]) -> str:

@@ -2,13 +2,21 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from genfoundry.specs import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from genfoundry.data.dedup import Planted
     from genfoundry.data.keepers import Rule
+    from genfoundry.data.planted import Planted
+
+BINS = 10
+"""Steps of the histogram of similarities."""
+
+ALARM = 0.5
+"""A group that loses more than this share deserves a look: whole sources have vanished from well-known corpora."""
 
 CLOSEST = 24
 """Removed records on the page whose similarity is closest to the threshold."""
@@ -42,6 +50,7 @@ def summary(
             "removed": len(duplicates),
             "kept_by_split": {split: int((records["kept"] & (records["split"] == split)).sum()) for split in SPLITS},
         },
+        "content": {"in": int(records["size"].sum()), "kept": int(records["size"][records["kept"]].sum())},
         "removed": removed,
         "across_splits": int(across.sum()),
         "with_another_label": int(differ.sum()),
@@ -49,20 +58,45 @@ def summary(
         "largest_cluster": int(sizes.max()) + 1 if len(sizes) else 1,
         "largest_share_removed": largest_share(records),
         "threshold": rule.threshold,
+        "similarity": histogram(duplicates, rule.threshold),
         "planted": {"copies": planted.count, "recall": planted.recall},
     }
 
 
 def largest_share(records: "pd.DataFrame", least: int = 10) -> dict[str, Any]:
-    """The label, or without labels the file or folder, of ``least`` records or more that lost most of them."""
-    group = records["label"].where(records["label"].notna(), records["id"].str.split("#").str[0].str.split("/").str[0])
-    sizes = group.groupby(group).size()
-    sizes = sizes[sizes >= least]
-    if not len(sizes):
-        return {"group": "", "share": 0.0}
-    shares = (~records["kept"]).groupby(group).mean()[sizes.index].sort_index()
-    name = str(shares.idxmax())
-    return {"group": name[:80], "share": round(float(shares[name]), 4)}
+    """The group of ``least`` records or more that lost most of them, and how many lost more than ``ALARM``."""
+    found = shares(records, least)
+    if not len(found):
+        return {"group": "", "share": 0.0, "alarms": 0}
+    share = round(float(found["share"].iloc[0]), 4)
+    return {"group": str(found["group"].iloc[0])[:80], "share": share, "alarms": int((found["share"] > ALARM).sum())}
+
+
+def shares(records: "pd.DataFrame", least: int = 10) -> "pd.DataFrame":
+    """Groups of ``least`` records or more: ``group, records, kept, share`` removed; those that lost most first.
+
+    A group is a source; without sources a label; without labels the file or folder.
+    """
+    group = records["id"].str.split("#").str[0].str.split("/").str[0]
+    for column in ("label", "source"):
+        if column in records:
+            group = records[column].where(records[column].notna(), group)
+    kept = records["kept"].groupby(group).agg(["size", "sum"])
+    kept = kept[kept["size"] >= least].rename_axis("group").reset_index()
+    kept = kept.rename(columns={"size": "records", "sum": "kept"})
+    kept["share"] = 1 - kept["kept"] / kept["records"]
+    return kept.sort_values(["share", "group"], ascending=[False, True], ignore_index=True)
+
+
+def histogram(duplicates: "pd.DataFrame", threshold: float) -> dict[str, int]:
+    """Near copies by their similarity to the record that stays, in steps from the threshold to 1."""
+    scores = duplicates["score"][duplicates["method"] == "near"].to_numpy()
+    if threshold >= 1:
+        return {"1": len(scores)}
+    edges = np.linspace(threshold, 1, BINS + 1)
+    place = np.clip(np.searchsorted(edges, scores, "right") - 1, 0, BINS - 1)
+    counts = np.bincount(place, minlength=BINS).tolist()
+    return {f"{low:.4g} to {high:.4g}": count for low, high, count in zip(edges, edges[1:], counts, strict=False)}
 
 
 def choose(duplicates: "pd.DataFrame") -> "tuple[pd.DataFrame, pd.DataFrame]":

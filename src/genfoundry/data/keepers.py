@@ -4,12 +4,15 @@ Unlike connected components this never drops a row for a chain of others; what i
 rows that stay are similar, and every row that goes names one that stays, with the verified score.
 """
 
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from genfoundry.data import setjoin, vectorjoin
-from genfoundry.data.setjoin import Matches
+from genfoundry.data.setjoin import EXACT, Engine, Matches
+from genfoundry.data.setkeepers import settle
+from genfoundry.data.shelf import Shelf
 from genfoundry.specs import Sets, Vectors
 
 BLOCK = 1024
@@ -27,12 +30,21 @@ class Rule(NamedTuple):
     """Least local correlation (vectors only)."""
 
 
+def engine_of(config: Any) -> Engine:
+    """Where the settings of a modality let candidates come from."""
+    return Engine(config.bands, config.rows) if getattr(config, "engine", "exact") == "minhash" else EXACT
+
+
+def shelf_of(config: Any, folder: Path) -> Shelf:
+    """An empty shelf: half of ``memory`` may be hashes, the rest is for the search; a file in ``folder`` beyond."""
+    return Shelf(int(getattr(config, "memory", 0) * 1e6 / 2), folder)
+
+
 class Index(Protocol):
     """Rows that stay so far, and the search for their likes."""
 
-    def add(self, rows: np.ndarray) -> None: ...
-    def similar(self, rows: np.ndarray) -> Matches: ...
-    def among(self, rows: np.ndarray) -> Matches | None: ...
+    def add(self, chosen: np.ndarray, /) -> None: ...
+    def similar(self, chosen: np.ndarray, /) -> Matches: ...
 
 
 class Kept(NamedTuple):
@@ -55,9 +67,10 @@ def take(fingerprints: Fingerprints, rows: np.ndarray) -> Fingerprints:
     """Fingerprints of some rows, in that order."""
     if isinstance(fingerprints, Vectors):
         return Vectors(fingerprints.vectors[rows], fingerprints.details[rows])
-    lengths = np.diff(fingerprints.ptr)[rows]
-    _, place = setjoin.expand(fingerprints.ptr[rows], lengths)
-    return Sets(fingerprints.hashes[place], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    bounds = fingerprints.ptr
+    parts = [fingerprints.hashes[bounds[row] : bounds[row + 1]] for row in rows]
+    ptr = np.concatenate([[0], np.cumsum(np.diff(bounds)[rows])]).astype(np.int64)
+    return Sets(np.concatenate([np.empty(0, np.uint64), *parts]), ptr)
 
 
 def join(parts: list[Fingerprints]) -> Fingerprints:
@@ -69,34 +82,51 @@ def join(parts: list[Fingerprints]) -> Fingerprints:
     return Sets(hashes, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def index_of(fingerprints: Fingerprints, rule: Rule) -> Index:
+def index_of(fingerprints: Fingerprints, rule: Rule, engine: Engine = EXACT) -> Index:
     """An empty index over fingerprints."""
-    if isinstance(fingerprints, Sets):
-        return setjoin.Index(setjoin.Collection(fingerprints), rule.threshold)
-    return vectorjoin.Index(fingerprints, rule.threshold, rule.local)
+    if isinstance(fingerprints, Vectors):
+        return vectorjoin.Index(fingerprints, rule.threshold, rule.local)
+    rows = setjoin.Rows.of(fingerprints)
+    sketch = setjoin.Sketch(len(fingerprints.hashes)).add(fingerprints.hashes)
+    return setjoin.Index(rows, setjoin.tokens_of(rows, sketch, rule.threshold, engine), rule.threshold)
 
 
-def keep(fingerprints: Fingerprints, rule: Rule) -> Kept:
-    """Settle all rows; row 0 has the highest priority."""
-    number = count(fingerprints)
-    index = index_of(fingerprints, rule)
+def keep(
+    fingerprints: Fingerprints | Shelf, rule: Rule, order: np.ndarray | None = None, engine: Engine = EXACT
+) -> Kept:
+    """Settle all rows; the first one in ``order`` (default: as they stand) has the highest priority.
+
+    Rows of the outcome are places in that order.
+    """
+    if isinstance(fingerprints, Vectors):
+        fingerprints = fingerprints if order is None else take(fingerprints, order)
+        gone, pairs = _settle_vectors(vectorjoin.Index(fingerprints, rule.threshold, rule.local), count(fingerprints))
+    else:
+        shelf = fingerprints if isinstance(fingerprints, Shelf) else Shelf.of(fingerprints)
+        order = np.arange(len(shelf)) if order is None else order
+        gone, pairs = settle(shelf, order, rule.threshold, engine)
+    pairs = pairs.take(np.lexsort((pairs.second, pairs.first)))
+    pairs = pairs._replace(score=np.round(pairs.score, 6))
+    keeper, score = np.arange(len(gone)), np.ones(len(gone))
+    best = np.lexsort((pairs.second, -pairs.score, pairs.first))
+    best = best[pairs.second[best] < pairs.first[best]]
+    rows, place = np.unique(pairs.first[best], return_index=True)
+    keeper[rows], score[rows] = pairs.second[best][place], pairs.score[best][place]
+    assert np.array_equal(rows, np.flatnonzero(gone)), "a row went without a keeper"
+    return Kept(keeper, score, pairs)
+
+
+def _settle_vectors(index: vectorjoin.Index, number: int) -> tuple[np.ndarray, Matches]:
+    """(which rows go, every similar pair of one that goes and one that stays)."""
     stays = np.ones(number, bool)
     for start in range(0, number, BLOCK):
         _settle(index, np.arange(start, min(start + BLOCK, number)), stays)
     gone = np.flatnonzero(~stays)
     parts = [index.similar(gone[start : start + BLOCK]) for start in range(0, len(gone), BLOCK)]
-    pairs = Matches.of(parts)
-    pairs = pairs._replace(score=np.round(pairs.score, 6))
-    keeper, score = np.arange(number), np.ones(number)
-    best = np.lexsort((pairs.second, -pairs.score, pairs.first))
-    best = best[pairs.second[best] < pairs.first[best]]
-    rows, place = np.unique(pairs.first[best], return_index=True)
-    keeper[rows], score[rows] = pairs.second[best][place], pairs.score[best][place]
-    assert np.array_equal(rows, gone), "a row went without a keeper"
-    return Kept(keeper, score, pairs)
+    return ~stays, Matches.of(parts)
 
 
-def _settle(index: Index, rows: np.ndarray, stays: np.ndarray) -> None:
+def _settle(index: vectorjoin.Index, rows: np.ndarray, stays: np.ndarray) -> None:
     """Decide a block whose predecessors are all decided and, where they stay, entered."""
     stays[index.similar(rows).first] = False
     rows = rows[stays[rows]]

@@ -2,7 +2,10 @@
 
 If J(A, B) >= t, A and B share one of the ``n - ceil(t n) + 1`` first elements of each, under any common order (the
 prefix filter: Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007). Rarest first keeps the lists short,
-so boilerplate costs nothing. Candidates are verified in full: recall and precision are 1 by construction.
+so boilerplate costs nothing. Rarity comes from a count sketch: what it confuses costs time, never a pair. Candidates
+are verified in full: recall and precision are 1 by construction.
+
+MinHash bands are the other source of candidates, verified by the same code: they may miss pairs, but never invent one.
 """
 
 from typing import NamedTuple
@@ -12,13 +15,10 @@ import numpy as np
 from genfoundry.specs import Sets
 
 PAIRS = 1 << 21
-"""Candidate pairs held at once: tens of megabytes."""
+"""Pairs held at once: tens of megabytes."""
 
-ELEMENTS = 1 << 22
-"""Elements looked up at once when pairs are verified."""
-
-SLACK = 1e-9
-"""Keeps rounding in ``t n`` from raising a bound; verification is by exact counts."""
+SEED = 0x5E7
+"""Of the permutations of MinHash: other ones would find other candidates."""
 
 
 class Matches(NamedTuple):
@@ -43,167 +43,188 @@ class Matches(NamedTuple):
         return Matches(self.first[chosen], self.second[chosen], self.score[chosen])
 
 
-def at_least(size: np.ndarray, share: float) -> np.ndarray:
-    """Least whole number of elements that is ``share`` of ``size``."""
-    return np.ceil(share * size - SLACK).astype(np.int64)
+class Engine(NamedTuple):
+    """Where candidates come from."""
+
+    bands: int = 0
+    """Bands of MinHash; 0 for the exact prefix filter."""
+    rows: int = 0
+    """Permutations of a band."""
 
 
-def expand(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(number of the range, place) for every place in ranges of given starts and lengths."""
-    owner = np.repeat(np.arange(len(starts)), lengths)
-    first = np.concatenate([[0], np.cumsum(lengths)])[:-1]
-    return owner, np.arange(len(owner)) - first[owner] + starts[owner]
+EXACT = Engine()
+
+
+class Rows(NamedTuple):
+    """Sets as ranges of one array, in any order, so that no row has to move."""
+
+    hashes: np.ndarray
+    """uint64; each range ascending and distinct."""
+    starts: np.ndarray
+    """int64 (N,)."""
+    stops: np.ndarray
+    """int64 (N,)."""
+
+    @classmethod
+    def of(cls, sets: Sets, order: np.ndarray | None = None) -> "Rows":
+        """The sets in an order of one's own (default: as they stand)."""
+        starts, stops = sets.ptr[:-1], sets.ptr[1:]
+        return cls(sets.hashes, *((starts, stops) if order is None else (starts[order], stops[order])))
+
+
+class Tokens(NamedTuple):
+    """What rows are found by: ``tokens[firsts[i] : lasts[i]]``."""
+
+    tokens: np.ndarray
+    """uint64."""
+    firsts: np.ndarray
+    """int64 (N,)."""
+    lasts: np.ndarray
+    """int64 (N,)."""
+
+
+class Sketch:
+    """About how often each element occurs: uint8 counts by the top bits of the hash."""
+
+    def __init__(self, elements: int, most: int = 1 << 34) -> None:
+        """Cells for a number of elements: 1.5 for each or more, but not over ``most``."""
+        self.bits = 8
+        while (1 << self.bits) < 1.5 * elements and (2 << self.bits) <= most:
+            self.bits += 1
+        self.cells = np.zeros(1 << self.bits, np.uint8)
+
+    def add(self, hashes: np.ndarray) -> "Sketch":
+        """Count elements; each set brings an element once."""
+        from genfoundry.data import setkernel
+
+        setkernel.tally(hashes, self.cells, self.bits)
+        return self
 
 
 class Collection:
-    """Sets as rows of element numbers, rarest element first; rows keep the order they came in."""
+    """Sets to be searched, with the rarity of their elements."""
 
     def __init__(self, sets: Sets) -> None:
-        self.ptr = sets.ptr.astype(np.int64)
-        self.sizes = np.diff(self.ptr)
-        _, element, count = np.unique(sets.hashes, return_inverse=True, return_counts=True)
-        rank = np.empty(len(count), np.int64)
-        order = np.argsort(count, kind="stable")  # ties by hash, as np.unique sorted them
-        rank[order] = np.arange(len(count))
-        self.universe = max(len(count), 1)
-        self.common = int((count <= 1).sum())
-        """Elements below this number stand in one set only."""
-        rows = np.repeat(np.arange(len(self.sizes)), self.sizes)
-        # One sorted array of (row, element): rows sorted inside, and any membership is one binary search.
-        self.keys = np.sort(rows * self.universe + rank[element])
+        self.rows = Rows.of(sets)
+        self.sketch = Sketch(len(sets.hashes)).add(sets.hashes)
 
     def __len__(self) -> int:
-        return len(self.sizes)
+        return len(self.rows.starts)
 
-    def elements(self, rows: np.ndarray, number: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(number of the row in ``rows``, element) of the first ``number`` elements of each (default: all)."""
-        owner, place = expand(self.ptr[rows], self.sizes[rows] if number is None else number)
-        return owner, self.keys[place] - rows[owner] * self.universe
 
-    def prefixes(self, rows: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-        """(number of the row in ``rows``, element): those that any set holding ``share`` of a row must meet."""
-        sizes = self.sizes[rows]
-        need = np.where(sizes > 0, sizes - at_least(sizes, share) + 1, 0)
-        owner, element = self.elements(rows, need)
-        shared = element >= self.common
-        return owner[shared], element[shared]
+def prefixes(rows: Rows, sketch: Sketch, share: float) -> Tokens:
+    """Those elements that any set holding ``share`` of a row must meet, singles left out."""
+    from genfoundry.data import setkernel
 
-    def overlaps(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Elements that the two rows of each pair share, int64 (P,)."""
-        swap = self.sizes[first] > self.sizes[second]
-        small, large = np.where(swap, second, first), np.where(swap, first, second)
-        found = np.zeros(len(first), np.int64)
-        cuts = np.concatenate([[0], np.cumsum(self.sizes[small])])
-        start = 0
-        while start < len(small):
-            stop = max(start + 1, int(np.searchsorted(cuts, cuts[start] + ELEMENTS, "right")) - 1)
-            owner, element = self.elements(small[start:stop])
-            wanted = large[start:stop][owner] * self.universe + element
-            place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-            found[start:stop] = np.bincount(owner[self.keys[place] == wanted], minlength=stop - start)
-            start = stop
-        return found
+    # What is never written costs address space alone.
+    tokens = np.empty(int((rows.stops - rows.starts).sum()), np.uint64)
+    ptr = np.empty(len(rows.starts) + 1, np.int64)
+    number = setkernel.rarest(*rows, sketch.cells, sketch.bits, float(share), tokens, ptr)
+    tokens.resize(number, refcheck=False)
+    return Tokens(tokens, ptr[:-1], ptr[1:])
 
-    def jaccard(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Jaccard index of each pair, float64 (P,)."""
-        shared = self.overlaps(first, second)
-        return shared / np.maximum(self.sizes[first] + self.sizes[second] - shared, 1)
+
+def signatures(rows: Rows, engine: Engine) -> Tokens:
+    """Tokens of the MinHash bands of each row."""
+    from genfoundry.data import setkernel
+
+    generator = np.random.Generator(np.random.PCG64(SEED))
+    count = engine.bands * engine.rows
+    factors = generator.integers(0, 1 << 32, count, np.uint32) | np.uint32(1)
+    terms = generator.integers(0, 1 << 32, count, np.uint32)
+    tokens = np.empty(len(rows.starts) * engine.bands, np.uint64)
+    ptr = np.empty(len(rows.starts) + 1, np.int64)
+    number = setkernel.bands(*rows, factors, terms, engine.rows, tokens, ptr)
+    return Tokens(tokens[:number], ptr[:-1], ptr[1:])
+
+
+def tokens_of(rows: Rows, sketch: Sketch, threshold: float, engine: Engine) -> Tokens:
+    """What rows are found by."""
+    return signatures(rows, engine) if engine.bands else prefixes(rows, sketch, threshold)
 
 
 class Index:
-    """Inverted lists over rows that were added, of the elements in their prefixes."""
+    """Rows that were entered, found by their tokens."""
 
-    def __init__(self, sets: Collection, threshold: float) -> None:
-        self.sets, self.threshold = sets, threshold
-        owner, element = sets.prefixes(np.arange(len(sets)), threshold)
-        lengths = np.bincount(element, minlength=sets.universe)
-        self.start = np.concatenate([[0], np.cumsum(lengths)])[:-1]
-        self.fill = np.zeros(sets.universe, np.int64)
-        self.lists = np.empty(len(element), np.int64)
-        self.element, self.bounds = element, np.searchsorted(owner, np.arange(len(sets) + 1))
+    def __init__(self, rows: Rows, tokens: Tokens, threshold: float) -> None:
+        assert len(tokens.tokens) < 1 << 31 and len(rows.starts) < 1 << 31, "too many rows for one index"
+        self.rows, self.tokens, self.threshold = rows, tokens, float(threshold)
+        self.gone = np.zeros(len(rows.starts), bool)
+        self.compared = 0
+        """Pairs compared element by element so far."""
+        entries = int((tokens.lasts - tokens.firsts).sum())
+        self.heads = np.full(1 << max(4, (2 * entries).bit_length()), -1, np.int32)
+        self.entries = np.empty((entries, 3), np.int32)
+        self.used = np.zeros(1, np.int64)
 
-    def postings(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(number of the row in ``rows``, element) of the prefixes."""
-        owner, place = expand(self.bounds[rows], self.bounds[rows + 1] - self.bounds[rows])
-        return owner, self.element[place]
+    def add(self, chosen: np.ndarray) -> None:
+        """Enter rows."""
+        self._search(self.rows, self.tokens, chosen, "NONE", enter=True)
 
-    def add(self, rows: np.ndarray) -> None:
-        """Enter rows into the lists."""
-        owner, element = self.postings(rows)
-        order = np.argsort(element, kind="stable")
-        owner, element = owner[order], element[order]
-        kinds, first, count = np.unique(element, return_index=True, return_counts=True)
-        behind = np.arange(len(element)) - np.repeat(first, count)
-        self.lists[self.start[element] + self.fill[element] + behind] = rows[owner]
-        self.fill[kinds] += count
+    def settle(self) -> np.ndarray:
+        """Which rows go, bool (N,): in their order, a row like an entered one goes, any other is entered."""
+        self._search(self.rows, self.tokens, np.arange(len(self.gone)), "FIRST", enter=True)
+        return self.gone
 
-    def similar(self, rows: np.ndarray) -> Matches:
+    def meets(self, rows: Rows, tokens: Tokens) -> np.ndarray:
+        """Which of other rows are like an entered one, bool (N,)."""
+        gone = np.zeros(len(rows.starts), bool)
+        self._search(rows, tokens, np.arange(len(gone)), "FIRST", gone=gone)
+        return gone
+
+    def may_meet(self, rows: Rows, tokens: Tokens) -> np.ndarray:
+        """Which of other rows have a candidate, bool (N,); only their sizes are read."""
+        gone = np.zeros(len(rows.starts), bool)
+        self._search(rows, tokens, np.arange(len(gone)), "MAYBE", gone=gone)
+        return gone
+
+    def similar(self, chosen: np.ndarray) -> Matches:
         """Every pair (row, entered row) at or above the threshold."""
-        owner, element = self.postings(rows)
-        lengths = self.fill[element]
+        found = self._search(self.rows, self.tokens, chosen, "ALL")
+        return found.take(found.first != found.second)
+
+    def among(self, rows: Rows, tokens: Tokens, wanted: str = "ALL") -> Matches:
+        """Every pair (other row, entered row) at or above the threshold."""
+        return self._search(rows, tokens, np.arange(len(rows.starts)), wanted)
+
+    def _search(
+        self,
+        rows: Rows,
+        tokens: Tokens,
+        chosen: np.ndarray,
+        wanted: str,
+        enter: bool = False,
+        gone: np.ndarray | None = None,
+    ) -> Matches:
+        from genfoundry.data import setkernel
+
+        room = PAIRS if wanted in ("ALL", "INSIDE") else 1
+        progress, seen = np.zeros(4, np.int64), np.zeros(len(self.gone), np.int32)
+        pairs, scores = np.empty((room, 2), np.int64), np.empty(room)
+        gone = gone if gone is not None else self.gone if rows is self.rows else np.zeros(len(rows.starts), bool)
         parts = []
-        cuts = np.concatenate([[0], np.cumsum(lengths)])
-        start = 0
-        while start < len(element):
-            stop = max(start + 1, int(np.searchsorted(cuts, cuts[start] + PAIRS, "right")) - 1)
-            which, place = expand(self.start[element[start:stop]], lengths[start:stop])
-            pairs = np.unique(rows[owner[start:stop][which]] * len(self.sets) + self.lists[place])
-            parts.append(verified(self.sets, pairs // len(self.sets), pairs % len(self.sets), self.threshold))
-            start = stop
-        matches = Matches.of(parts)
-        # A pair that met in two pieces of work was verified twice.
-        _, once = np.unique(matches.first * len(self.sets) + matches.second, return_index=True)
-        return matches.take(once)
-
-    def among(self, rows: np.ndarray) -> Matches | None:
-        """Every pair within ``rows`` (ascending) at or above the threshold; None if too many would be compared."""
-        owner, element = self.postings(rows)
-        order = np.lexsort((owner, element))
-        owner, element = owner[order], element[order]
-        _, first, count = np.unique(element, return_index=True, return_counts=True)
-        if (count * (count - 1) // 2).sum() > PAIRS and len(rows) > 1:
-            return None
-        # Entry i of a list meets the entries before it.
-        behind = np.arange(len(element)) - np.repeat(first, count)
-        which, place = expand(np.repeat(first, count), behind)
-        pairs = np.unique(owner[which] * len(rows) + owner[place])
-        return verified(self.sets, rows[pairs // len(rows)], rows[pairs % len(rows)], self.threshold)
-
-
-def verified(sets: Collection, first: np.ndarray, second: np.ndarray, threshold: float) -> Matches:
-    """Those pairs whose Jaccard index is at or above the threshold."""
-    n, m = sets.sizes[first], sets.sizes[second]
-    possible = (np.minimum(n, m) >= at_least(np.maximum(n, m), threshold)) & (first != second)
-    first, second = first[possible], second[possible]
-    score = sets.jaccard(first, second)
-    good = score >= threshold - SLACK
-    return Matches(first[good], second[good], score[good])
+        while True:
+            begun = progress[0]
+            setkernel.search(
+                *rows, *tokens, chosen, *self.rows, self.heads, self.entries, self.used, seen, self.threshold,
+                getattr(setkernel, wanted), enter, gone, pairs, scores, progress,
+            )  # fmt: skip
+            parts.append(Matches(*pairs[: progress[1]].T.copy(), scores[: progress[1]].copy()))
+            progress[1] = 0
+            if progress[0] == len(chosen):
+                break
+            if progress[0] == begun:
+                pairs, scores = np.empty((2 * len(pairs), 2), np.int64), np.empty(2 * len(scores))
+        self.compared += int(progress[3])
+        return Matches.of(parts)
 
 
 def contained(sets: Collection, inner: np.ndarray, outer: np.ndarray, share: float) -> Matches:
     """Every pair (inner row, outer row) where the outer one holds ``share`` of the inner one's elements."""
-    owner, element = sets.prefixes(inner, share)
-    holder, held = sets.elements(outer)
-    wanted = np.zeros(sets.universe, bool)
-    wanted[element] = True
-    holder, held = holder[wanted[held]], held[wanted[held]]
-    order = np.argsort(held, kind="stable")
-    holder, held = holder[order], held[order]
-    begin, end = np.searchsorted(held, element), np.searchsorted(held, element, "right")
-    lengths = end - begin
-    cuts = np.concatenate([[0], np.cumsum(lengths)])
-    parts, start = [], 0
-    while start < len(element):
-        stop = max(start + 1, int(np.searchsorted(cuts, cuts[start] + PAIRS, "right")) - 1)
-        which, place = expand(begin[start:stop], lengths[start:stop])
-        pairs = np.unique(inner[owner[start:stop][which]] * len(sets) + outer[holder[place]])
-        first, second = pairs // len(sets), pairs % len(sets)
-        big = sets.sizes[second] >= at_least(sets.sizes[first], share)
-        first, second = first[big], second[big]
-        shared = sets.overlaps(first, second)
-        good = shared >= at_least(sets.sizes[first], share)
-        parts.append(Matches(first[good], second[good], shared[good] / sets.sizes[first][good]))
-        start = stop
-    matches = Matches.of(parts)
-    _, once = np.unique(matches.first * len(sets) + matches.second, return_index=True)
-    return matches.take(once)
+    hashes, starts, stops = sets.rows
+    rows, around = Rows(hashes, starts[inner], stops[inner]), Rows(hashes, starts[outer], stops[outer])
+    index = Index(rows, prefixes(rows, sets.sketch, share), share)
+    index.add(np.arange(len(inner)))
+    found = index.among(around, Tokens(*around), "INSIDE")
+    order = np.lexsort((outer[found.first], inner[found.second]))
+    return Matches(inner[found.second][order], outer[found.first][order], found.score[order])
