@@ -9,9 +9,10 @@ alone); a version number of four parts still counts as one.
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal["email", "phone", "ip", "card", "iban", "key"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _COMMON = (
     "com|org|net|edu|gov|mil|int|info|biz|name|pro|mobi|asia|jobs|"

@@ -6,7 +6,6 @@ that count words fit scripts that are written with spaces.
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
@@ -77,6 +76,9 @@ class _Document:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._grams: dict[int, np.ndarray] = {}
+        self._sorted: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._repeats: dict[int, bool] = {}
 
     @cached_property
     def words(self) -> list[str]:
@@ -111,17 +113,27 @@ class _Document:
 
     def grams(self, n: int) -> np.ndarray:
         """A hash of each n words in a row: uint64 (max(W - n + 1, 0),)."""
-        count = max(len(self.words) - n + 1, 0)
-        found = np.zeros(count, np.uint64)
-        for offset in range(n):
-            found = found * np.uint64(0xD6E8FEB86659FD93) + self._numbers[offset : offset + count]
-        return found
+        if n not in self._grams:
+            shorter = self.grams(n - 1) if n > 1 else np.zeros(len(self.words) + 1, np.uint64)
+            count = max(len(self.words) - n + 1, 0)
+            self._grams[n] = shorter[:count] * np.uint64(0xD6E8FEB86659FD93) + self._numbers[n - 1 :]
+        return self._grams[n]
 
-    @cached_property
-    def repeats(self) -> bool:
-        """Whether any 5 words in a row stand twice; if not, no longer ones do."""
-        found = np.sort(self.grams(5))
-        return bool((found[1:] == found[:-1]).any())
+    def sorted_grams(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """(places of the n words in a row, equal ones together and in order; whether each equals the one before)."""
+        if n not in self._sorted:
+            found = self.grams(n)
+            order = np.argsort(found, kind="stable")
+            found = found[order]
+            self._sorted[n] = order, np.concatenate([np.zeros(min(len(found), 1), bool), found[1:] == found[:-1]])
+        return self._sorted[n]
+
+    def repeats(self, n: int) -> bool:
+        """Whether any n words in a row stand twice: not if no fewer do."""
+        if n not in self._repeats:
+            shorter = n <= 2 or self.repeats(n - 1)
+            self._repeats[n] = shorter and bool(self.sorted_grams(n)[1].any())
+        return self._repeats[n]
 
 
 def _duplicates(parts: list[str]) -> tuple[int, int]:
@@ -141,30 +153,27 @@ def _duplicate_characters(parts: list[str]) -> float:
 
 def _top(document: _Document, n: int) -> float:
     """Share of the characters in the most frequent n words in a row; 0 where none stand twice."""
-    counts = Counter(document.grams(n).tolist())
-    if not counts:
+    if not document.repeats(n):
         return 0.0
-    most = max(counts.values())
-    if most < 2:
-        return 0.0
-    grams, sizes = document.grams(n), np.convolve(document.lengths, np.ones(n, np.int64), "valid")
+    order, again = document.sorted_grams(n)
+    starts = np.flatnonzero(~again)
+    counts = np.diff(starts, append=len(order))
+    most = int(counts.max())
+    first = order[starts[counts == most]]
     # Of several that are as frequent the longest.
-    longest = max(
-        int(sizes[start]) for start in np.unique(grams, return_index=True)[1] if counts[int(grams[start])] == most
-    )
-    return longest * most / document.size
+    ends = np.concatenate([[0], np.cumsum(document.lengths)])
+    return int((ends[first + n] - ends[first]).max()) * most / document.size
 
 
 def _repeated(document: _Document, n: int) -> float:
     """Share of the characters in n words in a row that stood before, each counted once."""
-    if not document.repeats:
+    if not document.repeats(n):
         return 0.0
-    grams = document.grams(n)
-    again = np.ones(len(grams), bool)
-    again[np.unique(grams, return_index=True)[1]] = False
+    order, again = document.sorted_grams(n)
     steps = np.zeros(len(document.words) + 1, np.int64)
-    np.add.at(steps, np.flatnonzero(again), 1)
-    np.add.at(steps, np.flatnonzero(again) + n, -1)
+    places = order[again]
+    steps[places] += 1
+    steps[places + n] -= 1
     return int(document.lengths[np.cumsum(steps[:-1]) > 0].sum()) / document.size
 
 
