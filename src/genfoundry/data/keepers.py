@@ -22,9 +22,11 @@ class Rule(NamedTuple):
     """What counts as similar."""
 
     threshold: float
-    """Least Jaccard index (sets) or cosine (vectors)."""
-    local: float = -1.0
-    """Least local correlation (vectors only)."""
+    """Least Jaccard index (sets) or verified similarity (vectors)."""
+    floor: float = -1.0
+    """Least cosine of two vectors to be compared at all (vectors only)."""
+    mirror: bool = False
+    """Mirrored pictures count as alike (vectors only)."""
 
 
 class Index(Protocol):
@@ -73,7 +75,7 @@ def index_of(fingerprints: Fingerprints, rule: Rule) -> Index:
     """An empty index over fingerprints."""
     if isinstance(fingerprints, Sets):
         return setjoin.Index(setjoin.Collection(fingerprints), rule.threshold)
-    return vectorjoin.Index(fingerprints, rule.threshold, rule.local)
+    return vectorjoin.Index(fingerprints, rule.threshold, rule.floor, rule.mirror)
 
 
 def keep(fingerprints: Fingerprints, rule: Rule) -> Kept:

@@ -18,6 +18,7 @@ from pydantic import Field
 from genfoundry import settings
 from genfoundry.errors import DataError
 from genfoundry.modalities.shared import descriptor as _descriptor
+from genfoundry.modalities.shared import edits as _edits
 from genfoundry.modalities.shared import tables as _tables
 from genfoundry.pages import picture
 from genfoundry.specs import REJECTED_COLUMNS, DataSpec, GridSpec, Vectors
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 FACTS = ("width", "height", "mode", "format")
 
 Format = Literal["png", "jpeg", "webp", "bmp", "gif", "tiff"]
+
+EDITS, BENIGN = tuple(_edits.EDITS), _edits.BENIGN
+"""Edits of planted copies in turn, and how many of the first leave each pixel in its place and colour."""
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow's decoders raise on broken files."""
@@ -68,9 +72,11 @@ class Dedup(settings.Dedup):
     """Which pictures count as copies."""
 
     threshold: float = Field(default=0.0, ge=0, le=1)
-    """Least cosine of two descriptors; 0 calibrates it on planted copies (their 1 % quantile)."""
-    local: float = Field(default=0.8, ge=-1, le=1)
-    """Least local correlation: the 10 % quantile over windows of the two pictures."""
+    """Least similarity of two aligned pictures; 0 calibrates it on planted copies."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """Least cosine of two descriptors to be compared at all; 0 calibrates it on planted copies."""
+    mirror: bool = True
+    """Mirrored pictures count as copies, unless the set is full of look-alikes."""
 
 
 class Encode(settings.Encode):
@@ -254,33 +260,13 @@ def fingerprints(records: "pd.DataFrame", config: Dedup) -> Vectors:
 
 
 def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
-    """Benign copies: scaled up or down and back, brighter, less contrast, blurred, noisy; each kind in turn."""
+    """Planted copies: row i bears edit ``EDITS[i % len(EDITS)]``."""
     edited = records.copy()
-    edited["content"] = [_edit(one, number % 6, generator).tobytes() for number, one in enumerate(pixels(records))]
+    kinds = list(_edits.EDITS.values())
+    edited["content"] = [
+        kinds[number % len(kinds)](one, generator).tobytes() for number, one in enumerate(pixels(records))
+    ]
     return edited
-
-
-def _edit(levels: np.ndarray, kind: int, generator: np.random.Generator) -> np.ndarray:
-    from PIL import Image, ImageFilter
-
-    grey = levels.shape[-1] == 1
-    image = Image.fromarray(levels[..., 0] if grey else levels)
-    width, height = image.size
-    values = levels.astype(np.float64)
-    if kind in (0, 1):
-        small = (max(8, round(0.6 * width)), max(8, round(0.6 * height)))
-        size, way = (small, Image.Resampling.LANCZOS) if kind else ((2 * width, 2 * height), Image.Resampling.BICUBIC)
-        values = np.asarray(image.resize(size, way).resize((width, height), Image.Resampling.LANCZOS))
-    elif kind == 2:
-        values = values * 1.2
-    elif kind == 3:
-        values = (values - values.mean()) * 0.8 + values.mean()
-    elif kind == 4:
-        # 0.7 pixels of 32 (measured on CIFAR-10); on 8 pixels that would turn digits into one another.
-        values = np.asarray(image.filter(ImageFilter.GaussianBlur(min(2.0, 0.7 * min(width, height) / 32))))
-    else:
-        values = values + generator.normal(0, 8, values.shape)
-    return np.clip(np.round(values), 0, 255).astype(np.uint8).reshape(levels.shape)
 
 
 # ------------------------------------------------------------------------------------------------ arrays
