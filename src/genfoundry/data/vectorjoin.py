@@ -74,12 +74,8 @@ class Verifier:
             flipped = self.all.details[others][:, :, ::-1] if mirrored else self.all.details[others]
             thumbs = np.concatenate([self.all.details[rows], flipped])
             colours = np.ascontiguousarray(thumbs.transpose(0, 3, 1, 2))
-            looks = alignment.compared(
-                alignment.structure(thumbs), colours, place, other + len(rows), shift[hope]
-            )
-            score[hope] = decimals(
-                for_edges * shift[hope, 0] + for_structure * looks[:, 0] + for_colour * looks[:, 1]
-            )
+            looks = alignment.compared(alignment.structure(thumbs), colours, place, other + len(rows), shift[hope])
+            score[hope] = decimals(for_edges * shift[hope, 0] + for_structure * looks[:, 0] + for_colour * looks[:, 1])
         return score
 
 

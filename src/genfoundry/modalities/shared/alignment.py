@@ -250,8 +250,8 @@ def compared(
     return found
 
 
-def overlaid(first: np.ndarray, second: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(``first`` laid over ``second`` as float64 (SIDE, SIDE, C), NaN where it shows nothing; the warp's six numbers).
+def overlaid(first: np.ndarray, second: np.ndarray, mirrored: bool) -> tuple[np.ndarray, float]:
+    """(``first`` laid over ``second`` as float64 (SIDE, SIDE, C), NaN where it shows nothing; their structure's score).
 
     Both are uint8 (SIDE, SIDE, C); ``mirrored`` flips the first.
     """
@@ -259,11 +259,11 @@ def overlaid(first: np.ndarray, second: np.ndarray, mirrored: bool) -> tuple[np.
     one, two = np.array([0]), np.array([1])
     _, down, right, _ = shifts(edges(thumbs), one, two, np.array([False]))[0]
     planes = structure(thumbs)
-    _, warp = _aligned(planes[0], planes[1], down, right)
+    score, warp = _aligned(planes[0], planes[1], down, right)
     laid = np.full(second.shape, np.nan)
     for y in range(SIDE):
         for x in range(SIDE):
             v, u = _warp(warp, y, x)
             if min(v, u) >= 0 and max(v, u) <= SIDE - 1:
                 laid[y, x] = [_at(thumbs[0, :, :, channel], v, u) for channel in range(second.shape[-1])]
-    return laid, warp
+    return laid, round(float(score), 6)

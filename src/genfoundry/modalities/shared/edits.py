@@ -31,7 +31,9 @@ def enlarged(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 def shrunk(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """0.6 of the size, at least 8 pixels, and back."""
     image = picture(levels)
-    small = image.resize((max(8, round(0.6 * image.width)), max(8, round(0.6 * image.height))), Image.Resampling.LANCZOS)
+    small = image.resize(
+        (max(8, round(0.6 * image.width)), max(8, round(0.6 * image.height))), Image.Resampling.LANCZOS
+    )
     return _levels(small.resize(image.size, Image.Resampling.LANCZOS), levels)
 
 
@@ -95,7 +97,7 @@ def shifted(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def cropped(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A window of 0.89 to 1 of each side (four fifths of the area and more), scaled to the whole: another crop, scale and aspect."""
+    """A window of 0.89 to 1 of each side (four fifths of the area and more) as the whole: crop, scale and aspect."""
     wide, high = generator.uniform(0.89, 1, 2)
     left, top = generator.uniform(0, 1 - wide), generator.uniform(0, 1 - high)
     return _saved(_boxed(levels, left, top, left + wide, top + high))
