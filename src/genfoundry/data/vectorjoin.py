@@ -39,6 +39,7 @@ class Verifier:
     def __init__(self, vectors: Vectors, floor: float, mirror: bool) -> None:
         self.all, self.floor, self.mirror = vectors, floor, mirror
         self.edges = np.empty((len(vectors.vectors), 2, *vectors.details.shape[1:3]), np.int16)
+        self.strength = np.zeros(len(vectors.vectors), np.int64)
         self.met = np.zeros(len(vectors.vectors), bool)
 
     def score(self, first: np.ndarray, second: np.ndarray, least: float = -1.0) -> np.ndarray:
@@ -63,6 +64,10 @@ class Verifier:
         new = np.unique(np.concatenate([first, second]))
         new = new[~self.met[new]]
         self.edges[new], self.met[new] = alignment.edges(self.all.details[new]), True
+        self.strength[new] = (self.edges[new].astype(np.int64) ** 2).sum(axis=(1, 2, 3))
+        # The picture with the stronger edges is laid over the other, so that the order of the two says nothing.
+        swap = self.strength[first] < self.strength[second]
+        first, second = np.where(swap, second, first), np.where(swap, first, second)
         shift = alignment.shifts(self.edges, first, second, np.full(len(first), mirrored))
         for_edges, for_structure, for_colour = alignment.WEIGHTS
         score = decimals(for_edges * shift[:, 0] + for_structure + for_colour)
@@ -75,7 +80,8 @@ class Verifier:
             thumbs = np.concatenate([self.all.details[rows], flipped])
             colours = np.ascontiguousarray(thumbs.transpose(0, 3, 1, 2))
             looks = alignment.compared(alignment.structure(thumbs), colours, place, other + len(rows), shift[hope])
-            score[hope] = decimals(for_edges * shift[hope, 0] + for_structure * looks[:, 0] + for_colour * looks[:, 1])
+            total = for_edges * shift[hope, 0] + for_structure * looks[:, 0] + for_colour * looks[:, 1]
+            score[hope] = np.where(decimals(looks[:, 2]) >= alignment.LEAST_LOCAL, decimals(total), -1.0)
         return score
 
 

@@ -32,6 +32,10 @@ HOPE_AFTER, HOPE = 2, 0.6
 LIMITS = np.array([6.0, 6.0, 0.3, 0.15, 0.15, 0.3])
 """Bounds of the warp: shift in pixels, then the linear part (scales on the diagonal, turns beside it)."""
 
+CELL, SHOWS, LEAST_LOCAL = 8, 0.4, 0.25
+"""Side of the blocks in pixels; contrast of structure at which a block shows something; and the least agreement of the
+worst quarter of them: pictures in equal frames agree in all blocks but those inside."""
+
 LEAST_OVERLAP = 500
 """Pixels of 1,024 that both pictures must show after the warp."""
 
@@ -81,8 +85,8 @@ def _energy(edge: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def _shifted(first: np.ndarray, second: np.ndarray) -> tuple[float, int, int, int]:
-    """(best correlation of edges, shift down and right at which ``first`` shows what ``second`` does, energy over)."""
+def _shifted(first: np.ndarray, second: np.ndarray) -> tuple[float, int, int]:
+    """(best correlation of edges, the shift down and right at which ``first`` shows what ``second`` does)."""
     energy_a, energy_b = _energy(first), _energy(second)
     best, down, right = -1.0, 0, 0
     for dy in range(-REACH, REACH + 1):
@@ -104,23 +108,20 @@ def _shifted(first: np.ndarray, second: np.ndarray) -> tuple[float, int, int, in
             # At equal scores the smaller shift, so that swapping the pictures changes nothing.
             if score > best or (score == best and dy * dy + dx * dx < down * down + right * right):
                 best, down, right = score, dy, dx
-    return best, down, right, energy_a[SIDE, SIDE] - energy_b[SIDE, SIDE]
+    return best, down, right
 
 
 @njit(cache=True)
 def shifts(edge: np.ndarray, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    """float64 (P, 4) of pairs of rows: correlation of edges, shift, and how much more edges the first has.
-
-    ``mirrored`` flips the second.
-    """
-    found = np.empty((len(first), 4))
+    """float64 (P, 3): correlation of edges and shift of each pair of rows; ``mirrored`` flips the second."""
+    found = np.empty((len(first), 3))
     flipped = np.empty((2, SIDE, SIDE), np.int16)
     for pair in range(len(first)):
         other = edge[second[pair]]
         if mirrored[pair]:
             flipped[0], flipped[1] = other[0, :, ::-1], -other[1, :, ::-1]
             other = flipped
-        found[pair, 0], found[pair, 1], found[pair, 2], found[pair, 3] = _shifted(edge[first[pair]], other)
+        found[pair, 0], found[pair, 1], found[pair, 2] = _shifted(edge[first[pair]], other)
     return found
 
 
@@ -233,20 +234,45 @@ def _aligned(first: np.ndarray, second: np.ndarray, down: float, right: float) -
 
 
 @njit(cache=True)
+def _local(first: np.ndarray, second: np.ndarray, warp: np.ndarray) -> float:
+    """Mean correlation of the worst quarter of the blocks that show something in either picture."""
+    sums = np.zeros(((SIDE // CELL) ** 2, 6))
+    for y in range(SIDE):
+        for x in range(SIDE):
+            v, u = _warp(warp, y, x)
+            if v < 0 or u < 0 or v > SIDE - 1 or u > SIDE - 1:
+                continue
+            a, b = _at(first, v, u), second[y, x]
+            cell = sums[y // CELL * (SIDE // CELL) + x // CELL]
+            cell[0], cell[1], cell[2] = cell[0] + 1, cell[1] + a, cell[2] + b
+            cell[3], cell[4], cell[5] = cell[3] + a * a, cell[4] + b * b, cell[5] + a * b
+    found, count = np.empty(len(sums)), 0
+    for cell in sums:
+        number = cell[0]
+        if number < CELL * CELL / 2:
+            continue
+        spread_a, spread_b = cell[3] - cell[1] ** 2 / number, cell[4] - cell[2] ** 2 / number
+        if max(spread_a, spread_b) < number * SHOWS**2:
+            continue
+        found[count] = (cell[5] - cell[1] * cell[2] / number) / math.sqrt(max(spread_a * spread_b, 0.0) + 1e-6)
+        count += 1
+    if not count:
+        return 1.0
+    worst = (count + 3) // 4
+    return float(np.sort(found[:count])[:worst].sum() / worst)
+
+
+@njit(cache=True)
 def compared(
     planes: np.ndarray, colours: np.ndarray, first: np.ndarray, second: np.ndarray, shift: np.ndarray
 ) -> np.ndarray:
-    """float64 (P, 2): structure and colour of pairs of rows, from the shifts of ``shifts`` on.
-
-    The picture with the stronger slopes is laid over the other, so that the order of the two says nothing.
-    """
-    found = np.empty((len(first), 2))
+    """float64 (P, 3): structure, colour and worst blocks of pairs of rows, the first laid over the second."""
+    found = np.empty((len(first), 3))
     for pair in range(len(first)):
-        a, b, down, right = first[pair], second[pair], shift[pair, 1], shift[pair, 2]
-        if shift[pair, 3] < 0:
-            a, b, down, right = b, a, -down, -right
-        found[pair, 0], warp = _aligned(planes[a], planes[b], down, right)
+        a, b = first[pair], second[pair]
+        found[pair, 0], warp = _aligned(planes[a], planes[b], shift[pair, 1], shift[pair, 2])
         found[pair, 1] = _correlation(colours[a], colours[b], warp)
+        found[pair, 2] = _local(planes[a, 0], planes[b, 0], warp)
     return found
 
 
@@ -257,7 +283,7 @@ def overlaid(first: np.ndarray, second: np.ndarray, mirrored: bool) -> tuple[np.
     """
     thumbs = np.stack([first[:, ::-1] if mirrored else first, second])
     one, two = np.array([0]), np.array([1])
-    _, down, right, _ = shifts(edges(thumbs), one, two, np.array([False]))[0]
+    _, down, right = shifts(edges(thumbs), one, two, np.array([False]))[0]
     planes = structure(thumbs)
     score, warp = _aligned(planes[0], planes[1], down, right)
     laid = np.full(second.shape, np.nan)
