@@ -82,12 +82,12 @@ class Sets(NamedTuple):
 
 
 class Vectors(NamedTuple):
-    """N unit vectors to search by cosine, and small pictures to verify each hit by local correlation."""
+    """N unit vectors to search by cosine, and small pictures on which each hit is verified."""
 
     vectors: np.ndarray
     """float32 (N, D), unit norm, or zero where nothing can be compared."""
     details: np.ndarray
-    """float32 (N, H, W)."""
+    """uint8 (N, H, W, C); of size 0 where the cosine alone decides."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from genfoundry import io
 from genfoundry.data import dedup_report, keepers
 from genfoundry.errors import DataError
 from genfoundry.io import read_json, read_table, tree_digest
-from genfoundry.modalities import image
+from genfoundry.modalities.shared import edits as _edits
 from genfoundry.modalities.shared import shingles as _shingles
 from genfoundry.modalities.shared import worddiff as _worddiff
 
@@ -170,7 +170,7 @@ def test_a_copy_added_later_leaves_the_arrays_as_they_are(tmp_path: Path) -> Non
 def test_pictures_are_calibrated_and_benign_copies_go(tmp_path: Path) -> None:
     generator = np.random.default_rng(7)
     pictures = [smooth(generator) for _ in range(120)]
-    edited = image._edit(pictures[3], 2, generator), image._edit(pictures[4], 5, generator)
+    edited = _edits.brighter(pictures[3], generator), _edits.noisy(pictures[4], generator)
     for number, levels in enumerate([*pictures, *edited, pictures[5]]):
         save(tmp_path / f"raw/{number:03d}.png", levels)
 
@@ -180,7 +180,7 @@ def test_pictures_are_calibrated_and_benign_copies_go(tmp_path: Path) -> None:
     assert 0.9 <= report["threshold"] < 1 and report["planted"]["recall"] >= 0.95
     pairs = {frozenset(pair) for pair in line.duplicates()[["removed_id", "kept_id"]].to_numpy().tolist()}
     assert pairs == {frozenset(p) for p in (("003.png", "120.png"), ("004.png", "121.png"), ("005.png", "122.png"))}
-    assert (line.paths.reports / "deduplicate.html").read_text().count("<img") == 4
+    assert (line.paths.reports / "deduplicate.html").read_text().count("<img") == 6
 
 
 def test_pictures_that_share_a_frame_stay(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_the_rule_is_handed_to_the_check(tmp_path: Path) -> None:
         tmp_path, [(f"{i}", "train", f"some text number {i} here") for i in range(3)], threshold=0.7
     ).deduplicate()
 
-    assert read_json(line.paths.unique / "rule.json") == {"threshold": 0.7, "local": -1.0}
+    assert read_json(line.paths.unique / "rule.json") == {"floor": -1.0, "mirror": False, "threshold": 0.7}
 
 
 def test_order_of_files_and_shards_and_memory_change_nothing(tmp_path: Path) -> None:

@@ -25,9 +25,11 @@ class Rule(NamedTuple):
     """What counts as similar."""
 
     threshold: float
-    """Least Jaccard index (sets) or cosine (vectors)."""
-    local: float = -1.0
-    """Least local correlation (vectors only)."""
+    """Least Jaccard index (sets) or verified similarity (vectors)."""
+    floor: float = -1.0
+    """Least cosine of two vectors to be compared at all (vectors only)."""
+    mirror: bool = False
+    """Mirrored pictures count as alike (vectors only)."""
 
 
 def engine_of(config: Any) -> Engine:
@@ -85,10 +87,14 @@ def join(parts: list[Fingerprints]) -> Fingerprints:
 def index_of(fingerprints: Fingerprints, rule: Rule, engine: Engine = EXACT) -> Index:
     """An empty index over fingerprints."""
     if isinstance(fingerprints, Vectors):
-        return vectorjoin.Index(fingerprints, rule.threshold, rule.local)
+        return _vector_index(fingerprints, rule)
     rows = setjoin.Rows.of(fingerprints)
     sketch = setjoin.Sketch(len(fingerprints.hashes)).add(fingerprints.hashes)
     return setjoin.Index(rows, setjoin.tokens_of(rows, sketch, rule.threshold, engine), rule.threshold)
+
+
+def _vector_index(vectors: Vectors, rule: Rule) -> vectorjoin.Index:
+    return vectorjoin.Index(vectors, rule.threshold, rule.floor, rule.mirror)
 
 
 def keep(
@@ -100,7 +106,7 @@ def keep(
     """
     if isinstance(fingerprints, Vectors):
         fingerprints = fingerprints if order is None else take(fingerprints, order)
-        gone, pairs = _settle_vectors(vectorjoin.Index(fingerprints, rule.threshold, rule.local), count(fingerprints))
+        gone, pairs = _settle_vectors(_vector_index(fingerprints, rule), count(fingerprints))
     else:
         shelf = fingerprints if isinstance(fingerprints, Shelf) else Shelf.of(fingerprints)
         order = np.arange(len(shelf)) if order is None else order

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from genfoundry.data.keepers import Rule
+from genfoundry.data.vectorjoin import Verifier
+from genfoundry.modalities.shared.descriptor import MIRROR
 from genfoundry.specs import Sets, Vectors
 
 BLOCK = 256
@@ -17,7 +19,7 @@ class Nearest(NamedTuple):
     row: np.ndarray
     """int64 (E,): row of the training record; -1 where none shares anything."""
     score: np.ndarray
-    """float64 (E,): Jaccard index or cosine."""
+    """float64 (E,): Jaccard index; for vectors the verified similarity of a leak, else the cosine."""
     containment: np.ndarray
     """float64 (E,): largest share of the row's elements that one training record holds; 0 for vectors."""
     leaks: np.ndarray
@@ -90,27 +92,19 @@ def _nearest_sets(
 def _nearest_vectors(
     vectors: Vectors, evaluation: np.ndarray, training: np.ndarray, rule: Rule, found: Nearest
 ) -> None:
-    """By products in double precision, and a plain loop over windows for whatever is close."""
-    other = vectors.vectors[training].astype(np.float64).T
+    """By products in double precision over all pairs, plain and mirrored; whatever is close is verified."""
+    signs = [np.ones_like(MIRROR), MIRROR] if rule.mirror else [np.ones(vectors.vectors.shape[1], np.float32)]
+    verifier = Verifier(vectors, rule.floor, rule.mirror)
     for start in range(0, len(evaluation), BLOCK):
         mine = evaluation[start : start + BLOCK]
-        cosine = np.round(vectors.vectors[mine].astype(np.float64) @ other, 6)
+        sides = [(vectors.vectors[mine] * sign).astype(np.float64) @ vectors.vectors[training].T for sign in signs]
+        cosine = np.round(np.max(sides, axis=0), 6)
         best = cosine.argmax(axis=1)
         places = np.arange(start, start + len(mine))
         found.row[places], found.score[places] = training[best], cosine[np.arange(len(mine)), best]
-        for row, column in zip(*np.nonzero(cosine >= rule.threshold), strict=True):
-            if _local(vectors.details[mine[row]], vectors.details[training[column]]) >= rule.local:
-                found.leaks[start + row] = True
-
-
-def _local(first: np.ndarray, second: np.ndarray) -> float:
-    """The tenth of the windows with the least correlation begins here; -1 where no window has contrast."""
-    first, second = first.astype(np.float64), second.astype(np.float64)
-    scores = []
-    for top in range(0, first.shape[0] - 5, 2):
-        for left in range(0, first.shape[1] - 5, 2):
-            a, b = (picture[top : top + 6, left : left + 6].ravel() for picture in (first, second))
-            if max(a.std() / max(first.std(), 1e-3), b.std() / max(second.std(), 1e-3)) > 0.25:
-                both = a.std() * b.std()
-                scores.append(((a - a.mean()) * (b - b.mean())).mean() / both if both > 1e-11 else 0.0)
-    return round(float(np.quantile(scores, 0.1)), 6) if scores else -1.0
+        row, column = np.nonzero(cosine >= rule.floor)
+        score = verifier.score(mine[row], training[column], rule.threshold)
+        order = np.lexsort((-column, score))  # the best is written last
+        row, column, score = (values[order][score[order] >= rule.threshold] for values in (row, column, score))
+        found.row[start + row], found.score[start + row] = training[column], score
+        found.leaks[start + row] = True

@@ -1,28 +1,26 @@
-"""Exact search for similar pictures: every pair with a cosine at or above a threshold, confirmed on the pixels.
+"""Exact search for copies of pictures: every pair whose descriptors are close, verified on the aligned pixels.
 
-Candidates come from blocked matrix products, no index and no approximation; each is then scored again in float64
-and confirmed by the correlation of small windows, which tells apart pictures that share a horizon or a frame.
+Candidates come from blocked matrix products, no index and no approximation. The sign of a descriptor's odd cosines
+turns in a mirror, so that one product of the even and one of the odd half give both cosines. What verification can
+still reach after the edges bounds the score, which spares most pairs the costlier steps and loses none.
+
+Rows without small pictures (embeddings that a user gives) are similar by their cosine alone.
 """
 
 import numpy as np
 
 from genfoundry.data.setjoin import PAIRS, Matches
+from genfoundry.modalities.shared.descriptor import MIRROR
 from genfoundry.specs import Vectors
 
 MARGIN = 1e-4
-"""Single-precision products may be off by less than this; the double-precision score decides."""
-
-WINDOW, STRIDE = 6, 2
-"""Windows of the local check, in pixels of the small pictures."""
-
-FLAT = 0.25
-"""Windows with less than this share of a picture's contrast say nothing."""
-
-QUANTILE = 0.1
-"""The local score is this quantile over the windows: all but the worst tenth must agree."""
+"""Single-precision products may be off by less than this; the double-precision cosine decides."""
 
 BLOCK = 1024
-"""Rows of one matrix product."""
+"""Rows searched together, and pairs verified together."""
+
+TILE = (256, 4096)
+"""Rows and columns of one matrix product: both products stay in a processor's cache."""
 
 
 def decimals(score: np.ndarray) -> np.ndarray:
@@ -35,66 +33,114 @@ def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return decimals((first.astype(np.float64) * second.astype(np.float64)).sum(axis=1))
 
 
-def local(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Local correlation of small pictures (P, H, W), row by row: float64 in [-1, 1]; -1 where nothing can be said."""
+class Verifier:
+    """Scores pairs of rows; keeps the edges of every picture that it met."""
 
-    def windows(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        pictures = pictures.astype(np.float64)
-        cut = np.lib.stride_tricks.sliding_window_view(pictures, (WINDOW, WINDOW), axis=(1, 2))[:, ::STRIDE, ::STRIDE]
-        cut = cut.reshape(len(pictures), cut.shape[1] * cut.shape[2], WINDOW * WINDOW)
-        contrast = np.maximum(pictures.std(axis=(1, 2)), 1e-3)[:, None]
-        return cut - cut.mean(axis=-1, keepdims=True), cut.std(axis=-1) / contrast
+    def __init__(self, vectors: Vectors, floor: float, mirror: bool) -> None:
+        self.all, self.floor, self.mirror = vectors, floor, mirror
+        self.edges = np.empty((len(vectors.vectors), 2, *vectors.details.shape[1:3]), np.int16)
+        self.strength = np.zeros(len(vectors.vectors), np.int64)
+        self.met = np.zeros(len(vectors.vectors), bool)
 
-    (a, rough_a), (b, rough_b) = windows(first), windows(second)
-    norms = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
-    score = (a * b).sum(-1) / np.maximum(norms, 1e-9)
-    score = np.where(np.maximum(rough_a, rough_b) > FLAT, score, np.nan)
-    found = np.full(len(score), -1.0)
-    said = ~np.isnan(score).all(axis=1)
-    found[said] = np.nanquantile(score[said], QUANTILE, axis=1)
-    return decimals(found)
+    def score(self, first: np.ndarray, second: np.ndarray, least: float = -1.0) -> np.ndarray:
+        """float64 (P,): similarity of pairs of rows; -1 where it is below ``least`` or the cosine below the floor."""
+        found = np.full(len(first), -1.0)
+        for start in range(0, len(first), BLOCK):
+            part = slice(start, start + BLOCK)
+            a, b = first[part], second[part]
+            for mirrored in (False, True) if self.mirror else (False,):
+                turned = self.all.vectors[b] * MIRROR if mirrored else self.all.vectors[b]
+                near = cosine(self.all.vectors[a], turned)
+                place = np.flatnonzero(near >= self.floor)
+                if self.all.details.size:
+                    near[place] = self._aligned(a[place], b[place], mirrored, least)
+                keep = place[near[place] >= least]
+                found[start + keep] = np.maximum(found[start + keep], near[keep])
+        return found
+
+    def _aligned(self, first: np.ndarray, second: np.ndarray, mirrored: bool, least: float) -> np.ndarray:
+        from genfoundry.modalities.shared import alignment
+
+        new = np.unique(np.concatenate([first, second]))
+        new = new[~self.met[new]]
+        self.edges[new], self.met[new] = alignment.edges(self.all.details[new]), True
+        self.strength[new] = (self.edges[new].astype(np.int64) ** 2).sum(axis=(1, 2, 3))
+        # The picture with the stronger edges is laid over the other, so that the order of the two says nothing.
+        swap = self.strength[first] < self.strength[second]
+        first, second = np.where(swap, second, first), np.where(swap, first, second)
+        shift = alignment.shifts(self.edges, first, second, np.full(len(first), mirrored))
+        for_edges, for_structure, for_colour = alignment.WEIGHTS
+        score = decimals(for_edges * shift[:, 0] + for_structure + for_colour)
+        hope = np.flatnonzero(score >= least)
+        score[score < least] = -1.0
+        if len(hope):
+            rows, place = np.unique(first[hope], return_inverse=True)
+            others, other = np.unique(second[hope], return_inverse=True)
+            flipped = self.all.details[others][:, :, ::-1] if mirrored else self.all.details[others]
+            thumbs = np.concatenate([self.all.details[rows], flipped])
+            colours = np.ascontiguousarray(thumbs.transpose(0, 3, 1, 2))
+            looks = alignment.compared(alignment.structure(thumbs), colours, place, other + len(rows), shift[hope])
+            total = for_edges * shift[hope, 0] + for_structure * looks[:, 0] + for_colour * looks[:, 1]
+            score[hope] = np.where(decimals(looks[:, 2]) >= alignment.LEAST_LOCAL, decimals(total), -1.0)
+        return score
 
 
 class Index:
     """Vectors that were entered, searched exactly."""
 
-    def __init__(self, vectors: Vectors, threshold: float, least_local: float) -> None:
-        self.all, self.threshold, self.least_local = vectors, threshold, least_local
+    def __init__(self, vectors: Vectors, threshold: float, floor: float, mirror: bool) -> None:
+        self.all, self.threshold, self.floor, self.mirror = vectors, threshold, floor, mirror
+        self.verifier = Verifier(vectors, floor, mirror)
         self.entered = np.empty(len(vectors.vectors), np.int64)
+        # Even cosines first, then odd ones: two contiguous halves.
+        self.order = np.argsort(-MIRROR, kind="stable") if mirror else np.arange(vectors.vectors.shape[1])
+        self.even = int((MIRROR > 0).sum()) if mirror else vectors.vectors.shape[1]
         self.held = np.empty_like(vectors.vectors)
         self.count = 0
 
     def add(self, rows: np.ndarray) -> None:
         """Enter rows."""
         stop = self.count + len(rows)
-        self.entered[self.count : stop], self.held[self.count : stop] = rows, self.all.vectors[rows]
+        self.entered[self.count : stop], self.held[self.count : stop] = rows, self.all.vectors[rows][:, self.order]
         self.count = stop
 
     def similar(self, rows: np.ndarray) -> Matches:
-        """Every pair (row, entered row) at or above both thresholds."""
+        """Every pair (row, entered row) at or above the threshold."""
         parts = []
         for start in range(0, len(rows), BLOCK):
             mine = rows[start : start + BLOCK]
-            close = self.all.vectors[mine] @ self.held[: self.count].T >= self.threshold - MARGIN
-            first, second = np.nonzero(close)
+            first, second = self._close(self.all.vectors[mine][:, self.order], self.held[: self.count])
             parts.append(self._verified(mine[first], self.entered[second]))
         return Matches.of(parts)
 
     def among(self, rows: np.ndarray) -> Matches | None:
-        """Every pair within ``rows`` (ascending) at or above both thresholds; None if too many would be compared."""
-        close = self.all.vectors[rows] @ self.all.vectors[rows].T >= self.threshold - MARGIN
-        first, second = np.nonzero(np.tril(close, -1))
+        """Every pair within ``rows`` (ascending) at or above the threshold; None if too many would be compared."""
+        mine = self.all.vectors[rows][:, self.order]
+        first, second = self._close(mine, mine)
+        first, second = first[first > second], second[first > second]
         if len(first) > PAIRS and len(rows) > 1:
             return None
         return self._verified(rows[first], rows[second])
 
+    def _close(self, mine: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places of every pair whose cosine, plain or mirrored, may reach the floor."""
+        parts, least = [(np.empty(0, np.int64), np.empty(0, np.int64))], np.float32(self.floor - MARGIN)
+        for top in range(0, len(mine), TILE[0]):
+            block = mine[top : top + TILE[0]]
+            for left in range(0, len(held), TILE[1]):
+                other = held[left : left + TILE[1]]
+                product = block[:, : self.even] @ other[:, : self.even].T
+                if self.even < mine.shape[1]:
+                    odd = block[:, self.even :] @ other[:, self.even :].T
+                    product += np.abs(odd, out=odd)
+                # As one long row: finding places in two dimensions costs several times as much.
+                place = np.flatnonzero(product >= least)
+                parts.append((place // len(other) + top, place % len(other) + left))
+        rows, columns = zip(*parts, strict=True)
+        return np.concatenate(rows), np.concatenate(columns)
+
     def _verified(self, first: np.ndarray, second: np.ndarray) -> Matches:
-        parts = []
-        for start in range(0, len(first), 4 * BLOCK):
-            a, b = first[start : start + 4 * BLOCK], second[start : start + 4 * BLOCK]
-            score = cosine(self.all.vectors[a], self.all.vectors[b])
-            good = (score >= self.threshold) & (a != b)
-            a, b, score = a[good], b[good], score[good]
-            good = local(self.all.details[a], self.all.details[b]) >= self.least_local
-            parts.append(Matches(a[good], b[good], score[good]))
-        return Matches.of(parts)
+        first, second = first[first != second], second[first != second]
+        score = self.verifier.score(first, second, self.threshold)
+        good = score >= self.threshold
+        return Matches(first[good], second[good], score[good])

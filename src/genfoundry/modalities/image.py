@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +18,8 @@ from pydantic import Field
 from genfoundry import settings
 from genfoundry.errors import DataError
 from genfoundry.modalities.shared import descriptor as _descriptor
+from genfoundry.modalities.shared import edits as _edits
+from genfoundry.modalities.shared import picturefiles as _picturefiles
 from genfoundry.modalities.shared import tables as _tables
 from genfoundry.pages import picture
 from genfoundry.specs import REJECTED_COLUMNS, DataSpec, GridSpec, Vectors
@@ -26,23 +28,27 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image as Picture
 
+SHOWN = 96
+"""Width of a difference on a page, in pixels."""
+
 FACTS = ("width", "height", "mode", "format")
 
 Format = Literal["png", "jpeg", "webp", "bmp", "gif", "tiff"]
+
+EDITS, BENIGN = tuple(_edits.EDITS), _edits.BENIGN
+"""Edits of planted copies in turn, and how many of the first leave each pixel in its place and colour."""
 
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 """What Pillow's decoders raise on broken files."""
 
 
-class Ingest(settings.Ingest):
+class Ingest(_picturefiles.Source):
     """How pictures are read."""
 
     formats: tuple[Format, ...] = ("png", "jpeg", "webp", "bmp", "gif", "tiff")
     """Formats that may be decoded; others are set aside."""
     max_pixels: int = Field(default=64 * 10**6, ge=1)
     """Pictures with more pixels are set aside before they are decoded."""
-    max_bytes: int = Field(default=256 * 2**20, ge=1)
-    """Larger files are set aside unread."""
 
 
 class Preprocess(settings.Preprocess):
@@ -62,15 +68,23 @@ class Preprocess(settings.Preprocess):
     """Pictures with a side of fewer pixels are dropped."""
     min_range: int = Field(default=1, ge=0, le=255)
     """Pictures whose brightest and darkest level differ by less are dropped as blank; 0 keeps them."""
+    min_contrast: float = Field(default=0.0, ge=0, le=127.5)
+    """Pictures whose luminance has a smaller standard deviation, in levels, are dropped as flat; 0 keeps them."""
+    min_brightness: float = Field(default=0.0, ge=0, le=255)
+    """Pictures with a 99 % quantile of luminance below this level are dropped as too dark; 0 keeps them."""
+    max_brightness: float = Field(default=255.0, ge=0, le=255)
+    """Pictures with a 5 % quantile of luminance above this level are dropped as too bright; 255 keeps them."""
 
 
 class Dedup(settings.Dedup):
     """Which pictures count as copies."""
 
     threshold: float = Field(default=0.0, ge=0, le=1)
-    """Least cosine of two descriptors; 0 calibrates it on planted copies (their 1 % quantile)."""
-    local: float = Field(default=0.8, ge=-1, le=1)
-    """Least local correlation: the 10 % quantile over windows of the two pictures."""
+    """Least similarity of two aligned pictures; 0 calibrates it on planted copies."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """Least cosine of two descriptors to be compared at all; 0 calibrates it on planted copies."""
+    mirror: bool = True
+    """Mirrored pictures count as copies, unless the set is full of look-alikes."""
 
 
 class Encode(settings.Encode):
@@ -81,27 +95,21 @@ class Encode(settings.Encode):
 def read(source: Path, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of pictures and of what was set aside."""
     tables = _tables.Tables(FACTS)
-    for name, path in _tables.files(source):
-        _add(tables, name, path, config)
+    seen: set[str] = set()
+    for row in _picturefiles.rows(source, config):
+        facts = (row.reason, row.detail) if row.reason else _inspect(row.content, config)
+        if len(facts) == 2:
+            tables.reject(row.id, *facts)
+        elif row.id in seen:
+            tables.reject(row.id, "duplicate_id", f"again in {config.id_column}")
+        else:
+            tables.add(row.id, row.label, row.split, row.content, *facts)
+            # Paths can't come twice; ids that a column gives can.
+            if config.id_column:
+                seen.add(row.id)
         if tables.full:
             yield tables.take()
     yield tables.take()
-
-
-def _add(tables: _tables.Tables, name: str, path: Path, config: Ingest) -> None:
-    size = path.stat().st_size
-    if size == 0 or size > config.max_bytes:
-        limit = f"{size} bytes, at most {config.max_bytes} (ingest.max_bytes)"
-        tables.reject(name, "empty", "no bytes") if size == 0 else tables.reject(name, "too_large", limit)
-        return
-    data = path.read_bytes()
-    facts = _inspect(data, config)
-    if len(facts) == 2:
-        tables.reject(name, *facts)
-        return
-    split = _tables.given_split(name)
-    folders = PurePosixPath(name).parts[1 if split else 0 : -1]
-    tables.add(name, folders[-1] if folders else None, split, data, *facts)
 
 
 def _inspect(data: bytes, config: Ingest) -> tuple[Any, ...]:
@@ -142,9 +150,8 @@ def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, p
             dropped.append((name, *reason))
             continue
         image = _canonical(image, config)
-        low, high = _levels(image)
-        if high - low < config.min_range:
-            dropped.append((name, "blank", f"all levels between {low} and {high}"))
+        if reason := _dull(image, config):
+            dropped.append((name, *reason))
             continue
         pixels = image.tobytes()
         rows.append((name, label, split, _tables.sha256(pixels), pixels, image.width, image.height, image.mode))
@@ -202,9 +209,23 @@ def _canonical(image: "Picture", config: Preprocess) -> "Picture":
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _levels(image: "Picture") -> tuple[int, int]:
-    pixels = np.asarray(image)
-    return int(pixels.min()), int(pixels.max())
+def _dull(image: "Picture", config: Preprocess) -> tuple[str, str] | None:
+    """Blank, flat, too dark or too bright; the quantiles follow CleanVision's tests for dark and light images."""
+    levels = np.asarray(image)
+    low, high = int(levels.min()), int(levels.max())
+    if high - low < config.min_range:
+        return "blank", f"all levels between {low} and {high}"
+    if not config.min_contrast and not config.min_brightness and config.max_brightness >= 255:
+        return None
+    grey = _descriptor.luminance(levels.reshape(1, image.height, image.width, -1))
+    contrast, dark, bright = round(float(grey.std()), 3), *np.round(np.quantile(grey, [0.05, 0.99]), 3)
+    if contrast < config.min_contrast:
+        return "flat", f"contrast {contrast:g}, at least {config.min_contrast:g} (preprocess.min_contrast)"
+    if bright < config.min_brightness:
+        return "too_dark", f"99 % below {bright:g}, at least {config.min_brightness:g} (preprocess.min_brightness)"
+    if dark > config.max_brightness:
+        return "too_bright", f"95 % above {dark:g}, at most {config.max_brightness:g} (preprocess.max_brightness)"
+    return None
 
 
 def _one_shape(records: "pd.DataFrame") -> None:
@@ -254,33 +275,13 @@ def fingerprints(records: "pd.DataFrame", config: Dedup) -> Vectors:
 
 
 def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
-    """Benign copies: scaled up or down and back, brighter, less contrast, blurred, noisy; each kind in turn."""
+    """Planted copies: row i bears edit ``EDITS[i % len(EDITS)]``."""
     edited = records.copy()
-    edited["content"] = [_edit(one, number % 6, generator).tobytes() for number, one in enumerate(pixels(records))]
+    kinds = list(_edits.EDITS.values())
+    edited["content"] = [
+        kinds[number % len(kinds)](one, generator).tobytes() for number, one in enumerate(pixels(records))
+    ]
     return edited
-
-
-def _edit(levels: np.ndarray, kind: int, generator: np.random.Generator) -> np.ndarray:
-    from PIL import Image, ImageFilter
-
-    grey = levels.shape[-1] == 1
-    image = Image.fromarray(levels[..., 0] if grey else levels)
-    width, height = image.size
-    values = levels.astype(np.float64)
-    if kind in (0, 1):
-        small = (max(8, round(0.6 * width)), max(8, round(0.6 * height)))
-        size, way = (small, Image.Resampling.LANCZOS) if kind else ((2 * width, 2 * height), Image.Resampling.BICUBIC)
-        values = np.asarray(image.resize(size, way).resize((width, height), Image.Resampling.LANCZOS))
-    elif kind == 2:
-        values = values * 1.2
-    elif kind == 3:
-        values = (values - values.mean()) * 0.8 + values.mean()
-    elif kind == 4:
-        # 0.7 pixels of 32 (measured on CIFAR-10); on 8 pixels that would turn digits into one another.
-        values = np.asarray(image.filter(ImageFilter.GaussianBlur(min(2.0, 0.7 * min(width, height) / 32))))
-    else:
-        values = values + generator.normal(0, 8, values.shape)
-    return np.clip(np.round(values), 0, 255).astype(np.uint8).reshape(levels.shape)
 
 
 # ------------------------------------------------------------------------------------------------ arrays
@@ -341,5 +342,31 @@ def show(record: Mapping[str, Any], width: int = 128) -> str:
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """Two pictures side by side as HTML."""
-    return f"{show(first)} &nbsp; {show(second)}"
+    """Two pictures side by side as HTML, then what differs once the first is laid over the second."""
+    sides = f"{show(first)} &nbsp; {show(second)}"
+    if first["content"] == second["content"] or any("format" in record for record in (first, second)):
+        return sides
+    return f"{sides} &nbsp; {_difference(_levels(first), _levels(second))}"
+
+
+def _levels(record: Mapping[str, Any]) -> np.ndarray:
+    return np.frombuffer(record["content"], np.uint8).reshape(int(record["height"]), int(record["width"]), -1)
+
+
+def _difference(first: np.ndarray, second: np.ndarray) -> str:
+    """The aligned difference around mid grey, at equal light and contrast; white where only one shows something."""
+    from genfoundry.modalities.shared import alignment
+
+    one, two = _descriptor.describe(np.stack([first, second])).details
+    tried = [alignment.overlaid(one, two, mirrored) for mirrored in (False, True)]
+    mirrored = tried[1][1] > tried[0][1]
+    laid = tried[mirrored][0]
+    seen = ~np.isnan(laid).any(axis=-1)
+    if not seen.any():
+        return ""
+    a, b = laid[seen], two[seen].astype(np.float64)
+    gain = b.std() / max(a.std(), 1e-3)
+    shown = np.full(two.shape, 255, np.uint8)
+    shown[seen] = np.clip(np.round((b - b.mean() - gain * (a - a.mean())) / 2 + 128), 0, 255)
+    side = ", mirrored" if mirrored else ""
+    return f'{picture(png(shown), width=SHOWN)} <span class="soft">aligned difference{side}</span>'
