@@ -265,3 +265,19 @@ def test_a_pair_shows_what_differs_once_aligned() -> None:
     shown = image._difference(one, np.ascontiguousarray(one[:, ::-1]))
     levels = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.findall(r"base64,([^\"]+)", shown)[0]))))
     assert abs(levels.astype(int) - 128).max() <= 2
+
+
+def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, config = tmp_path / "raw", {"height": 16, "width": 16, "min_side": 200}
+    save(raw / "a.jpg", smooth(GENERATOR, 256), quality=95)
+    decoded: list[tuple[int, int]] = []
+    canonical = image._canonical
+    monkeypatch.setattr(image, "_canonical", lambda one, config: decoded.append(one.size) or canonical(one, config))
+
+    small = clean(Line(tmp_path / "small", "image", raw, preprocess=config).ingest().preprocess())
+    monkeypatch.setattr(Image.Image, "draft", lambda *_: None)
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.draft", lambda *_: None)
+    whole = clean(Line(tmp_path / "whole", "image", raw, preprocess=config).ingest().preprocess())
+
+    assert decoded == [(32, 32), (256, 256)]
+    assert abs(small.astype(int) - whole).mean() < 2
