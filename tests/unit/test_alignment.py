@@ -1,13 +1,16 @@
 """Verification of pictures on their pixels: the same shot in another guise, and look-alikes that must stay apart."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from dataline import smooth
 from PIL import Image
 
+from genfoundry.data import planted
 from genfoundry.data.keepers import Rule, keep
 from genfoundry.data.leakcheck import nearest
 from genfoundry.data.vectorjoin import Index, Verifier
+from genfoundry.modalities import image
 from genfoundry.modalities.shared import alignment, descriptor, edits
 from genfoundry.specs import Vectors
 
@@ -149,3 +152,22 @@ def test_vectors_without_pictures_are_alike_by_their_cosine() -> None:
     kept = keep(prints, Rule(0.7, 0.7))
 
     assert kept.keeper.tolist() == [0, 0, 2] and kept.score[1] == pytest.approx(0.8)
+
+
+def sample(pictures: list[np.ndarray]) -> pd.DataFrame:
+    rows = [(str(n), one.tobytes(), *one.shape[:2]) for n, one in enumerate(pictures)]
+    return pd.DataFrame(rows, columns=["id", "content", "height", "width"])
+
+
+def test_planted_copies_set_a_wide_rule_and_look_alikes_a_strict_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planted, "PLANTED", 66)
+    unlike = [scene(n) for n in range(66)]
+    alike = [np.clip(scene(0) * 0.8 + scene(n) * 0.2, 0, 255).astype(np.uint8) for n in range(66)]
+
+    wide, found = planted.calibrate(image, image.Dedup(), sample(unlike))
+    strict, _ = planted.calibrate(image, image.Dedup(), sample(alike))
+    given, _ = planted.calibrate(image, image.Dedup(threshold=0.77, floor=0.7), sample(alike))
+
+    assert wide.mirror and wide.threshold < 0.93 and wide.floor < 0.9 and found.recall > 0.9
+    assert not strict.mirror and strict.threshold > wide.threshold and strict.floor > 0.95
+    assert given == Rule(0.77, 0.7, True)

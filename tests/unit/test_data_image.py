@@ -75,6 +75,15 @@ def test_what_is_no_good_picture_is_set_aside_with_its_reason(tmp_path: Path) ->
     assert "0x" not in (line.paths.records / "rejected.parquet").read_bytes().decode("latin-1")
 
 
+def test_a_file_above_the_limit_is_set_aside_unread(tmp_path: Path) -> None:
+    save(tmp_path / "raw/a.png", smooth(GENERATOR, 64))
+    save(tmp_path / "raw/b.png", smooth(GENERATOR, 4))
+
+    line = Line(tmp_path, "image", tmp_path / "raw", ingest={"max_rejected": 1.0, "max_bytes": 500}).ingest()
+
+    assert line.rejected() == {"a.png": "too_large"} and list(line.records()["id"]) == ["b.png"]
+
+
 def test_a_format_may_be_shut_out(tmp_path: Path) -> None:
     save(tmp_path / "raw/a.png", smooth(GENERATOR))
     save(tmp_path / "raw/b.bmp", smooth(GENERATOR))
@@ -180,6 +189,7 @@ def test_archives_are_read_as_folders_are(tmp_path: Path) -> None:
     assert line.records()[["id", "label", "split"]].fillna("-").to_numpy().tolist() == [
         ["a.zip/train/cat/1.png", "cat", "train"],
         ["a.zip/test/dog/2.png", "dog", "test"],
+        ["a.zip/root.png", "-", "-"],
         ["b.tar.gz/bird/3.png", "bird", "-"],
     ]
     assert line.rejected() == {
