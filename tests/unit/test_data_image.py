@@ -174,6 +174,7 @@ def test_archives_are_read_as_folders_are(tmp_path: Path) -> None:
         "../out.png": good,
         "words.txt": b"no picture",
         "e.png": b"",
+        "root.png": good,
     }
     (tmp_path / "raw").mkdir()
     with zipfile.ZipFile(tmp_path / "raw/a.zip", "w") as archive:
