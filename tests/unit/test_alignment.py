@@ -1,13 +1,16 @@
 """Verification of pictures on their pixels: the same shot in another guise, and look-alikes that must stay apart."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from dataline import smooth
 from PIL import Image
 
+from genfoundry.data import planted
 from genfoundry.data.keepers import Rule, keep
 from genfoundry.data.leakcheck import nearest
 from genfoundry.data.vectorjoin import Index, Verifier
+from genfoundry.modalities import image
 from genfoundry.modalities.shared import alignment, descriptor, edits
 from genfoundry.specs import Vectors
 
@@ -88,12 +91,13 @@ def test_other_hues_score_lower_than_other_light() -> None:
 
 
 def test_a_shared_frame_makes_no_copy() -> None:
-    framed = [np.pad(scene(seed)[6:26, 6:26], ((6, 6), (6, 6), (0, 0)), constant_values=255) for seed in range(40)]
+    framed = [np.pad(scene(seed)[3:29, 3:29], ((3, 3), (3, 3), (0, 0)), constant_values=255) for seed in range(12)]
     prints = descriptor.describe(np.stack(framed))
 
-    kept = keep(prints, Rule(0.85, 0.65, True))
-
-    assert (kept.keeper == np.arange(40)).all()
+    assert (keep(prints, Rule(0.85, 0.65, True)).keeper == np.arange(12)).all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "LEAST_LOCAL", -1.0)
+        assert (keep(prints, Rule(0.85, 0.65, True)).keeper != np.arange(12)).any()
 
 
 def test_the_order_of_two_pictures_says_nothing() -> None:
@@ -148,3 +152,22 @@ def test_vectors_without_pictures_are_alike_by_their_cosine() -> None:
     kept = keep(prints, Rule(0.7, 0.7))
 
     assert kept.keeper.tolist() == [0, 0, 2] and kept.score[1] == pytest.approx(0.8)
+
+
+def sample(pictures: list[np.ndarray]) -> pd.DataFrame:
+    rows = [(str(n), one.tobytes(), *one.shape[:2]) for n, one in enumerate(pictures)]
+    return pd.DataFrame(rows, columns=["id", "content", "height", "width"])
+
+
+def test_planted_copies_set_a_wide_rule_and_look_alikes_a_strict_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planted, "PLANTED", 66)
+    unlike = [scene(n) for n in range(66)]
+    alike = [np.clip(scene(0) * 0.8 + scene(n) * 0.2, 0, 255).astype(np.uint8) for n in range(66)]
+
+    wide, found = planted.calibrate(image, image.Dedup(), sample(unlike))
+    strict, _ = planted.calibrate(image, image.Dedup(), sample(alike))
+    given, _ = planted.calibrate(image, image.Dedup(threshold=0.77, floor=0.7), sample(alike))
+
+    assert wide.mirror and wide.threshold < 0.93 and wide.floor < 0.9 and found.recall > 0.9
+    assert not strict.mirror and strict.threshold > wide.threshold and strict.floor > 0.95
+    assert given == Rule(0.77, 0.7, True)

@@ -8,7 +8,7 @@ import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
 from genfoundry import io
-from genfoundry.data import dedup_report, keepers
+from genfoundry.data import dedup_report
 from genfoundry.errors import DataError
 from genfoundry.io import read_json, read_table, tree_digest
 from genfoundry.modalities.shared import edits as _edits
@@ -181,20 +181,6 @@ def test_pictures_are_calibrated_and_benign_copies_go(tmp_path: Path) -> None:
     pairs = {frozenset(pair) for pair in line.duplicates()[["removed_id", "kept_id"]].to_numpy().tolist()}
     assert pairs == {frozenset(p) for p in (("003.png", "120.png"), ("004.png", "121.png"), ("005.png", "122.png"))}
     assert (line.paths.reports / "deduplicate.html").read_text().count("<img") == 6
-
-
-def test_pictures_that_share_a_frame_stay(tmp_path: Path) -> None:
-    generator = np.random.default_rng(8)
-    framed = []
-    for _ in range(12):
-        levels = np.full((32, 32, 1), 255, np.uint8)
-        levels[8:24, 8:24] = smooth(generator, 16, 1) // 2
-        framed.append(levels)
-    tables = [pd.DataFrame({"id": ["x"], "height": [32], "width": [32], "content": [one.tobytes()]}) for one in framed]
-    prints = keepers.join([image.fingerprints(table, image.Dedup()) for table in tables])
-
-    assert (keepers.keep(prints, keepers.Rule(0.92)).keeper != np.arange(12)).sum() == 11
-    assert (keepers.keep(prints, keepers.Rule(0.92, 0.8)).keeper == np.arange(12)).all()
 
 
 def test_too_many_copies_fail_and_the_page_is_there(tmp_path: Path) -> None:

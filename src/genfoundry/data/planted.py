@@ -93,9 +93,12 @@ def _vectors(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tup
         max(LEAST_COSINE, _quantile(closeness[learn & reach], config.floor)),  # type: ignore[attr-defined]
         config.mirror,  # type: ignore[attr-defined]
     )
+    still = learn & comparable & benign
+    # Both of its limits are near what copies reach: half of the lost ones each.
+    half = CALIBRATED / 2
     strict = Rule(
-        _quantile(score[learn & comparable & benign], config.threshold),  # type: ignore[attr-defined]
-        max(LEAST_COSINE, _quantile(closeness[learn & comparable & benign], config.floor)),  # type: ignore[attr-defined]
+        _quantile(score[still], config.threshold, half),  # type: ignore[attr-defined]
+        max(LEAST_COSINE, _quantile(closeness[still], config.floor, half)),  # type: ignore[attr-defined]
     )
     if config.threshold == 0 and _crowded(modality, config, sample, wide):  # type: ignore[attr-defined]
         wide, reach = strict, reach & benign
@@ -114,11 +117,11 @@ def _closeness(pairs: Vectors, mirror: bool) -> np.ndarray:
     return np.maximum(plain, cosine(first, second * MIRROR)) if mirror else plain
 
 
-def _quantile(score: np.ndarray, given: float) -> float:
+def _quantile(score: np.ndarray, given: float, share: float = CALIBRATED) -> float:
     """The given value, or the calibrated one if that is 0: rounded down to four decimals."""
     if given or not len(score):
         return float(given or 1.0)
-    return math.floor(float(np.quantile(score, CALIBRATED)) * 1e4) / 1e4
+    return math.floor(float(np.quantile(score, share)) * 1e4) / 1e4
 
 
 def _crowded(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", rule: Rule) -> bool:

@@ -32,7 +32,7 @@ HOPE_AFTER, HOPE = 2, 0.6
 LIMITS = np.array([6.0, 6.0, 0.3, 0.15, 0.15, 0.3])
 """Bounds of the warp: shift in pixels, then the linear part (scales on the diagonal, turns beside it)."""
 
-CELL, SHOWS, LEAST_LOCAL = 8, 0.4, 0.25
+CELL, SHOWS, LEAST_LOCAL = 8, 0.4, 0.5
 """Side of the blocks in pixels; contrast of structure at which a block shows something; and the least agreement of the
 worst quarter of them: pictures in equal frames agree in all blocks but those inside."""
 
