@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,43 +200,6 @@ def read_table(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
         return pd.read_parquet(path, columns=columns)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run dvc repro") from None
-
-
-SHARD_BYTES = 64 * 2**20
-"""Content per shard: large enough for Parquet, small enough to hold several in memory."""
-
-
-class ShardWriter:
-    """Writes tables of records as ``part-00000.parquet``, ... of about ``SHARD_BYTES`` of content each."""
-
-    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
-        self.folder, self.shard_bytes = folder, shard_bytes
-        self.tables: list[pd.DataFrame] = []
-        self.held = self.shards = self.rows = 0
-
-    def add(self, table: "pd.DataFrame") -> None:
-        if len(table):
-            self.tables.append(table)
-            self.rows += len(table)
-            self.held += int(table["content"].str.len().sum())
-            if self.held >= self.shard_bytes:
-                self.flush()
-
-    def flush(self) -> None:
-        import pandas as pd
-
-        if self.tables:
-            write_table(self.folder / f"part-{self.shards:05d}.parquet", pd.concat(self.tables, ignore_index=True))
-            self.shards, self.tables, self.held = self.shards + 1, [], 0
-
-
-def write_records(folder: Path, tables: Iterable["pd.DataFrame"], shard_bytes: int = SHARD_BYTES) -> int:
-    """Write record tables as shards into a folder that is being published; returns the number of records."""
-    writer = ShardWriter(folder, shard_bytes)
-    for table in tables:
-        writer.add(table)
-    writer.flush()
-    return writer.rows
 
 
 def read_records(folder: Path, columns: list[str] | None = None) -> Iterator["pd.DataFrame"]:

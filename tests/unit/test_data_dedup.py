@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
-from genfoundry import io
 from genfoundry.data import dedup_report
 from genfoundry.errors import DataError
 from genfoundry.io import read_json, read_table, tree_digest
@@ -135,12 +134,11 @@ def test_neither_order_nor_names_nor_shards_matter(tmp_path: Path, monkeypatch: 
     texts += [f"{t} extra{n}" for n, t in enumerate(texts[:20])] + texts[:5]
     outcomes = []
     for trial, shard_bytes in enumerate((10**9, 2000)):
-        monkeypatch.setattr(io.ShardWriter.__init__, "__defaults__", (shard_bytes,))
-        monkeypatch.setattr(io.write_records, "__defaults__", (shard_bytes,))
         monkeypatch.setattr("genfoundry.modalities.shared.tables.TABLE_BYTES", shard_bytes)
         order = np.random.default_rng(trial).permutation(len(texts))
         source = write_jsonl(tmp_path / f"{trial}/name{trial}.jsonl", [{"text": texts[i]} for i in order])
-        line = Line(tmp_path / f"{trial}", "text", source, split={"test": 0.3}, encode={"vocab_size": 300}).run()
+        sections = {"ingest": {"shard": shard_bytes / 2**20}, "split": {"test": 0.3}, "encode": {"vocab_size": 300}}
+        line = Line(tmp_path / f"{trial}", "text", source, **sections).run()
         assert (len(list(line.paths.clean.glob("part-*"))) > 3) == (shard_bytes == 2000)
         outcomes.append(
             (tree_digest(line.paths.arrays), sorted(read_table(line.paths.unique / "ids.parquet")["sha256"]))

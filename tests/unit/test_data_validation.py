@@ -131,12 +131,13 @@ def test_the_default_suite_of_every_modality_is_valid(name: str) -> None:
 def test_duplicate_ids_break_the_default_contract(tmp_path: Path) -> None:
     import pandas as pd
 
-    from genfoundry.io import publish_folder, write_records
+    from genfoundry.data.shards import write_shards
+    from genfoundry.io import publish_folder
 
     line = Line(tmp_path, "text", write_jsonl(tmp_path / "raw.jsonl", [{"text": "some words"}])).ingest()
     table = line.records()
     with publish_folder(line.paths.records) as folder:
-        write_records(folder, [pd.concat([table, table])])
+        write_shards(folder, [pd.concat([table, table])], 16)
 
     with pytest.raises(
         DataError, match=r"expect_column_values_to_be_unique \(column id\): 2 records break it, such as raw"

@@ -6,23 +6,30 @@ same shot. Lengths scale with the side, so that small pictures are not turned in
 
 import io
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageFilter
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 Edit = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
-def picture(levels: np.ndarray) -> Image.Image:
+def picture(levels: np.ndarray) -> "Picture":
+    from PIL import Image
+
     return Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
 
-def _levels(values: Image.Image | np.ndarray, like: np.ndarray) -> np.ndarray:
+def _levels(values: "Picture | np.ndarray", like: np.ndarray) -> np.ndarray:
     return np.clip(np.round(np.asarray(values, np.float64)), 0, 255).astype(np.uint8).reshape(like.shape)
 
 
 def enlarged(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Twice the size and back."""
+    from PIL import Image
+
     image = picture(levels)
     large = image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC)
     return _levels(large.resize(image.size, Image.Resampling.LANCZOS), levels)
@@ -30,6 +37,8 @@ def enlarged(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 def shrunk(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """0.6 of the size, at least 8 pixels, and back."""
+    from PIL import Image
+
     image = picture(levels)
     small = image.resize(
         (max(8, round(0.6 * image.width)), max(8, round(0.6 * image.height))), Image.Resampling.LANCZOS
@@ -44,6 +53,8 @@ def jpeg(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 def _through_jpeg(levels: np.ndarray, quality: int) -> np.ndarray:
     """At four times the size if a side is below 32: JPEG's blocks are 8 pixels wide."""
+    from PIL import Image
+
     image, buffer = picture(levels), io.BytesIO()
     times = 1 if min(image.size) >= 32 else 4
     large = image.resize((times * image.width, times * image.height), Image.Resampling.BICUBIC)
@@ -64,6 +75,8 @@ def less_contrast(levels: np.ndarray, generator: np.random.Generator) -> np.ndar
 
 def blurred(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Gaussian of 0.7 pixels of 32, at most 2 pixels."""
+    from PIL import ImageFilter
+
     sigma = min(2.0, 0.7 * min(levels.shape[:2]) / 32)
     return _levels(picture(levels).filter(ImageFilter.GaussianBlur(sigma)), levels)
 
@@ -80,6 +93,8 @@ def _saved(levels: np.ndarray) -> np.ndarray:
 
 def _boxed(levels: np.ndarray, left: float, top: float, right: float, bottom: float) -> np.ndarray:
     """The part inside a box, given in shares of the sides, at the size of the whole."""
+    from PIL import Image
+
     image = picture(levels)
     box = (left * image.width, top * image.height, right * image.width, bottom * image.height)
     return _levels(image.resize(image.size, Image.Resampling.BICUBIC, box=box), levels)
@@ -87,6 +102,8 @@ def _boxed(levels: np.ndarray, left: float, top: float, right: float, bottom: fl
 
 def shifted(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Up to 2 pixels of 32 along each axis; what comes in repeats the border."""
+    from PIL import Image
+
     height, width = levels.shape[:2]
     edge = (max(1, height // 16), max(1, width // 16))
     wide = np.pad(levels, ((edge[0],) * 2, (edge[1],) * 2, (0, 0)), mode="edge")
