@@ -260,7 +260,8 @@ def test_a_failing_stage_leaves_its_run_failed_with_the_reason(project: Project)
     done = project.stage("train", "bars-vae", check=False)
 
     assert done.returncode == 2
-    assert "training.batch' is 4000, but bars has 75 training examples; lower it" in done.stderr
+    count = read_json(project.root / "reports/datasets/bars/encode.json")["train"]["records"]
+    assert f"training.batch' is 4000, but bars has {count} training examples; lower it" in done.stderr
     assert "Traceback" not in done.stderr
     store = store_of(project)
     (failed,) = store.client.search_runs([store.experiment], "attributes.status = 'FAILED'")
