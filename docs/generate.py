@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from genfoundry import parts, settings
 from genfoundry.evaluation.evidence import CATALOGUE, asked_for
 from genfoundry.gate.rules import Gate
+from genfoundry.retraining.options import Retraining
 from genfoundry.specs import Section
 from genfoundry.tracking import tags
 
@@ -74,7 +75,12 @@ def settings_page() -> str:
         "Made from the code by `make docs`. Every section of a block is written out, even if empty.",
         "",
     ]
-    for title, section in (("execution", settings.Execution), ("gate", Gate), ("bases.<name>", settings.Base)):
+    for title, section in (
+        ("execution", settings.Execution),
+        ("gate", Gate),
+        ("retraining", Retraining),
+        ("bases.<name>", settings.Base),
+    ):
         lines += [f"## `{title}`", "", *table(section)]
     for name, common in settings.DATASET_SECTIONS.items():
         lines += [f"## `datasets.<name>.{name}`", ""]

@@ -14,6 +14,7 @@ from genfoundry.bootstrap import data_difference
 from genfoundry.dag import nodes, param_values
 from genfoundry.errors import ConfigError, GenfoundryError
 from genfoundry.gate.rules import Gate, unknown_metrics
+from genfoundry.retraining.options import Retraining
 from genfoundry.specs import Section
 
 LEAST_FREE_GIB = 3
@@ -77,6 +78,7 @@ def _blocks(tree: settings.Settings) -> Iterator[str]:
     yield from settings.faults(settings.Execution, tree.execution, "execution")
     gate = list(settings.faults(Gate, tree.gate, "gate"))
     yield from gate or unknown_metrics(settings.parse(Gate, tree.gate, "gate"))
+    yield from settings.faults(Retraining, tree.retraining, "retraining")
     for key, base in tree.bases.items():
         yield from settings.faults(settings.Base, base, f"bases.{key}")
     for key, dataset in tree.datasets.items():

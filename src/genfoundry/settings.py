@@ -416,6 +416,8 @@ class Settings(Section):
     execution: dict[str, Any]
     gate: dict[str, Any] = Field(default_factory=dict)
     """By which rules `genfoundry compare` judges two models; no stage reads it."""
+    retraining: dict[str, Any] = Field(default_factory=dict)
+    """How `genfoundry retrain` works (`genfoundry.retraining.options`); no stage reads it."""
     bases: dict[Key, dict[str, Any]]
     datasets: dict[Key, DatasetBlock]
     models: dict[Key, ModelBlock]
