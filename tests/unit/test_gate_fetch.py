@@ -20,7 +20,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str, Pa
     with publish_folder(state / "made") as folder:
         write_json(folder / "config.json", {"family": "vae", "options": {"width": 8}})
         (folder / "weights.safetensors").write_bytes(b"weights")
-    register(run, "bars-vae", state / "made", state)
+    version = register(run, "bars-vae", state / "made", state)
+    store.client.set_registered_model_alias("bars-vae", "champion", version)
     return store, folder_digest(state / "made"), state
 
 
