@@ -15,6 +15,7 @@ def add_version(store: Store, state: Path, text: str, key: str = KEY) -> str:
     made = state / "made" / key / text
     with publish_folder(made) as folder:
         write_json(folder / "config.json", {"family": "vae", "options": {"width": 8}})
+        write_json(folder / "spec.json", {"kind": "grid", "channels": 1, "shape": [8, 8], "labels": ["h", "v"]})
         (folder / "weights.safetensors").write_bytes(text.encode())
     run = Run(store, store.client.create_run(store.experiment).info.run_id, "train")
     return register(run, key, made, state)

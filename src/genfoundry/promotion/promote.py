@@ -235,7 +235,9 @@ class _Promotion:
     def _record(self, registered: Registered, challenger: Version, told: dict[str, Any]) -> None:
         """The decision on the version: tags, description, and decision.json beside its files."""
         with tempfile.TemporaryDirectory() as folder:
-            write_json(Path(folder) / "decision.json", told)
+            # The last one by this name, and each one by its own.
+            for name in ("decision", f"decision-{decision_id(told)[:12]}"):
+                write_json(Path(folder) / f"{name}.json", told)
             registered.attach(challenger.number, Path(folder), "promotion")
         registered.tag(challenger.number, {tags.VERDICT: told["verdict"], tags.DECISION: decision_id(told)})
         registered.describe(challenger.number, decision=decision_words(told))

@@ -19,6 +19,8 @@ from genfoundry.tracking.runs import Run, numbers
 from genfoundry.tracking.store import Store, locked
 from genfoundry.tracking.versions import Registered
 
+MLMODEL = "MLmodel"
+
 
 def register(run: Run, key: str, model: Path, reports: Path, about: Mapping[str, str] | None = None) -> str:
     """Version of a published model, registered if it was not: the same bytes give the version that is there.
@@ -133,6 +135,8 @@ def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
     ready = [entry for entry in found if str(entry.status) in ("READY", "LoggedModelStatus.READY")]
     if ready:
         model_id = ready[0].model_id
+        if not any(file.path == MLMODEL for file in client.list_logged_model_artifacts(model_id)):
+            _add_flavour(run, model, model_id)
     else:
         config = read_json(model / "config.json")
         params = {name: str(value) for name, value in config["options"].items()}
@@ -146,6 +150,7 @@ def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
             model_type="genfoundry",
         )
         client.log_model_artifacts(made.model_id, str(model))
+        _add_flavour(run, model, made.model_id)
         client.finalize_logged_model(made.model_id, "READY")
         model_id = made.model_id
     outputs = client.get_run(run.run_id).outputs
@@ -153,6 +158,14 @@ def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
     if model_id not in linked:
         client.log_outputs(run.run_id, models=[LoggedModelOutput(model_id, step=0)])
     return model_id
+
+
+def _add_flavour(run: Run, model: Path, model_id: str) -> None:
+    from genfoundry.tracking.flavour import write_flavour
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_flavour(model, Path(folder), model_id, run.run_id)
+        run.client.log_model_artifacts(model_id, folder)
 
 
 def _log_scores(run: Run, model_id: str, scores: Mapping[str, float]) -> None:
