@@ -41,12 +41,12 @@ set_model(Sampler())
 PACKAGES = ("torch", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "mlflow")
 
 
-def example(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A request: of pictures their number, a seed and, with classes, a label; of texts a prompt, a length and a seed."""
+def example(spec: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """A request: a number of pictures, their seed and, if it can be asked for, a label; or a prompt, a length, a seed."""
     if spec["kind"] == "token":
         return {"prompt": "", "max_tokens": 64, "seed": 0}
     asked: dict[str, Any] = {"n": 2, "seed": 0}
-    return asked | ({"label": spec["labels"][0]} if spec["labels"] else {})
+    return asked | ({"label": spec["labels"][0]} if spec["labels"] and options.get("conditional") else {})
 
 
 def write_flavour(model: Path, folder: Path, model_id: str, run_id: str) -> None:
@@ -63,7 +63,7 @@ def write_flavour(model: Path, folder: Path, model_id: str, run_id: str) -> None
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     spec = read_json(model / "spec.json")
-    asked = example(spec)
+    asked = example(spec, read_json(model / "config.json")["options"])
     types = {"prompt": "string", "label": "string", "max_tokens": "long", "n": "long", "seed": "long"}
     inputs = Schema([ColSpec(types[name], name, required=name not in ("label", "max_tokens")) for name in asked])
     outputs = Schema([ColSpec("string", "text")]) if spec["kind"] == "token" else _grids(spec, TensorSpec, Schema)
