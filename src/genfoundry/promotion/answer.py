@@ -4,12 +4,15 @@
 digests first, safetensors, our own class by its name.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from genfoundry.errors import DataError, GenfoundryError
 from genfoundry.io import read_json, write_json
+from genfoundry.processes import end_with
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +64,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> int:
     """Read the request, write the answer; faults in one line on stderr."""
+    # Nobody waits for the answer of a model whose asker was killed.
+    end_with([os.getppid()], signal.SIGKILL)
     request, target = (Path(name) for name in sys.argv[1:3])
     try:
         write_json(target, answer(read_json(request)))

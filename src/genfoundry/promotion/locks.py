@@ -1,15 +1,17 @@
-"""Locks that die with their process and say who holds them."""
+"""Locks of promotion: they die with their process and say who holds them."""
 
 import fcntl
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from genfoundry.errors import BusyError
+from genfoundry.tracking.registry_lock import registry_lock
+from genfoundry.tracking.store import Store
 
 POLL = 0.2
 """Seconds between two tries."""
@@ -18,9 +20,19 @@ MOVE_WAIT = 60.0
 """Seconds to wait for another process that moves aliases: they do so in less than one."""
 
 
-def locks(state: Path) -> tuple[Path, Path]:
-    """Lock of those who judge, and of those who move aliases."""
-    return state / "mlruns/promotion/judging.lock", state / "mlruns/promotion/moving.lock"
+def judging(state: Path, wait: float, what: str) -> AbstractContextManager[None]:
+    """Held by whoever judges: promoters of a project wait for each other."""
+    return held(state / "mlruns/promotion/judging.lock", wait, what)
+
+
+@contextmanager
+def moving(state: Path, store: Store, project: str, what: str) -> Iterator[None]:
+    """Held while aliases are read and moved: on this machine, and in a registry that machines share."""
+    with (
+        held(state / "mlruns/promotion/moving.lock", MOVE_WAIT, what),
+        registry_lock(store, project, MOVE_WAIT, what),
+    ):
+        yield
 
 
 @contextmanager
@@ -32,7 +44,7 @@ def held(path: Path, wait: float, what: str) -> Iterator[None]:
     Args:
         path: Lock file.
         wait: Seconds to wait for another holder.
-        what: What is being done under it, for the message of others.
+        what: What is done under it, for the message of others.
 
     Raises:
         BusyError: Another process still holds it.
@@ -49,7 +61,9 @@ def held(path: Path, wait: float, what: str) -> Iterator[None]:
                 if time.monotonic() >= until:
                     file.seek(0)
                     holder = file.read().strip() or "another process"
-                    raise BusyError(f"{what}: {holder} holds {path}; wait for it (--wait SECONDS)") from None
+                    raise BusyError(
+                        f"{what}: {holder} holds {path.name}; run the command again when it is done"
+                    ) from None
                 time.sleep(POLL)
         file.truncate(0)
         began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

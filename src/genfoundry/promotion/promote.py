@@ -6,6 +6,7 @@ a judgement; whoever judged against a champion that was replaced meanwhile judge
 
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from genfoundry import parts, settings
 from genfoundry.errors import BusyError, ConfigError, DataError, Exit, InfrastructureError
 from genfoundry.gate.compare import compare
 from genfoundry.gate.comparison import Comparison
-from genfoundry.gate.rules import BLESSED, Decision, Gate, Rule
+from genfoundry.gate.rules import BLESSED, NOT_BLESSED, Decision, Gate, Rule
 from genfoundry.io import digest_of, write_json
 from genfoundry.paths import state_root
 from genfoundry.promotion.champions import standing
-from genfoundry.promotion.locks import MOVE_WAIT, held, locks
+from genfoundry.promotion.locks import judging, moving
 from genfoundry.promotion.moves import PROMOTED, Move, begin, carry_out, resume
 from genfoundry.promotion.reconcile import Reconciled, reconcile
 from genfoundry.promotion.servability import Served, serves
@@ -79,11 +80,10 @@ def promote(root: Path, key: str, wishes: Wishes, after: Callable[[str], None] =
     tree, state = settings.load(root), state_root(root)
     if key not in tree.models:
         raise ConfigError(f"params.yaml: no model {key!r}{parts.nearest(key, list(tree.models))}")
-    judging, moving = locks(state)
-    with held(judging, wishes.wait, f"promote {key}"):
-        with_store = reconcile(root)
-        with registry_errors(with_store.store, f"promote {key}"):
-            return _Promotion(root, state, key, wishes, with_store, moving, after).run()
+    with judging(state, wishes.wait, f"promote {key}"):
+        found = reconcile(root)
+        with registry_errors(found.store, f"promote {key}"):
+            return _Promotion(root, state, key, wishes, found, after).run()
 
 
 @dataclass
@@ -95,7 +95,6 @@ class _Promotion:
     key: str
     wishes: Wishes
     open: Reconciled
-    moving: Path
     after: Callable[[str], None]
     notes: list[str] = field(default_factory=list)
 
@@ -103,7 +102,7 @@ class _Promotion:
         registered = Registered(self.open.store, self.key)
         challenger, word = self._challenger(registered)
         for _ in range(TRIES):
-            with held(self.moving, MOVE_WAIT, f"promote {self.key}"):
+            with self._moving():
                 completed, words = resume(self.state, registered)
                 self._note(words)
                 champion, mended = standing(self.state, registered)
@@ -114,7 +113,7 @@ class _Promotion:
                 return self._already(challenger, champion)
             found, decision, served = self._judge(challenger, word, champion)
             self.after("judged")
-            with held(self.moving, MOVE_WAIT, f"promote {self.key}"):
+            with self._moving():
                 judged = found.champion.version.rpartition("/")[2] if found.champion else None
                 if not standing(self.state, registered)[0] == champion == judged:
                     self._note(f"champion is no longer version {champion}: judged again")
@@ -130,6 +129,9 @@ class _Promotion:
         raise BusyError(
             f"promote {self.key}: the champion was replaced {TRIES} times while it was judged; run it again"
         )
+
+    def _moving(self) -> AbstractContextManager[None]:
+        return moving(self.state, self.open.store, self.open.tree.project, f"promote {self.key}")
 
     def _note(self, words: str) -> None:
         if words:
@@ -216,17 +218,21 @@ class _Promotion:
         }
 
     def _already(self, challenger: Version, champion: str) -> Outcome:
+        # Somebody may have set the alias by hand, to a version that was never judged or was refused.
+        verdict = challenger.tags.get(tags.VERDICT, NOT_BLESSED)
         words = f"version {challenger.number} is champion already"
+        if verdict != BLESSED:
+            words += ", though no judgement that blessed it is recorded"
         told = {
             "format": 1,
-            "verdict": BLESSED,
+            "verdict": verdict,
             "outcome": "already_champion",
             "words": words,
             "model": self.key,
             "version": challenger.number,
             "champion_before": champion,
             "champion_after": champion,
-            "rules": [{"name": "already_champion", "passed": True, "words": words, "numbers": {}}],
+            "rules": [{"name": "already_champion", "passed": verdict == BLESSED, "words": words, "numbers": {}}],
             "servability": {"passed": None, "words": "not asked"},
             "facts": {},
         }

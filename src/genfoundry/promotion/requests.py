@@ -60,14 +60,14 @@ class Sampled:
         import torch
 
         from genfoundry.nn.contract import Requests
-        from genfoundry.sampling import to_levels
+        from genfoundry.sampling import SEED_STRIDE, to_levels
 
         spec, count = self.loaded.spec, int(row["n"])
         assert isinstance(spec, GridSpec)
         if not 1 <= count <= MOST:
             raise ConfigError(f"n is {count}: ask for 1 to {MOST} samples")
         device = next(self.loaded.model.parameters()).device
-        seeds = int(row["seed"]) * 2**32 + torch.arange(count, device=device)
+        seeds = int(row["seed"]) * SEED_STRIDE + torch.arange(count, device=device)
         labels = None
         if spec.labels:
             wanted = row.get("label")
@@ -86,12 +86,13 @@ class Sampled:
         import torch
 
         from genfoundry.nn.contract import Requests
+        from genfoundry.sampling import SEED_STRIDE
 
         length = row.get("max_tokens")
         options = self.sampling.model_dump() | ({"length": int(length)} if length and length == length else {})
         prompt = self.tokenizer.encode(row["prompt"] or "", add_special_tokens=False).ids
         device = next(self.loaded.model.parameters()).device
-        seeds = torch.tensor([int(row["seed"]) * 2**32], device=device)
+        seeds = torch.tensor([int(row["seed"]) * SEED_STRIDE], device=device)
         with torch.inference_mode():
             (tokens,) = self.loaded.model.sample(Requests(seeds, None, [prompt], options))
         return str(self.tokenizer.decode(tokens))

@@ -42,7 +42,7 @@ PACKAGES = ("torch", "numpy", "pandas", "pydantic", "safetensors", "tokenizers",
 
 
 def example(spec: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """A request: a number of pictures, their seed and, if it can be asked for, a label; or a prompt, a length, a seed."""
+    """A request: how many pictures, a seed and, where the model heeds it, a label; or a prompt, a length and a seed."""
     if spec["kind"] == "token":
         return {"prompt": "", "max_tokens": 64, "seed": 0}
     asked: dict[str, Any] = {"n": 2, "seed": 0}
