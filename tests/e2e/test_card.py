@@ -94,7 +94,7 @@ def test_people_who_use_mlflow_get_the_same_samples(
     import mlflow
 
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-    there, version = version_of(finished, key)
+    _, version = version_of(finished, key)
     home = finished.root / "mlruns/artifacts/models" / version.model_id / "artifacts"
     model = mlflow.pyfunc.load_model(str(home))
     asked = model.input_example
