@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from genfoundry.errors import ConfigError, DataError, Exit
 from genfoundry.gate import looks
 from genfoundry.io import publish_folder, read_json
-from genfoundry.promotion.moves import pending
+from genfoundry.promotion.moves import ROLLED_BACK, Move, begin, pending
 from genfoundry.promotion.promote import Outcome, Wishes, promote
 from genfoundry.promotion.rollback import roll_back
 from genfoundry.tracking import tags
@@ -217,7 +217,8 @@ def test_two_promoters_are_serialised_and_the_second_meets_the_new_champion(mine
     assert registered(mine).aliases() == {CHAMPION: winner, PREVIOUS: WEAK}
 
 
-def test_a_champion_that_moves_while_it_is_judged_against_is_judged_anew(mine: Project) -> None:
+@pytest.mark.parametrize("killed", [False, True], ids=["rolled back", "a rollback that was killed"])
+def test_a_champion_that_moves_while_it_is_judged_against_is_judged_anew(mine: Project, killed: bool) -> None:
     there = registered(mine)
     there.point(CHAMPION, WEAK)
     there.point(PREVIOUS, GOOD)
@@ -226,7 +227,10 @@ def test_a_champion_that_moves_while_it_is_judged_against_is_judged_anew(mine: P
     def somebody_goes_back(step: str) -> None:
         if step == "judged" and not seen:
             seen.append(step)
-            roll_back(mine.root, KEY)
+            if killed:
+                begin(mine.root, Move("id", ROLLED_BACK, KEY, GOOD, WEAK, WEAK, GOOD, "2026-11-26T03:00:00Z", "back"))
+            else:
+                roll_back(mine.root, KEY)
 
     outcome = promoted(mine, EQUAL, after=somebody_goes_back)
 

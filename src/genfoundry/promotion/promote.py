@@ -21,7 +21,7 @@ from genfoundry.io import digest_of, write_json
 from genfoundry.paths import state_root
 from genfoundry.promotion.champions import standing
 from genfoundry.promotion.locks import judging, moving
-from genfoundry.promotion.moves import PROMOTED, Move, begin, carry_out, resume
+from genfoundry.promotion.moves import PROMOTED, Move, begin, carry_out, pending, resume
 from genfoundry.promotion.reconcile import Reconciled, reconcile
 from genfoundry.promotion.servability import Served, serves
 from genfoundry.promotion.story import decision_words, timeline
@@ -100,8 +100,8 @@ class _Promotion:
 
     def run(self) -> Outcome:
         registered = Registered(self.open.store, self.key)
-        challenger, word = self._challenger(registered)
         for _ in range(TRIES):
+            challenger, word = self._challenger(registered)
             with self._moving():
                 completed, words = resume(self.state, registered)
                 self._note(words)
@@ -114,8 +114,7 @@ class _Promotion:
             found, decision, served = self._judge(challenger, word, champion)
             self.after("judged")
             with self._moving():
-                judged = found.champion.version.rpartition("/")[2] if found.champion else None
-                if not standing(self.state, registered)[0] == champion == judged:
+                if not self._still(registered, champion, found):
                     self._note(f"champion is no longer version {champion}: judged again")
                     continue
                 told = self._told(challenger, champion, found, decision, served)
@@ -129,6 +128,13 @@ class _Promotion:
         raise BusyError(
             f"promote {self.key}: the champion was replaced {TRIES} times while it was judged; run it again"
         )
+
+    def _still(self, registered: Registered, champion: str | None, found: Comparison) -> bool:
+        """Whether the champion that was judged against is champion, and nobody was killed on the way to another one."""
+        judged = found.champion.version.rpartition("/")[2] if found.champion else None
+        if pending(self.state, self.key) is not None:
+            return False
+        return standing(self.state, registered)[0] == champion == judged
 
     def _moving(self) -> AbstractContextManager[None]:
         return moving(self.state, self.open.store, self.open.tree.project, f"promote {self.key}")
