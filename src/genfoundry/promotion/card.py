@@ -236,7 +236,7 @@ def _training(subject: Subject, result: ModelResult) -> Iterator[Block]:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_plain(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name}: {_plain(inner)}" for name, inner in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(_plain(inner) for inner in value) or "none"
     return str(value).lower() if isinstance(value, bool) else ("none" if value in ("", None) else str(value))

@@ -36,7 +36,8 @@ def timeline(state: Path, registered: Registered) -> None:
         lines += ["", "| when (UTC) | what | why |", "|---|---|---|"]
     for event in reversed(told[-SHOWN:]):
         what = SAY[event["kind"]].format(version=f"version {event['version']}")
-        lines.append(f"| {event['at']} | {what} | {cell(event.get('words', ''))} |")
+        when = event["at"][:16].replace("T", " ")
+        lines.append(f"| {when} | {what} | {cell(event.get('words', ''))} |")
     if len(told) > SHOWN:
         lines += ["", f"{len(told) - SHOWN} earlier events stand in mlruns/events.jsonl."]
     registered.store.client.update_registered_model(registered.name, "\n".join(lines))

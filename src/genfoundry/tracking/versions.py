@@ -15,6 +15,8 @@ CHAMPION, PREVIOUS = "champion", "previous"
 SECTION = "\n\n---\n\n"
 """Stands between what a version is and what was decided about it, in its description."""
 
+NO_SUMMARY = "Registered without a card: it was not the model of a workspace's line."
+
 
 @dataclass(frozen=True)
 class Version:
@@ -108,9 +110,8 @@ class Registered:
         """Write one half of a version's description, what it is or what was decided; the other half stays."""
         there = self.version(number).description
         first, _, second = there.partition(SECTION)
-        text = SECTION.join(
-            [summary if summary is not None else first, decision if decision is not None else second]
-        ).removesuffix(SECTION)
+        halves = [summary if summary is not None else first, decision if decision is not None else second]
+        text = SECTION.join([halves[0] or NO_SUMMARY, halves[1]]).removesuffix(SECTION)
         if text != there:
             self.store.client.update_model_version(self.name, number, text)
 
