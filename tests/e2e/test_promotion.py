@@ -148,12 +148,12 @@ def test_numbers_that_are_none_never_pass(mine: Project) -> None:
 
 def test_a_model_that_does_not_serve_is_not_promoted(mine: Project) -> None:
     with (mine.root / "params.yaml").open("a") as params:
-        params.write("retraining: {servability: {seconds: 0.05}}\n")
+        params.write("retraining: {servability: {memory_gib: 0.05}}\n")
 
-    slow = promoted(mine, GOOD)
+    large = promoted(mine, GOOD)
 
-    assert slow.code == Exit.REJECTED and failed(slow) == {"servable"}
-    assert "no answer within 0.05 s" in slow.told["servability"]["words"]
+    assert large.code == Exit.REJECTED and failed(large) == {"servable"}
+    assert "GiB to answer, 0.05 are allowed" in large.told["servability"]["words"]
     assert registered(mine).aliases() == {}
 
 

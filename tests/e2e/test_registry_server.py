@@ -42,7 +42,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             command, cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     base = f"http://127.0.0.1:{port}"
-    for _ in range(240):
+    for _ in range(1200):
         try:
             urllib.request.urlopen(f"{base}/health", timeout=2)
             break

@@ -13,12 +13,16 @@ from typing import Any
 
 import genfoundry
 from genfoundry import settings
+from genfoundry.errors import InfrastructureError
 from genfoundry.gate.rules import Rule
 from genfoundry.io import write_json
 from genfoundry.promotion.options import Servability
 
 POLL = 0.02
 GIB = 2**30
+
+IDLE = 0.25
+"""A process that had a processor for less than this share of its time was not slow: it was not let run."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,26 @@ def serve_once(model: Path, sampling: dict[str, Any], root: Path, limits: Servab
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            code, seconds, peak = _watch(process, limits)
+            ended = watch(process, limits)
         words = (folder / "said").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         answer = folder / "answer.json"
         told = json.loads(answer.read_bytes()) if answer.is_file() else {}
-    gib = peak / GIB
+    gib, seconds = ended.peak / GIB, ended.seconds
     cost = f"{seconds:.1f} s, {gib:.2f} GiB"
     if gib > limits.memory_gib:
         return Served(False, f"needs {gib:.2f} GiB to answer, {limits.memory_gib:g} are allowed", seconds, gib)
     if seconds > limits.seconds:
+        if ended.processor_seconds < IDLE * limits.seconds:
+            # The model is not to blame for a machine that lets it wait.
+            raise InfrastructureError(
+                f"no answer within {limits.seconds:g} s, of which the process had a processor for "
+                f"{ended.processor_seconds:.1f} s: the machine is too busy, or the model hangs; run it again, or raise "
+                "retraining.servability.seconds"
+            )
         return Served(False, f"no answer within {limits.seconds:g} s", seconds, gib)
-    if code != 0 or not told:
+    if ended.code != 0 or not told:
         why = words[-1] if words else "without a word"
-        return Served(False, f"a clean process can't serve it: ended with {code}: {why}", seconds, gib)
+        return Served(False, f"a clean process can't serve it: ended with {ended.code}: {why}", seconds, gib)
     return Served(True, f"a clean process loaded it and drew {told['drew']} ({cost})", seconds, gib)
 
 
@@ -94,23 +105,35 @@ def _clean() -> dict[str, str]:
     return found | {"PYTHONPATH": str(Path(genfoundry.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _watch(process: "subprocess.Popen[bytes]", limits: Servability) -> tuple[int, float, int]:
-    """Exit code, seconds and largest resident bytes; a process beyond its limits is killed with all it started."""
+@dataclass(frozen=True)
+class Watched:
+    """How a process ended."""
+
+    code: int
+    seconds: float
+    processor_seconds: float
+    peak: int
+    """Largest resident bytes."""
+
+
+def watch(process: "subprocess.Popen[bytes]", limits: Servability) -> Watched:
+    """Wait for a process; one beyond its limits is killed with all that it started."""
     began, peak = time.monotonic(), 0
     try:
         while True:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             seconds = time.monotonic() - began
+            if not pid:
+                peak = max(peak, _resident(process.pid))
+                if seconds > limits.seconds or peak > limits.memory_gib * GIB:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    pid, status, usage = os.wait4(process.pid, 0)
             if pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
                 # In KiB on Linux, in bytes on macOS (getrusage(2)).
                 unit = 1 if sys.platform == "darwin" else 1024
-                return process.returncode, seconds, max(peak, usage.ru_maxrss * unit)
-            peak = max(peak, _resident(process.pid))
-            if seconds > limits.seconds or peak > limits.memory_gib * GIB:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                return process.returncode, seconds, peak
+                used = usage.ru_utime + usage.ru_stime
+                return Watched(process.returncode, seconds, used, max(peak, usage.ru_maxrss * unit))
             time.sleep(POLL)
     finally:
         if process.returncode is None:
