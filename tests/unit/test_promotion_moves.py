@@ -182,6 +182,16 @@ def test_a_deleted_champion_falls_back_to_the_last_one_that_is_left(place: tuple
     assert standing(state, registered) == ("2", "")
 
 
+def test_a_champion_that_was_made_by_hand_is_known_as_the_one_before(place: tuple[Path, Registered]) -> None:
+    state, registered = place
+    (state / "mlruns/events.jsonl").unlink()
+    registered.store.client.delete_model_version_tag(KEY, "2", tags.CHAMPION_SINCE)
+    move(state, registered, a_move("3", "2"))
+    registered.store.client.delete_model_version(KEY, "3")
+
+    assert standing(state, registered)[0] == "2"
+
+
 def test_a_version_that_was_rolled_back_from_is_no_fallback(place: tuple[Path, Registered]) -> None:
     state, registered = place
     move(state, registered, a_move("3", "2"))
@@ -193,11 +203,13 @@ def test_a_version_that_was_rolled_back_from_is_no_fallback(place: tuple[Path, R
 
 def test_without_events_the_registry_itself_says_who_was_champion(place: tuple[Path, Registered]) -> None:
     state, registered = place
+    registered.tag("2", {tags.CHAMPION_SINCE: "2026-11-25T03:00:00Z"})
+    registered.tag("1", {tags.CHAMPION_SINCE: "2026-11-24T03:00:00Z"})
     move(state, registered, a_move("3", "2"))
     (state / "mlruns/events.jsonl").unlink()
     registered.store.client.delete_model_version(KEY, "3")
 
-    assert standing(state, registered)[0] in ("1", "2")
+    assert standing(state, registered)[0] == "2"
 
 
 def test_a_registry_that_never_had_a_champion_has_none(tmp_path: Path) -> None:

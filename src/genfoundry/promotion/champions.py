@@ -46,18 +46,20 @@ def standing(state: Path, registered: Registered) -> tuple[str | None, str]:
 def last_champion(state: Path, key: str, there: Mapping[str, Version]) -> str | None:
     """The last version that became champion, is still there, and was not rolled back from; None if there is none.
 
-    Events are asked first; where they are gone, as on a machine that only has the registry, the versions' own tags.
+    Events are asked first, for who became champion and whom it replaced (which a person may have made champion by
+    hand); where they are gone, as on a machine that only has the registry, the versions' own tags.
     """
-    for event in reversed(events_of(state, key)):
-        number = event["version"]
-        if event["kind"] != "rejected" and number in there and tags.ROLLED_BACK not in there[number].tags:
+    told = [event for event in reversed(events_of(state, key)) if event["kind"] != "rejected"]
+    for number in (number for event in told for number in (event["version"], event.get("before"))):
+        if number in there and tags.ROLLED_BACK not in there[number].tags:
             return str(number)
-    were = [
-        version
+    were = {
+        version.tags.get(tags.CHAMPION_SINCE, version.tags.get(tags.CHAMPION_UNTIL, "")): version.number
         for version in there.values()
-        if tags.CHAMPION_SINCE in version.tags and tags.ROLLED_BACK not in version.tags
-    ]
-    return max(were, key=lambda version: version.tags[tags.CHAMPION_SINCE]).number if were else None
+        if tags.ROLLED_BACK not in version.tags
+    }
+    latest = max(were) if were else ""
+    return were[latest] if latest else None
 
 
 def _lost(state: Path, key: str, there: Mapping[str, Version]) -> str:
