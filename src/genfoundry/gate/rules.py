@@ -151,7 +151,7 @@ def _finite(value: Any) -> Any:
 def superior(loss: Loss, alpha: float) -> Rule:
     """Better than the other by more than ``allowed``."""
     bound = loss.difference.upper(alpha)
-    passed = bool(bound < -loss.allowed)
+    passed = math.isfinite(bound) and bool(bound < -loss.allowed)
     say = "better" if passed else "not shown to be better"
     more = f" by more than {loss.allowed:.4g}" if loss.allowed else ""
     return _rule("superior", loss, bound, -loss.allowed, passed, alpha, f"{say} than the {loss.against}{more}")
@@ -160,7 +160,7 @@ def superior(loss: Loss, alpha: float) -> Rule:
 def non_inferior(loss: Loss, alpha: float) -> Rule:
     """Worse than the other by less than ``allowed``."""
     bound = loss.difference.upper(alpha)
-    passed = bool(bound < loss.allowed)
+    passed = math.isfinite(bound) and bool(bound < loss.allowed)
     say = "not worse" if passed else "not shown to be no worse"
     text = f"{say} than the {loss.against} by {loss.allowed:.4g} or more"
     return _rule("non_inferior", loss, bound, loss.allowed, passed, alpha, text)
