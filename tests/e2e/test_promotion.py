@@ -139,6 +139,7 @@ def test_the_first_champion_is_held_against_floors_and_the_next_against_it(mine:
     assert "decision.json" in files
 
 
+@pytest.mark.long
 def test_numbers_that_are_none_never_pass(mine: Project) -> None:
     broken = promoted(mine, BROKEN)
     assert broken.code == Exit.REJECTED and "measurable" in failed(broken)
@@ -146,6 +147,7 @@ def test_numbers_that_are_none_never_pass(mine: Project) -> None:
     assert promoted(mine, BROKEN).code == Exit.REJECTED
 
 
+@pytest.mark.long
 def test_a_model_that_does_not_serve_is_not_promoted(mine: Project) -> None:
     with (mine.root / "params.yaml").open("a") as params:
         params.write("retraining: {servability: {memory_gib: 0.05}}\n")
@@ -157,7 +159,10 @@ def test_a_model_that_does_not_serve_is_not_promoted(mine: Project) -> None:
     assert registered(mine).aliases() == {}
 
 
-@pytest.mark.parametrize("step", ["judged", "recorded", "begin", "champion"])
+LONG = [pytest.param(step, marks=pytest.mark.long) for step in ("judged", "recorded", "begin")]
+
+
+@pytest.mark.parametrize("step", [*LONG, "champion"])
 def test_a_promotion_that_was_killed_is_completed_by_the_next_call(mine: Project, step: str) -> None:
     registered(mine).point(CHAMPION, WEAK)
     with pytest.raises(Killed):
@@ -187,6 +192,7 @@ sys.exit(int(done.code))
 """
 
 
+@pytest.mark.long
 def test_a_real_sigkill_between_the_aliases(mine: Project) -> None:
     registered(mine).point(CHAMPION, WEAK)
 
@@ -217,6 +223,7 @@ def test_two_promoters_are_serialised_and_the_second_meets_the_new_champion(mine
     assert registered(mine).aliases() == {CHAMPION: winner, PREVIOUS: WEAK}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed", [False, True], ids=["rolled back", "a rollback that was killed"])
 def test_a_champion_that_moves_while_it_is_judged_against_is_judged_anew(mine: Project, killed: bool) -> None:
     there = registered(mine)
@@ -282,6 +289,7 @@ def test_rollback_refuses_bytes_that_were_not_registered(mine: Project) -> None:
     assert there.aliases()[CHAMPION] == GOOD
 
 
+@pytest.mark.long
 def test_a_champion_that_was_deleted_is_said_and_the_one_before_it_judges(mine: Project) -> None:
     there = registered(mine)
     there.point(CHAMPION, WEAK)
