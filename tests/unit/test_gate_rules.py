@@ -22,6 +22,17 @@ def test_superiority_asks_that_the_bound_lies_below_zero(value: float, blessed: 
     assert decide(Gate(), 0.05, [loss(value, 1.0)]).blessed is blessed
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_finite_number_never_passes(value: float) -> None:
+    better, fine = loss(-2.0, 0.1), loss(0.0, 0.1, 1.0)
+    assert decide(Gate(), 0.05, [better], [fine]).blessed
+    assert not decide(Gate(), 0.05, [loss(value, 0.1)], [fine]).blessed
+    assert not decide(Gate(), 0.05, [better], [loss(value, 0.1, 1.0)]).blessed
+    assert not decide(EQUAL_NIGHT, 0.05, [loss(value, 0.1, 1.0)]).blessed
+    told = Decision((Rule("finite", False, "no number", {"value": value}),), {"scores": {"fid": {"value": value}}})
+    assert json.loads(json.dumps(told.as_json(), allow_nan=False))["scores"] == {"fid": {"value": None}}
+
+
 def test_a_superiority_margin_asks_for_more() -> None:
     assert decide(Gate(), 0.05, [loss(-2.0, 0.1, 1.5)]).blessed
     assert not decide(Gate(), 0.05, [loss(-2.0, 0.1, 1.9)]).blessed

@@ -54,7 +54,8 @@ def process_tag() -> str:
     return f"{socket.gethostname()} {os.getpid()} {start_of(os.getpid())}"
 
 
-def _dead(process: str) -> bool:
+def dead(process: str) -> bool:
+    """Whether the process of such a tag is known to be dead: of another machine nothing is known."""
     parts = process.split(" ")
     if len(parts) < 2 or parts[0] != socket.gethostname():
         return False
@@ -62,7 +63,7 @@ def _dead(process: str) -> bool:
     return not alive(pid) or start_of(pid) != (parts[2] if len(parts) > 2 else "")
 
 
-def _user() -> str:
+def user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number without a name
@@ -223,14 +224,14 @@ def find_run(store: Store, kind: str, key: str, state_digest: str) -> str | None
 def reap(store: Store) -> int:
     """Close runs whose process died without a word, as FAILED; returns how many."""
     open_runs = store.client.search_runs([store.experiment], filter_string="attributes.status = 'RUNNING'")
-    dead = [run for run in open_runs if _dead(run.data.tags.get(tags.PROCESS, ""))]
-    for run in dead:
+    left = [run for run in open_runs if dead(run.data.tags.get(tags.PROCESS, ""))]
+    for run in left:
         fail(
             store,
             run.info.run_id,
             "killed: the process ended without closing the run (out of memory?); dvc repro goes on",
         )
-    return len(dead)
+    return len(left)
 
 
 def fail(store: Store, run_id: str, reason: str) -> None:
@@ -253,7 +254,7 @@ def open_state(store: Store, root: Path, kind: str, key: str, state_digest: str,
             tags.STATE: state_digest,
             "mlflow.source.type": "PROJECT",
             "mlflow.source.name": "dvc repro",
-            "mlflow.user": _user(),
+            "mlflow.user": user(),
             **git_tags(root),
         }
         if parent:
