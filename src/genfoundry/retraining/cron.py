@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -61,6 +62,7 @@ class Slots:
         return list(islice(self.after(moment), count))
 
 
+@lru_cache(maxsize=64)
 def slots_of(schedule: Schedule, where: str = "params.yaml: 'retraining.schedule") -> Slots:
     """The slots of a schedule.
 
