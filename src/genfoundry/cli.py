@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from genfoundry.errors import Exit, GenfoundryError
 from genfoundry.gate.commands import add_arguments as add_compare_arguments
 from genfoundry.paths import state_root, workspace
+from genfoundry.retraining.schedule import add_arguments as add_schedule_arguments
 
 if TYPE_CHECKING:
     from genfoundry.settings import Settings
@@ -107,6 +108,12 @@ def _compare(options: argparse.Namespace, root: Path) -> int:
     return run_compare(options, root)
 
 
+def _schedule(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.retraining import schedule
+
+    return schedule.run(options, root)
+
+
 def _review(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.review import commands
 
@@ -179,6 +186,10 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument("--host", default="127.0.0.1")
     review.add_argument("--port", type=int, default=0, help="0: any free one")
     review.add_argument("--results", type=Path, metavar="FOLDER", help="rank from the answers to the review there")
+    schedule = add(
+        "schedule", _schedule, "show the next slots of retraining; write files for systemd, cron, GitHub, Kubernetes"
+    )
+    add_schedule_arguments(schedule)
     return parser
 
 
