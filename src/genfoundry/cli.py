@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from genfoundry.errors import Exit, GenfoundryError
 from genfoundry.gate.commands import add_arguments as add_compare_arguments
 from genfoundry.paths import state_root, workspace
+from genfoundry.retraining.upkeep_commands import add_commands as add_upkeep_commands
 
 if TYPE_CHECKING:
     from genfoundry.settings import Settings
@@ -179,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument("--host", default="127.0.0.1")
     review.add_argument("--port", type=int, default=0, help="0: any free one")
     review.add_argument("--results", type=Path, metavar="FOLDER", help="rank from the answers to the review there")
+    add_upkeep_commands(add)
     return parser
 
 
