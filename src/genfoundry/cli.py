@@ -12,6 +12,7 @@ from genfoundry.errors import Exit, GenfoundryError
 from genfoundry.gate.commands import add_arguments as add_compare_arguments
 from genfoundry.paths import state_root, workspace
 from genfoundry.retraining.commands import add_retrain_arguments, add_status_arguments
+from genfoundry.retraining.upkeep_commands import add_commands as add_upkeep_commands
 
 if TYPE_CHECKING:
     from genfoundry.settings import Settings
@@ -196,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add_retrain_arguments(retrain)
     status = add("status", _status, "champions, last retrain, next slot, data, drift, disk and locks on one screen")
     add_status_arguments(status)
+    add_upkeep_commands(add)
     return parser
 
 

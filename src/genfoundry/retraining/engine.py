@@ -134,7 +134,10 @@ def reap(state: Path, clock: Clock) -> bool:
 def _told(state: Path, attempt: Mapping[str, Any]) -> bool:
     """True if the event of that attempt was appended."""
     same = ("key", "attempt")
-    return any(all(event.get(name) == attempt[name] for name in same) for event in read_events(state, EVENT))
+    return any(
+        all(event.get(name) == attempt[name] for name in same)
+        for event in read_events(state, EVENT, holding=str(attempt["key"]))
+    )
 
 
 class _Retrain:
@@ -178,7 +181,7 @@ class _Retrain:
         return self._steps(reasons)
 
     def _slot_event(self) -> dict[str, Any] | None:
-        for event in read_events(self.state, EVENT):
+        for event in read_events(self.state, EVENT, holding=self.request.slot):
             if event.get("slot") == self.request.slot and event.get("outcome") in DECIDED:
                 return event
         return None

@@ -24,6 +24,7 @@ from genfoundry.errors import (
 )
 from genfoundry.retraining import children, notify, snapshots
 from genfoundry.retraining.checkout import PREFIX, Checkout, Git, clean_environment, has_remote
+from genfoundry.retraining.heartbeat import beat
 from genfoundry.retraining.journal import home, read_whole
 from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.protocol import Asked, Clock, Decision, Facts, Request, Snapshot, Work
@@ -216,10 +217,23 @@ class RealLine:
         return {"pushed": pushed}
 
     def upkeep(self, work: Work) -> Facts:
-        return {}
+        from genfoundry.retraining.upkeep import upkeep
+        from genfoundry.tracking.runs import tracking_errors
+
+        try:
+            done = upkeep(self.root, self.state, self.options.keep, self.clock)
+        except (GenfoundryError, OSError, *tracking_errors()) as error:
+            # A decision stands, whatever can't be tidied up.
+            return {"kept": [f"upkeep failed: {error}"]}
+        return {"removed": len(done.removed), "bytes": done.bytes, **({"kept": done.notes} if done.notes else {})}
 
     def tell(self, event: Facts) -> Sequence[str]:
-        return notify.tell(event, self.options, self.state, self.project)
+        failures = notify.tell(event, self.options, self.state, self.project)
+        try:
+            beat(self.state, self.clock, "retrain", outcome=event["outcome"], key=event.get("key", ""))
+        except (GenfoundryError, OSError) as error:
+            failures.append(f"heartbeat file: {error}")
+        return failures
 
     # How commands are started, and what their failures mean.
 

@@ -1,4 +1,4 @@
-"""`genfoundry status`: the project on one screen. It reads files, git and the registry's database; nothing is locked."""
+"""`genfoundry status`: the project on one screen, from files, git and the registry's database; nothing is locked."""
 
 import json
 import shutil
@@ -187,7 +187,7 @@ def _disk(state: Path, options: Retraining) -> dict[str, Any]:
     free = shutil.disk_usage(state).free / 2**30
     folder = home(state)
     trees = [path for path in (folder / "worktrees").glob("*") if path.is_dir()]
-    journals = [path for path in folder.glob("*/journal.jsonl")]
+    journals = list(folder.glob("*/journal.jsonl"))
     return {
         "free_gib": round(free, 1),
         "enough": free >= options.free_gib,
@@ -204,7 +204,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield from _retrain_lines(found["retrain"])
     schedule, data, disk = found["schedule"], found["data"], found["disk"]
     paused = "; PAUSED after failures: genfoundry retrain --watch --resume" if schedule.get("paused") else ""
-    yield f"next slot   {schedule.get('next', schedule.get('fault'))} ({schedule['cron']}, {schedule['timezone']}){paused}"
+    when = schedule.get("next", schedule.get("fault"))
+    yield f"next slot   {when} ({schedule['cron']}, {schedule['timezone']}){paused}"
     yield f"data        {_data_words(data)}"
     for key, words in found["drift"].items():
         yield f"drift       {key}: {words}"
