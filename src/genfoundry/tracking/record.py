@@ -17,6 +17,7 @@ from genfoundry.settings import Settings
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import lineage_file, results
 from genfoundry.tracking.publish import log_stage
+from genfoundry.tracking.recipe import log_recipe
 from genfoundry.tracking.registry import register
 from genfoundry.tracking.runs import Run, finish, open_parent, open_run, reap
 from genfoundry.tracking.store import Store
@@ -84,6 +85,7 @@ def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node],
         if {"train", "evaluate"} <= whole.get(key, set()):
             paths = ModelPaths(root, key)
             told.versions[key] = register(runs[key], key, paths.model, paths.reports)
+            log_recipe(runs[key], root, key, paths.model)
             _describe_model(runs[key], root, key, told.versions[key][0], words["models"].get(key, {}))
     _close_parent(store, root, runs, told, words["datasets"])
     write_views(store)

@@ -16,6 +16,7 @@ VERSIONS = "genfoundry.versions"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
 VERSION = "genfoundry.version"
+UPKEEP = "genfoundry.upkeep"
 REVIEW_PLAN = "genfoundry.review.plan"
 REVIEW_MODEL = "genfoundry.review.model."
 REVIEW_SAMPLES = "genfoundry.review.samples."
@@ -38,6 +39,7 @@ MEANING = {
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
     DIGEST: "content digest of a model, on its LoggedModel and registered version",
     VERSION: "registered version of the model that this run made",
+    UPKEEP: "on a run or LoggedModel that is being deleted: why",
     REVIEW_PLAN: "digest of a review's plan: which samples were shown against which",
     REVIEW_MODEL + "<model>": "content digest of a model that a review compared",
     REVIEW_SAMPLES + "<model>": "content digest of the samples that were shown",
