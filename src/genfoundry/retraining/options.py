@@ -13,7 +13,9 @@ class NewData(Section):
     """Retrain when enough new data came."""
 
     records: int = Field(default=0, ge=0)
-    """Least number of records that are new, valid and left after deduplication; 0 turns this trigger off."""
+    """Least number of records for training and validation that are new since the last retrain, valid, and left after
+    deduplication; 0 turns this trigger off.
+    """
     cooldown_h: float = Field(default=0.0, ge=0)
     """Hours since the last retrain that this trigger started, before it may start another."""
 
@@ -30,6 +32,8 @@ class DriftTrigger(Section):
     """The same for the largest difference of two distribution functions."""
     features: bool = True
     """Also the distance between the reference network's features of both (images), or of n-gram profiles (text)."""
+    distance: float = Field(default=0.02, ge=0)
+    """Least squared distance of these, over the variance within the training data, that counts."""
     cooldown_h: float = Field(default=24.0, ge=0)
 
 
