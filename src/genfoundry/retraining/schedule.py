@@ -55,14 +55,14 @@ def notes(asked: Retraining, settled: Schedule, moment: datetime) -> list[str]:
     mine, theirs = slots_of(asked.schedule), slots_of(settled)
     if mine != theirs:
         found.append(
-            f"params.yaml says {theirs.cron} in {theirs.timezone}, which `retrain --watch` and `status` go by; to make them "
+            f"params.yaml says {theirs.cron} in {theirs.timezone}, and `--watch` and `status` go by that; to make them "
             f'agree: retraining: {{schedule: {{cron: "{mine.cron}", timezone: {mine.timezone}}}}}'
         )
     jumped = deploy.jumped_over(mine, moment)
     if jumped:
         found.append(
-            f"summer time jumps over the slot before {jumped[0]:%Y-%m-%d %H:%M} UTC: `--watch` and GitHub run it at the "
-            "next valid time, a systemd timer (252) leaves it out, others differ by version; another hour is safer"
+            f"summer time jumps over the slot before {jumped[0]:%Y-%m-%d %H:%M} UTC: `--watch` and GitHub run it at "
+            "the next valid time, a systemd timer (252) leaves it out, others differ by version; another hour is safer"
         )
     if not asked.heartbeat:
         found.append(

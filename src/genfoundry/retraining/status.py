@@ -127,7 +127,7 @@ def _schedule(state: Path, options: Retraining, now: datetime) -> dict[str, Any]
     except GenfoundryError as error:
         told["fault"] = str(error)
     watched = read_whole(home(state) / "schedule.json") or {}
-    told |= {name: watched[name] for name in ("paused", "last_slot", "missed") if name in watched}
+    told |= {name: watched[name] for name in ("paused", "last", "failures") if name in watched}
     return told
 
 
@@ -203,7 +203,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _retrain_lines(found["retrain"])
     schedule, data, disk = found["schedule"], found["data"], found["disk"]
-    paused = "; PAUSED after failures: genfoundry retrain --watch --resume" if schedule.get("paused") else ""
+    paused = "; PAUSED after failures: genfoundry retrain --resume" if schedule.get("paused") else ""
     when = schedule.get("next", schedule.get("fault"))
     yield f"next slot   {when} ({schedule['cron']}, {schedule['timezone']}){paused}"
     yield f"data        {_data_words(data)}"
