@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -347,6 +348,19 @@ def test_a_busy_project_skips_and_says_who_holds_it(tmp_path: Path) -> None:
     assert event["outcome"] == "busy" and event["holder"]["pid"] == os.getpid() and event["slot"] == SLOT
     assert holder(tmp_path) is None
     assert go(Dummy(), tmp_path, slot=SLOT).code == Exit.OK, "a skipped slot is not a slot that was run"
+
+
+def test_a_retrain_that_waits_runs_when_the_other_has_ended(tmp_path: Path) -> None:
+    held = ExitStack()
+    held.enter_context(project_lock(tmp_path, Set()))
+
+    class Ends(Set):
+        def sleep(self, seconds: float) -> None:
+            assert holder(tmp_path)
+            held.close()
+
+    assert retrain(Dummy(), tmp_path, Ends(), Request(wait=True)).code == Exit.OK
+    assert [event["outcome"] for event in events(tmp_path)] == ["promoted"]
 
 
 def test_the_note_of_a_dead_holder_stops_nobody_even_if_its_number_lives_again(tmp_path: Path) -> None:

@@ -123,11 +123,17 @@ def test_data_as_they_lie_there_are_copied_and_data_that_change_meanwhile_are_re
 ) -> None:
     (root / "data/notes.txt").chmod(0o644)
     (root / "data/notes.txt").write_text("as it lies there")
+    # Relative in the file, so relative to that file: in a worktree it would lead elsewhere.
+    tinyline.dvc(root, "remote", "add", "-q", "-d", "store", "../store")
+    git(root, "commit", "-q", "-a", "-m", "remote")
     before = picture(root)
 
     done = go(root, data="workspace")
 
     assert done.code == Exit.OK, done
+    assert any(
+        path.read_bytes() == b"as it lies there" for path in (root.parent / "store").rglob("*") if path.is_file()
+    )
     assert picture(root) == before, "data.dvc of the checkout is the user's"
     shown = json.loads(git(root, "show", f"{done.facts['branch']}:reports/evaluate.json"))
     assert shown == {"characters": len("as it lies there")}
