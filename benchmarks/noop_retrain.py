@@ -47,9 +47,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "project"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(root)], check=True)
-        run(root, "-m", "genfoundry.cli", "bootstrap")
         for data in ("committed", "workspace"):
             if data == "workspace":
+                run(root, "-m", "genfoundry.cli", "bootstrap")
                 with (root / "params.yaml").open("a") as params:
                     params.write("\nretraining: {data: workspace}\n")
             run(root, "-c", CLOSE)
@@ -62,7 +62,8 @@ def show(what: str, told: list[tuple[float, float]]) -> None:
     walls, cpus = [wall for wall, _ in told], [cpu for _, cpu in told]
     print(
         f"{what:32} wall {statistics.median(walls):.2f} s (longest {max(walls):.2f}), "
-        f"CPU {statistics.median(cpus):.2f} s (longest {max(cpus):.2f}); {len(told)} times"
+        f"CPU {statistics.median(cpus):.2f} s (longest {max(cpus):.2f}); {len(told)} times",
+        flush=True,
     )
 
 
