@@ -7,6 +7,8 @@ class Exit(IntEnum):
     """Exit codes of every command and stage."""
 
     OK = 0
+    ERROR = 1
+    """Nobody foresaw it: a traceback tells."""
     USAGE = 2
     NO_OP = 10
     REJECTED = 11

@@ -17,6 +17,7 @@ from genfoundry.settings import Settings
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import lineage_file, results
 from genfoundry.tracking.publish import log_stage
+from genfoundry.tracking.recipe import log_recipe
 from genfoundry.tracking.registry import register
 from genfoundry.tracking.runs import Run, finish, open_parent, open_run, reap
 from genfoundry.tracking.store import Store
@@ -87,6 +88,7 @@ def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node],
             paths = ModelPaths(root, key)
             about = _about(tree, key, lineages)
             told.versions[key] = register(runs[key], key, paths.model, paths.reports, about)
+            log_recipe(runs[key], root, key, paths.model)
             _describe_model(runs[key], root, key, told.versions[key], words["models"].get(key, {}))
     _close_parent(store, root, runs, told, words["datasets"])
     write_views(store)

@@ -16,6 +16,7 @@ VERSIONS = "genfoundry.versions"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
 VERSION = "genfoundry.version"
+UPKEEP = "genfoundry.upkeep"
 FINGERPRINT = "genfoundry.fingerprint"
 ARRAYS = "genfoundry.arrays"
 DATA = "genfoundry.data"
@@ -47,6 +48,7 @@ MEANING = {
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
     DIGEST: "content digest of a model, on its LoggedModel and registered version",
     VERSION: "registered version of the model that this run made",
+    UPKEEP: "on a run or LoggedModel that is being deleted: why",
     FINGERPRINT: "on a registered version: fingerprint of the stage `train` that made it",
     ARRAYS: "on a registered version: content digest of the arrays it learnt from",
     DATA: "on a registered version: content digest of the raw data behind those arrays",

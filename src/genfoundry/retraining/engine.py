@@ -1,0 +1,317 @@
+"""`genfoundry retrain` as a state machine over a line, that may be killed anywhere and started again.
+
+Order: lock, sweep, snapshot, key, triggers, then the steps, each journaled before and after; the outcome; one event;
+who wants to know is told. A rerun of the same inputs goes on after the last step that ended; inputs that came to a
+decision are a no-op with a link to it. Nothing here knows DVC, git or MLflow.
+
+Exit code over several models, first that holds: the code of a model that could not be judged; 0 if one was promoted;
+11 if one was rejected; 10.
+"""
+
+import os
+import socket
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genfoundry.errors import Exit, GenfoundryError, PreemptedError
+from genfoundry.io import write_json
+from genfoundry.processes import start_of
+from genfoundry.retraining.journal import Journal, home, read_whole, stamp
+from genfoundry.retraining.lock import HeldError, project_lock
+from genfoundry.retraining.protocol import Asked, Clock, Decision, Facts, Line, Reason, Request, Snapshot, Work
+from genfoundry.retraining.secrets import redact, redacted
+from genfoundry.tracking.events import append_event, read_events
+
+PREPARE = ("preflight", "worktree", "data", "contracts")
+BUILD = ("train", "record")
+KEEP = ("commit", "push", "upkeep")
+IN_WORKTREE = ("worktree", "data", "contracts", "train", "record")
+"""Steps that are worth nothing once the worktree is gone."""
+EVERY_TIME = ("preflight",)
+"""What held an hour ago says nothing about now."""
+
+NAMES = {
+    Exit.OK: "promoted",
+    Exit.ERROR: "error",
+    Exit.NO_OP: "no_op",
+    Exit.REJECTED: "rejected",
+    Exit.BUSY: "busy",
+    Exit.USAGE: "usage",
+    Exit.BAD_DATA: "bad_data",
+    Exit.DIVERGED: "diverged",
+    Exit.DISK: "disk",
+    Exit.INFRASTRUCTURE: "infrastructure",
+    Exit.PREEMPTED: "preempted",
+}
+"""What an outcome is called in events, journals and messages; an attempt that died without a word was ``killed``."""
+
+DECIDED = ("promoted", "rejected", "no_op")
+"""Outcomes after which the same inputs, or the same slot, have nothing left to do."""
+
+EVENT = "retrain"
+"""Kind of the one event that every attempt ends with."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a retrain ended."""
+
+    code: Exit
+    name: str
+    message: str
+    """A line or more for a person."""
+    key: str = ""
+    facts: Facts = field(default_factory=dict)
+    """``decisions``, ``branch``, ``prior``, ``quiet``, ..."""
+
+
+def no_crash(point: str) -> None:
+    """Called between any two things that the engine does; a test may raise from it, as a kill would."""
+
+
+def retrain(
+    line: Line, state: Path, clock: Clock, request: Request, between: Callable[[str], None] = no_crash
+) -> Outcome:
+    """Retrain once, or say why not. Every call leaves exactly one event, its last one if it is killed.
+
+    Args:
+        line: What is retrained.
+        state: The state root: lock, journals and events lie below its ``mlruns/``.
+        clock: Time; only noted, never waited for, but for ``request.wait``.
+        request: How it was asked for.
+        between: Crash points, by name: ``locked``, ``swept``, ``snapshot``, ``asked``, ``<step>:begin``,
+            ``<step>:end``, ``outcome``, ``event``, ``told``.
+
+    Returns:
+        The outcome. A GenfoundryError of a step is an outcome; anything else is noted (``error``) and raised.
+        A BaseException that is no Exception passes as a kill would: nothing more is written.
+    """
+    try:
+        with project_lock(state, clock, wait=request.wait):
+            between("locked")
+            return _Retrain(line, state, clock, request, between).run()
+    except HeldError as error:
+        return _skipped(line, state, clock, request, error)
+
+
+def _skipped(line: Line, state: Path, clock: Clock, request: Request, error: HeldError) -> Outcome:
+    """Somebody else is at it: said, counted, and nothing else."""
+    event = append_event(
+        state, EVENT, clock.now(), outcome="busy", code=int(Exit.BUSY), slot=request.slot, holder=error.holder
+    )
+    line.tell(event)
+    return Outcome(Exit.BUSY, "busy", str(error), facts={"holder": error.holder})
+
+
+def outcome_of(decisions: Sequence[Decision]) -> Exit:
+    """One exit code for the decisions on all models (see the module)."""
+    codes = [decision.code for decision in decisions]
+    unjudged = [code for code in codes if code not in (Exit.OK, Exit.NO_OP, Exit.REJECTED)]
+    return next((code for code in (*unjudged, Exit.OK, Exit.REJECTED) if code in codes), Exit.NO_OP)
+
+
+def reap(state: Path, clock: Clock) -> bool:
+    """Note the end of an attempt that died without a word; the lock is held. True if there was one."""
+    marker = home(state) / "open.json"
+    found = read_whole(marker)
+    if found:
+        journal = Journal(home(state) / str(found["key"]))
+        # It may have died after its outcome was noted, before or after the event.
+        outcome = journal.outcome() or {}
+        mine = outcome.get("attempt") == found["attempt"]
+        event = outcome["event"] if mine else {**found, "outcome": "killed", "code": None}
+        if not _told(state, found):
+            append_event(state, EVENT, clock.now(), **event)
+        if not mine:
+            journal.note(clock.now(), "attempt", "killed", attempt=found["attempt"])
+    marker.unlink(missing_ok=True)
+    return bool(found)
+
+
+def _told(state: Path, attempt: Mapping[str, Any]) -> bool:
+    """True if the event of that attempt was appended."""
+    same = ("key", "attempt")
+    return any(
+        all(event.get(name) == attempt[name] for name in same)
+        for event in read_events(state, EVENT, holding=str(attempt["key"]))
+    )
+
+
+class _Retrain:
+    """One attempt, from the moment that the lock is held."""
+
+    def __init__(self, line: Line, state: Path, clock: Clock, request: Request, between: Callable[[str], None]) -> None:
+        self.line, self.state, self.clock, self.request, self.between = line, state, clock, request, between
+        self.work: Work | None = None
+        self.journal = Journal(home(state) / "none")
+        self.quiet: list[str] = []
+
+    def run(self) -> Outcome:
+        try:
+            outcome = self._attempt()
+        except GenfoundryError as error:
+            code = Exit(error.exit_code)
+            outcome = Outcome(code, NAMES[code], str(error))
+        except Exception as error:  # an error nobody foresaw must leave its trace, at night above all
+            text = "".join(traceback.format_exception(error))
+            self._end(Outcome(Exit.ERROR, "error", f"{type(error).__name__}: {error}", facts={"trace": text}))
+            raise
+        return self._end(outcome)
+
+    def _attempt(self) -> Outcome:
+        self.line.sweep()
+        reap(self.state, self.clock)
+        self.between("swept")
+        if self.request.slot and (before := self._slot_event()):
+            return self._nothing(f"slot {self.request.slot} was run: {before['outcome']}", prior=before.get("key"))
+        snapshot = self.line.snapshot()
+        self.between("snapshot")
+        self.journal = Journal(home(self.state) / snapshot.key)
+        if prior := self._prior():
+            words = f"the same data, code, settings and lock were retrained at {prior['at']}: {prior['outcome']}"
+            return self._nothing(f"{words} ({self.journal.folder})", key=snapshot.key, prior=prior)
+        reasons, waiting = self._reasons(snapshot, None)
+        self.between("asked")
+        if not reasons and not waiting:
+            return self._nothing("no trigger fired", key=snapshot.key, quiet=self.quiet)
+        self._open(snapshot, reasons)
+        return self._steps(reasons)
+
+    def _slot_event(self) -> dict[str, Any] | None:
+        for event in read_events(self.state, EVENT, holding=self.request.slot):
+            if event.get("slot") == self.request.slot and event.get("outcome") in DECIDED:
+                return event
+        return None
+
+    def _prior(self) -> dict[str, Any] | None:
+        """The decision that these inputs came to, if they did, and all that follows it was done."""
+        found = self.journal.outcome()
+        return found if found and found.get("outcome") in DECIDED and found.get("decisions") else None
+
+    def _reasons(self, snapshot: Snapshot, work: Work | None) -> tuple[tuple[Reason, ...], bool]:
+        if not self.request.scheduled:
+            return (Reason("person", self.request.reason or "asked for by a person"),), False
+        asked: Asked = self.line.ask(snapshot, self.request, work)
+        self.quiet = list(asked.quiet)
+        return tuple(asked.fired), asked.waiting and work is None
+
+    def _nothing(self, words: str, key: str = "", **facts: Any) -> Outcome:
+        return Outcome(Exit.NO_OP, "no_op", words, key, facts)
+
+    def _open(self, snapshot: Snapshot, reasons: Sequence[Reason]) -> None:
+        attempt = self.journal.attempts + 1
+        self.work = Work(snapshot.key, snapshot, self.journal.folder, attempt, reasons)
+        told = [reason.as_json() for reason in reasons]
+        marker = {"key": snapshot.key, "attempt": attempt, "slot": self.request.slot, "reasons": told}
+        write_json(home(self.state) / "open.json", marker)
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "start": start_of(os.getpid())}
+        self.journal.note(
+            self.clock.now(), "attempt", "begin", attempt=attempt, **who, reasons=told, slot=self.request.slot,
+            snapshot=snapshot.as_json(),
+        )  # fmt: skip
+
+    def _steps(self, reasons: Sequence[Reason]) -> Outcome:
+        work = self._work()
+        for name in PREPARE:
+            self._step(name)
+        if not reasons:
+            reasons, _ = self._reasons(work.snapshot, work)
+            if not reasons:
+                return self._nothing("no trigger fired", key=work.key, quiet=self.quiet)
+            self.work = work = Work(work.key, work.snapshot, work.folder, work.attempt, reasons)
+            self.journal.note(self.clock.now(), "reasons", "end", reasons=[reason.as_json() for reason in reasons])
+        for name in BUILD:
+            self._step(name)
+        decisions = [self._promote(model) for model in work.snapshot.models]
+        code = outcome_of(decisions)
+        kept: dict[str, Any] = {}
+        for name in KEEP:
+            kept |= self._step(name)
+        told = [{"model": each.model, "decision": NAMES[each.code], **each.facts} for each in decisions]
+        names = ", ".join(f"{each.model} {_words(each)}" for each in decisions)
+        facts = {"decisions": told, **{name: kept[name] for name in ("branch", "kept") if name in kept}}
+        return Outcome(code, NAMES[code], names or "no model to judge", work.key, facts)
+
+    def _step(self, name: str) -> dict[str, Any]:
+        """Do a step, or take what an earlier attempt found if that still stands."""
+        work = self._work()
+        before = self.journal.ended(name)
+        if before and name == "worktree" and not self.line.standing(work):
+            # What was made in the copy went with it, so it is made anew. One line: no kill can halve it.
+            self.journal.note(self.clock.now(), "redo", "end", steps=IN_WORKTREE)
+            before = None
+        if before and name not in EVERY_TIME:
+            return before
+        self.journal.note(self.clock.now(), name, "begin", attempt=work.attempt)
+        self.between(f"{name}:begin")
+        facts = dict(getattr(self.line, name)(work))
+        self.journal.note(self.clock.now(), name, "end", **facts)
+        self.between(f"{name}:end")
+        return facts
+
+    def _promote(self, model: str) -> Decision:
+        work, name = self._work(), f"promote@{model}"
+        before = self.journal.ended(name)
+        if before:
+            return Decision(model, Exit(before["code"]), before["facts"])
+        self.journal.note(self.clock.now(), name, "begin", attempt=work.attempt)
+        self.between(f"{name}:begin")
+        decision = self.line.promote(work, model)
+        if decision.code == Exit.PREEMPTED:
+            raise PreemptedError(f"stopped while {model} was judged; run again, it goes on")
+        judged = decision.code in (Exit.OK, Exit.NO_OP, Exit.REJECTED)
+        facts = {"code": int(decision.code), "facts": dict(decision.facts)}
+        self.journal.note(self.clock.now(), name, "end" if judged else "failed", **facts)
+        self.between(f"{name}:end")
+        return decision
+
+    def _work(self) -> Work:
+        assert self.work is not None
+        return self.work
+
+    def _end(self, outcome: Outcome) -> Outcome:
+        """Outcome, event, notification: each at most once, whatever is killed between them."""
+        now = stamp(self.clock.now())
+        message = redact(outcome.message)
+        event: dict[str, Any] = {"outcome": outcome.name, "code": int(outcome.code), "message": message}
+        event |= {"key": outcome.key, "slot": self.request.slot, "reasons": [], **redacted(_short(outcome.facts))}
+        if self.work:
+            reasons = [reason.as_json() for reason in self.work.reasons]
+            event |= {"key": self.work.key, "attempt": self.work.attempt, "reasons": reasons}
+            closed = {"at": now, "outcome": outcome.name, "code": int(outcome.code), "attempt": self.work.attempt}
+            closed |= {"decisions": outcome.facts.get("decisions", []), "event": event}
+            self.journal.note(self.clock.now(), "attempt", "end", outcome=outcome.name, message=outcome.message,
+                              **{name: value for name, value in outcome.facts.items() if name == "trace"})  # fmt: skip
+            self.journal.close(closed)
+            self.between("outcome")
+        told = append_event(self.state, EVENT, self.clock.now(), **event)
+        self.between("event")
+        (home(self.state) / "open.json").unlink(missing_ok=True)
+        failures = list(self.line.tell(told))
+        if self.work and failures:
+            self.journal.note(self.clock.now(), "tell", "failed", failures=failures)
+        self.between("told")
+        return Outcome(outcome.code, outcome.name, message, event["key"], {**outcome.facts, "untold": failures})
+
+
+def _words(decision: Decision) -> str:
+    """What happened to a model, in a few words."""
+    facts, name = decision.facts, NAMES[decision.code].replace("_", " ")
+    if decision.code == Exit.NO_OP:
+        return f"unchanged (version {facts.get('version')} is the champion)"
+    if decision.code in (Exit.OK, Exit.REJECTED):
+        return f"version {facts.get('version')} {name}"
+    return f"could not be judged ({facts.get('message', name)})"
+
+
+def _short(facts: Facts) -> dict[str, Any]:
+    """What of an outcome goes into the event: a line's worth, not the whole decision."""
+    kept = {name: facts[name] for name in ("branch", "prior", "quiet") if facts.get(name)}
+    if isinstance(kept.get("prior"), Mapping):
+        kept["prior"] = {name: kept["prior"].get(name) for name in ("at", "outcome")}
+    fields = ("model", "decision", "version", "champion_before", "champion_after")
+    decisions = [{name: each[name] for name in fields if name in each} for each in facts.get("decisions", [])]
+    return {**kept, **({"decisions": decisions} if decisions else {})}

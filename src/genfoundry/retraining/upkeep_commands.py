@@ -1,0 +1,81 @@
+"""`genfoundry clean | backup | restore | reproduce | verify`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from genfoundry.errors import Exit
+from genfoundry.paths import state_root
+
+Add = Callable[[str, Callable[[argparse.Namespace, Path], int], str], argparse.ArgumentParser]
+
+
+def add_commands(add: Add) -> None:
+    """Register the commands with the parser of `genfoundry`."""
+    clean = add("clean", _clean, "delete what retraining.keep does not keep; champions and their sources stay")
+    clean.add_argument("--dry-run", action="store_true", help="say what would go, delete nothing")
+    backup = add("backup", _backup, "copy runs, registry, events, git and the DVC objects they need into a folder")
+    backup.add_argument("target", type=Path, help="folder of backups: another disk, or a mounted share")
+    backup.add_argument("--whole-cache", action="store_true", help="all objects of DVC's cache, also those unneeded")
+    backup.add_argument(
+        "--keep", type=int, default=0, metavar="N", help="forget all but the newest N backups (0: none)"
+    )
+    backup.add_argument("--wait", action="store_true", help="wait for a running retrain to end")
+    restore = add("restore", _restore, "bring a backup into a fresh clone, at any path, and prove every byte")
+    restore.add_argument("source", type=Path, help="folder of backups")
+    restore.add_argument("--at", default="", metavar="NAME", help="which backup (the newest)")
+
+
+def _clean(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.retraining.lock import project_lock
+    from genfoundry.retraining.options import Retraining
+    from genfoundry.retraining.protocol import SystemClock
+    from genfoundry.retraining.upkeep import in_words, upkeep
+    from genfoundry.settings import load, parse
+
+    state, clock = state_root(root), SystemClock()
+    keep = parse(Retraining, load(root).retraining, "retraining").keep
+    with project_lock(state, clock, "clean"):
+        done = upkeep(root, state, keep, clock, options.dry_run)
+    for removal in done.removed:
+        print(removal.line())
+    for note in done.notes:
+        print(f"note: {note}")
+    verb = "would go" if options.dry_run else "went"
+    print(f"{len(done.removed)} things {verb}, {in_words(done.bytes)}")
+    return Exit.OK
+
+
+def _backup(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.retraining.backup import backup
+    from genfoundry.retraining.lock import project_lock
+    from genfoundry.retraining.protocol import SystemClock
+    from genfoundry.retraining.upkeep import in_words
+    from genfoundry.settings import load
+
+    state, clock = state_root(root), SystemClock()
+    with project_lock(state, clock, "backup", options.wait):
+        done = backup(root, state, load(root).project, options.target, clock, options.whole_cache, options.keep)
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"{done.snapshot.stem}: {done.files} files, {in_words(done.bytes)}; {done.new} were new in {options.target}")
+    return Exit.OK
+
+
+def _restore(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.retraining.lock import project_lock
+    from genfoundry.retraining.protocol import SystemClock
+    from genfoundry.retraining.restore import restore
+    from genfoundry.retraining.upkeep import in_words
+    from genfoundry.settings import load
+
+    state, clock = state_root(root), SystemClock()
+    with project_lock(state, clock, "restore"):
+        done = restore(root, state, load(root).project, options.source, clock, options.at)
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"{done.snapshot}: {done.files} files, {in_words(done.bytes)}, each as the backup's list says")
+    for name, digest in done.models.items():
+        print(f"  {name:30} {digest}")
+    print("now: dvc checkout, then genfoundry record; genfoundry status shows the champions")
+    return Exit.OK
