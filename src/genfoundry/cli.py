@@ -87,6 +87,8 @@ def _ui(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.tracking.views import VIEWS, view_address
 
     _, store, _ = _reconciled(root)
+    if store.uri.startswith("http"):
+        return _ui_of_server(store)
     # Without the job runner: two processes instead of eleven (tried).
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     base = f"http://{options.host}:{options.port}"
@@ -99,6 +101,16 @@ def _ui(options: argparse.Namespace, root: Path) -> int:
         sys.executable,
         [sys.executable, *command, "--host", options.host, "--port", str(options.port), "--workers", "1"],
     )
+
+
+def _ui_of_server(store: "Store") -> int:
+    from genfoundry.tracking.store import shown
+    from genfoundry.tracking.views import VIEWS, view_address
+
+    print(f"MLflow runs at {shown(store.uri)}; open there")
+    for name in VIEWS:
+        print(f"  {name:9} {view_address(store, shown(store.uri).rstrip('/'), name)}")
+    return Exit.OK
 
 
 def _compare(options: argparse.Namespace, root: Path) -> int:

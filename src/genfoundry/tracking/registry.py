@@ -16,6 +16,7 @@ from genfoundry.io import MANIFEST, folder_digest, publish_folder, read_json, ve
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import Run, numbers
 from genfoundry.tracking.store import Store, locked
+from genfoundry.tracking.store import shown as shown_uri
 
 CHAMPION = "champion"
 
@@ -67,7 +68,9 @@ def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) ->
         entry = get(name, version_or_alias)
     except MlflowException as error:
         first = str(error).splitlines()[0]
-        raise ConfigError(f"{shown}: not in the registry {store.uri} ({first}); run genfoundry record") from None
+        raise ConfigError(
+            f"{shown}: not in the registry {shown_uri(store.uri)} ({first}); run genfoundry record"
+        ) from None
     digest = entry.tags.get(tags.DIGEST, "")
     folder = target / digest
     if digest and (folder / MANIFEST).is_file() and verify_folder(folder) == digest:

@@ -83,6 +83,12 @@ def git_tags(root: Path) -> dict[str, str]:
     return {tags.COMMIT: commit, tags.DIRTY: str(dirty).lower(), "mlflow.source.git.commit": commit}
 
 
+def sweep_tags(environ: Mapping[str, str]) -> dict[str, str]:
+    """Which sweep and experiment of DVC a stage runs in, so that the UI can group by it; empty outside of one."""
+    names = {tags.SWEEP: "DVC_EXP_BASELINE_REV", tags.EXPERIMENT: "DVC_EXP_NAME"}
+    return {tag: environ[name] for tag, name in names.items() if environ.get(name)}
+
+
 def tracking_errors() -> tuple[type[Exception], ...]:
     """What the store raises when it can't be used."""
     from mlflow.exceptions import MlflowException
@@ -255,6 +261,7 @@ def open_state(store: Store, root: Path, kind: str, key: str, state_digest: str,
             "mlflow.source.name": "dvc repro",
             "mlflow.user": _user(),
             **git_tags(root),
+            **sweep_tags(os.environ),
         }
         if parent:
             new["mlflow.parentRunId"] = parent

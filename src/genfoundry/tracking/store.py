@@ -6,6 +6,7 @@ that was copied to another folder has its absolute addresses mended.
 
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,11 @@ def store_uri(state: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlruns/mlflow.db'}"
 
 
+def shown(text: str) -> str:
+    """A message or address without the user and password that an address may hold."""
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock that dies with the process; waits for it."""
@@ -93,10 +99,13 @@ def open_store(state: Path, project: str) -> Store:
                 if found.lifecycle_stage == "deleted":
                     client.restore_experiment(experiment)
     except (MlflowException, SQLAlchemyError, sqlite3.DatabaseError) as error:
-        first = str(error).splitlines()[0]
-        raise InfrastructureError(
-            f"MLflow store {uri}: {first}; move a broken database away, then `genfoundry record` rebuilds it"
-        ) from error
+        first = shown(str(error).splitlines()[0])
+        remedy = (
+            "start the server, or correct MLFLOW_TRACKING_URI"
+            if uri.startswith("http")
+            else "move a broken database away, then `genfoundry record` rebuilds it"
+        )
+        raise InfrastructureError(f"MLflow store {shown(uri)}: {first}; {remedy}") from None
     return Store(client, uri, experiment, home / ".runs.lock")
 
 

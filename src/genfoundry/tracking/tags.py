@@ -16,6 +16,8 @@ VERSIONS = "genfoundry.versions"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
 VERSION = "genfoundry.version"
+SWEEP = "genfoundry.sweep"
+EXPERIMENT = "genfoundry.experiment"
 UPKEEP = "genfoundry.upkeep"
 REVIEW_PLAN = "genfoundry.review.plan"
 REVIEW_MODEL = "genfoundry.review.model."
@@ -39,6 +41,8 @@ MEANING = {
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
     DIGEST: "content digest of a model, on its LoggedModel and registered version",
     VERSION: "registered version of the model that this run made",
+    SWEEP: "commit from which an experiment of DVC started: the experiments of a sweep have it in common",
+    EXPERIMENT: "name of the experiment of DVC (`dvc exp run`) in which the run was made",
     UPKEEP: "on a run or LoggedModel that is being deleted: why",
     REVIEW_PLAN: "digest of a review's plan: which samples were shown against which",
     REVIEW_MODEL + "<model>": "content digest of a model that a review compared",
