@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from genfoundry.errors import Exit, GenfoundryError
 from genfoundry.gate.commands import add_arguments as add_compare_arguments
 from genfoundry.paths import state_root, workspace
+from genfoundry.retraining.commands import add_retrain_arguments, add_status_arguments
 from genfoundry.retraining.upkeep_commands import add_commands as add_upkeep_commands
 
 if TYPE_CHECKING:
@@ -154,6 +155,18 @@ def _review_results(root: Path, folder: Path, files: list[Path]) -> int:
     return Exit.OK
 
 
+def _retrain(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.retraining.commands import run_retrain
+
+    return run_retrain(options, root)
+
+
+def _status(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.retraining.commands import run_status
+
+    return run_status(options, root)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genfoundry", description="From raw data to a champion.", epilog="Exit codes: docs/exit-codes.md"
@@ -192,6 +205,10 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument("--host", default="127.0.0.1")
     review.add_argument("--port", type=int, default=0, help="0: any free one")
     review.add_argument("--results", type=Path, metavar="FOLDER", help="rank from the answers to the review there")
+    retrain = add("retrain", _retrain, "train anew on new data in a copy of the project, and promote what is better")
+    add_retrain_arguments(retrain)
+    status = add("status", _status, "champions, last retrain, next slot, data, drift, disk and locks on one screen")
+    add_status_arguments(status)
     add_upkeep_commands(add)
     return parser
 

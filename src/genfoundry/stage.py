@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from genfoundry import parts, settings
 from genfoundry.dag import Node, find, stage_inputs
 from genfoundry.errors import BusyError, ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
-from genfoundry.io import verify_folder
+from genfoundry.io import verify_folder, write_json
 from genfoundry.paths import DatasetPaths, ModelPaths, state_root, workspace
 from genfoundry.processes import callers, end_with
 from genfoundry.ranks import rank_zero
@@ -30,6 +30,9 @@ from genfoundry.tracking.runs import NoRun, Run, fail, finish, first_line, open_
 from genfoundry.tracking.store import open_store
 
 Main = Callable[..., None]
+
+FAILURE_FILE = "GENFOUNDRY_FAILURE"
+"""Environment variable with a file for why a stage failed: DVC ends with 255 whatever a stage's own code is."""
 
 SECTIONS = {**settings.DATASET_SECTIONS, **settings.MODEL_SECTIONS, "options": None}
 
@@ -230,7 +233,18 @@ def _failed(error: BaseException, address: str, run: Run | None) -> int:
         except tracking_errors() as lost:
             print(f"genfoundry: MLflow does not answer ({first_line(lost)}); the run stays open", file=sys.stderr)
     print(f"genfoundry: {address}: {message}", file=sys.stderr, flush=True)
+    _leave_word(address, code, message)
     return code
+
+
+def _leave_word(address: str, code: int, message: str) -> None:
+    """Tell whoever wraps `dvc repro` what it can't learn from DVC."""
+    path = os.environ.get(FAILURE_FILE)
+    if path:
+        try:
+            write_json(Path(path), {"stage": address, "code": code, "message": message})
+        except (OSError, GenfoundryError) as error:
+            print(f"genfoundry: {path}: can't say there why ({error})", file=sys.stderr)
 
 
 def run_stage(main: Main, launcher: Callable[[settings.Execution], None] | None = None) -> None:

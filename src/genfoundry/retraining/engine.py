@@ -22,6 +22,7 @@ from genfoundry.processes import start_of
 from genfoundry.retraining.journal import Journal, home, read_whole, stamp
 from genfoundry.retraining.lock import HeldError, project_lock
 from genfoundry.retraining.protocol import Asked, Clock, Decision, Facts, Line, Reason, Request, Snapshot, Work
+from genfoundry.retraining.secrets import redact, redacted
 from genfoundry.tracking.events import append_event, read_events
 
 PREPARE = ("preflight", "worktree", "data", "contracts")
@@ -133,7 +134,10 @@ def reap(state: Path, clock: Clock) -> bool:
 def _told(state: Path, attempt: Mapping[str, Any]) -> bool:
     """True if the event of that attempt was appended."""
     same = ("key", "attempt")
-    return any(all(event.get(name) == attempt[name] for name in same) for event in read_events(state, EVENT))
+    return any(
+        all(event.get(name) == attempt[name] for name in same)
+        for event in read_events(state, EVENT, holding=str(attempt["key"]))
+    )
 
 
 class _Retrain:
@@ -177,7 +181,7 @@ class _Retrain:
         return self._steps(reasons)
 
     def _slot_event(self) -> dict[str, Any] | None:
-        for event in read_events(self.state, EVENT):
+        for event in read_events(self.state, EVENT, holding=self.request.slot):
             if event.get("slot") == self.request.slot and event.get("outcome") in DECIDED:
                 return event
         return None
@@ -271,8 +275,9 @@ class _Retrain:
     def _end(self, outcome: Outcome) -> Outcome:
         """Outcome, event, notification: each at most once, whatever is killed between them."""
         now = stamp(self.clock.now())
-        event: dict[str, Any] = {"outcome": outcome.name, "code": int(outcome.code), "message": outcome.message}
-        event |= {"key": outcome.key, "slot": self.request.slot, "reasons": [], **_short(outcome.facts)}
+        message = redact(outcome.message)
+        event: dict[str, Any] = {"outcome": outcome.name, "code": int(outcome.code), "message": message}
+        event |= {"key": outcome.key, "slot": self.request.slot, "reasons": [], **redacted(_short(outcome.facts))}
         if self.work:
             reasons = [reason.as_json() for reason in self.work.reasons]
             event |= {"key": self.work.key, "attempt": self.work.attempt, "reasons": reasons}
@@ -289,7 +294,7 @@ class _Retrain:
         if self.work and failures:
             self.journal.note(self.clock.now(), "tell", "failed", failures=failures)
         self.between("told")
-        return Outcome(outcome.code, outcome.name, outcome.message, event["key"], {**outcome.facts, "untold": failures})
+        return Outcome(outcome.code, outcome.name, message, event["key"], {**outcome.facts, "untold": failures})
 
 
 def _words(decision: Decision) -> str:

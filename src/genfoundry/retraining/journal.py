@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.io import disk_errors, write_json
+from genfoundry.retraining.secrets import redacted
 
 
 def home(state: Path) -> Path:
@@ -55,7 +56,7 @@ class Journal:
 
     def note(self, moment: datetime, step: str, state: str, **facts: Any) -> None:
         """Append one line and wait for the disk."""
-        entry = {"at": stamp(moment), "step": step, "state": state, **facts}
+        entry = {"at": stamp(moment), "step": step, "state": state, **redacted(facts)}
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         self.folder.mkdir(parents=True, exist_ok=True)
         with disk_errors(self.path), self.path.open("ab+") as file:
@@ -92,4 +93,4 @@ class Journal:
 
     def close(self, outcome: Mapping[str, Any]) -> None:
         """Replace ``outcome.json``."""
-        write_json(self.folder / "outcome.json", outcome)
+        write_json(self.folder / "outcome.json", redacted(outcome))

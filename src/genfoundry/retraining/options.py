@@ -137,6 +137,8 @@ class Retraining(Section):
     """Command, word by word (no shell), that brings new data; it runs in the retrain's own worktree, such as
     ``[dvc, update, imports/letters.dvc]``. What it changes in data/ is added to DVC there.
     """
+    update_minutes: float = Field(default=60.0, gt=0)
+    """``update`` is stopped after so many minutes, and the retrain fails."""
     timeout_h: float = Field(default=24.0, gt=0)
     """`dvc repro` is stopped after so many hours; the next retrain of the same inputs goes on from its checkpoints."""
     free_gib: float = Field(default=3.0, ge=0)

@@ -41,12 +41,21 @@ def _ends_whole(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def read_events(state: Path, *kinds: str) -> Iterator[dict[str, Any]]:
-    """Events in the order they happened, of all kinds or of those named."""
+def read_events(state: Path, *kinds: str, holding: str = "") -> Iterator[dict[str, Any]]:
+    """Events in the order they happened, of all kinds or of those named.
+
+    Args:
+        state: The state root.
+        kinds: Which; none: all.
+        holding: A text that stands in the event, such as a slot: years of events are not parsed for one of them.
+    """
     path = events_file(state)
     if not path.is_file():
         return
+    words, held = [json.dumps(kind).encode() for kind in kinds], holding.encode()
     for line in path.read_bytes().splitlines():
+        if held not in line or (words and not any(word in line for word in words)):
+            continue
         try:
             event = json.loads(line)
         except ValueError:

@@ -1,0 +1,239 @@
+"""Commands of a retrain, each in a process group of its own that ends when its time is up or the retrain ends.
+
+A signal to `dvc repro` alone leaves its stage training (tried), so signals go to the whole group: SIGTERM first, which
+saves a checkpoint, SIGKILL after a grace. If the retrain itself is killed, the kernel sends its child SIGTERM (Linux),
+and the stages below it notice; whatever survives that is found by the next retrain, by a mark in its environment.
+"""
+
+import contextlib
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from genfoundry.errors import ConfigError
+from genfoundry.processes import alive
+from genfoundry.retraining.secrets import redact
+
+GRACE_S = 120.0
+"""Seconds between SIGTERM and SIGKILL: what a stage may take to save a checkpoint."""
+
+TAIL = 40
+"""Lines of output that are kept for a message."""
+
+LOG_BYTES = 64 << 20
+"""A log does not grow beyond this; the rest of the output is dropped."""
+
+MARK = "GENFOUNDRY_RETRAIN"
+"""Environment variable that marks the processes of a retrain with its state root."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class TimeUp(Exception):
+    """The command was stopped because its time was up."""
+
+
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Ended:
+    """How a command ended: its exit code, and the end of what it said."""
+
+    def __init__(self, code: int, tail: Sequence[str]) -> None:
+        self.code, self.tail = code, tuple(tail)
+
+    def last(self) -> str:
+        """Its last words: the last line that is not empty."""
+        return next((line.strip() for line in reversed(self.tail) if line.strip()), "it said nothing")
+
+
+def run(
+    command: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    timeout_s: float,
+    grace_s: float = GRACE_S,
+    echo: bool = True,
+) -> Ended:
+    """Run a command to its end; its output goes to ``log`` (appended, without secrets) and to our own.
+
+    Raises:
+        ConfigError: There is no such command.
+        TimeUp: It was stopped after ``timeout_s``.
+        Anything that a signal handler raises meanwhile; the group is stopped first.
+    """
+    libc = _libc()
+
+    def die_with_parent() -> None:
+        if libc:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        except FileNotFoundError:
+            raise ConfigError(f"{command[0]!r}: no such command; install it, or correct its name") from None
+        output = _Output(process, file, echo)
+        try:
+            if not output.follow(time.monotonic() + timeout_s):
+                raise TimeUp(f"{command[0]}: stopped after {timeout_s:.0f} s")
+        finally:
+            _stop(process.pid, output, grace_s)
+            output.close()
+    return Ended(process.returncode, output.tail)
+
+
+class _Output:
+    """Copies what a process says, line by line, without waiting for those that inherited its end of the pipe."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes], echo: bool) -> None:
+        assert process.stdout is not None
+        self.process, self.pipe, self.log, self.echo = process, process.stdout, log, echo
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.rest, self.size = b"", log.tell()
+        os.set_blocking(self.pipe.fileno(), False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.pipe, selectors.EVENT_READ)
+
+    def follow(self, end: float) -> bool:
+        """Copy until the process ended (True) or time is up (False)."""
+        while self.process.poll() is None:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            if self.selector.get_map():
+                self.selector.select(min(left, 0.2))
+                self._copy()
+            else:
+                time.sleep(min(left, 0.05))
+        self._copy()
+        return True
+
+    def _copy(self) -> None:
+        while self.selector.get_map():
+            try:
+                chunk = os.read(self.pipe.fileno(), 65536)
+            except BlockingIOError:
+                return
+            if not chunk:
+                self.selector.unregister(self.pipe)
+                return
+            *lines, self.rest = (self.rest + chunk).split(b"\n")
+            for line in lines:
+                self._line(line)
+
+    def _line(self, line: bytes) -> None:
+        text = redact(line.decode("utf-8", "replace"))
+        self.tail.append(text)
+        data = text.encode() + b"\n"
+        if self.size < LOG_BYTES:
+            self.log.write(data if self.size + len(data) <= LOG_BYTES else b"(the rest of the output was dropped)\n")
+            self.log.flush()
+        self.size += len(data)
+        if self.echo:
+            # Nobody may read it any more (a closed terminal); that must not end a retrain.
+            with contextlib.suppress(OSError, ValueError):
+                print(text, flush=True)
+
+    def close(self) -> None:
+        self._copy()
+        if self.rest:
+            self._line(self.rest)
+        self.selector.close()
+        self.pipe.close()
+
+
+def _stop(group: int, output: _Output, grace_s: float) -> None:
+    """End what is left of a process group."""
+    for number, seconds in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
+        if not _group_lives(group, output.process):
+            break
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, number)
+        end = time.monotonic() + seconds
+        while _group_lives(group, output.process) and time.monotonic() < end:
+            output.follow(min(end, time.monotonic() + 0.1))
+            time.sleep(0.02)
+    output.process.wait()
+
+
+def _group_lives(group: int, leader: subprocess.Popen[bytes]) -> bool:
+    if leader.poll() is None:
+        return True
+    return any(alive(pid) for pid in members(group))
+
+
+def _numbers() -> list[int]:
+    return (
+        [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        if Path("/proc/1").exists()
+        else []
+    )
+
+
+def members(group: int) -> list[int]:
+    """Processes of a group, as far as this system tells."""
+    found = []
+    for pid in _numbers():
+        with contextlib.suppress(OSError, IndexError):
+            if int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[2]) == group:
+                found.append(pid)
+    return found
+
+
+def marked(state: Path) -> list[int]:
+    """Processes that a retrain of this state root started, this one and its own ancestors left out."""
+    wanted = f"\0{MARK}={state}\0".encode()
+    own = _ancestors()
+    found = []
+    for pid in _numbers():
+        with contextlib.suppress(OSError):
+            if pid not in own and wanted in b"\0" + Path(f"/proc/{pid}/environ").read_bytes() and alive(pid):
+                found.append(pid)
+    return found
+
+
+def _ancestors() -> set[int]:
+    pids, pid = {os.getpid()}, os.getppid()
+    while pid > 1 and pid not in pids:
+        pids.add(pid)
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, IndexError):
+            break
+    return pids
+
+
+def end_marked(state: Path, grace_s: float = GRACE_S) -> list[int]:
+    """End the processes that a dead retrain left; the lock must be held. Returns which there were."""
+    left = found = marked(state)
+    for number, seconds in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        end = time.monotonic() + seconds
+        while (left := [pid for pid in left if alive(pid)]) and time.monotonic() < end:
+            time.sleep(0.05)
+        if not left:
+            break
+    return found
