@@ -24,6 +24,11 @@ def add_commands(add: Add) -> None:
     restore = add("restore", _restore, "bring a backup into a fresh clone, at any path, and prove every byte")
     restore.add_argument("source", type=Path, help="folder of backups")
     restore.add_argument("--at", default="", metavar="NAME", help="which backup (the newest)")
+    reproduce = add("reproduce", _reproduce, "rebuild a registered model in a worktree and compare bytes")
+    reproduce.add_argument("what", help="digits-vae/3 or digits-vae@champion")
+    reproduce.add_argument("--from-arrays", action="store_true", help="only train again; data as DVC's cache has them")
+    reproduce.add_argument("--keep", action="store_true", help="leave the worktree for a look")
+    reproduce.add_argument("--quiet", action="store_true", help="leave the output of the stages to reproduce.log")
 
 
 def _clean(options: argparse.Namespace, root: Path) -> int:
@@ -79,3 +84,42 @@ def _restore(options: argparse.Namespace, root: Path) -> int:
         print(f"  {name:30} {digest}")
     print("now: dvc checkout, then genfoundry record; genfoundry status shows the champions")
     return Exit.OK
+
+
+def _reproduce(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.errors import ConfigError
+    from genfoundry.gate.subjects import REGISTERED
+    from genfoundry.retraining.commands import stoppable
+    from genfoundry.retraining.protocol import SystemClock
+    from genfoundry.retraining.reproduce import reproduce
+    from genfoundry.settings import load
+    from genfoundry.tracking.store import open_store
+
+    match = REGISTERED.match(options.what)
+    if not match:
+        raise ConfigError(f"{options.what!r}: no registered version; write it as digits-vae/3 or digits-vae@champion")
+    state = state_root(root)
+    store = open_store(state, load(root).project)
+    wanted = match["version"] or match["alias"]
+    with stoppable():
+        found = reproduce(
+            root,
+            state,
+            store,
+            match["name"],
+            wanted,
+            SystemClock(),
+            options.from_arrays,
+            options.keep,
+            not options.quiet,
+        )
+    print(f"{found.name}/{found.version}, rebuilt at commit {found.commit[:12]}")
+    for note in found.notes:
+        print(f"note: {note}")
+    if found.equal:
+        print(f"equal, byte for byte: {found.registered}")
+        return Exit.OK
+    print(f"different: registered {found.registered}\n           rebuilt    {found.rebuilt}")
+    print(f"files that differ: {', '.join(found.files)}")
+    print(f"stages that differ, first to last: {', '.join(found.stages) or 'none but the training itself'}")
+    return Exit.DIFFERENT

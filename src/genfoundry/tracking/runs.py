@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.dag import Node, repository_state, state
-from genfoundry.processes import alive, start_of
+from genfoundry.processes import alive, processor, start_of
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store, locked
 
@@ -286,7 +286,7 @@ def open_run(store: Store, root: Path, node: Node) -> Run:
 
 def start(run: Run) -> None:
     """Mark a run as being written by this process."""
-    run.tags({tags.PROCESS: process_tag()})
+    run.tags({tags.PROCESS: process_tag(), tags.PROCESSOR + run.stage: processor()})
     run.client.update_run(run.run_id, status="RUNNING")
 
 

@@ -16,6 +16,7 @@ VERSIONS = "genfoundry.versions"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
 VERSION = "genfoundry.version"
+PROCESSOR = "genfoundry.processor."
 SWEEP = "genfoundry.sweep"
 EXPERIMENT = "genfoundry.experiment"
 UPKEEP = "genfoundry.upkeep"
@@ -41,6 +42,7 @@ MEANING = {
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
     DIGEST: "content digest of a model, on its LoggedModel and registered version",
     VERSION: "registered version of the model that this run made",
+    PROCESSOR + "<stage>": "kind of processor that the stage ran on: bytes are equal on equal kinds only",
     SWEEP: "commit from which an experiment of DVC started: the experiments of a sweep have it in common",
     EXPERIMENT: "name of the experiment of DVC (`dvc exp run`) in which the run was made",
     UPKEEP: "on a run or LoggedModel that is being deleted: why",
