@@ -6,18 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from genfoundry.errors import Exit, GenfoundryError
 from genfoundry.gate.commands import add_arguments as add_compare_arguments
 from genfoundry.paths import state_root, workspace
+from genfoundry.promotion.commands import add_promote_arguments, add_rollback_arguments
 from genfoundry.retraining.commands import add_retrain_arguments, add_status_arguments
 from genfoundry.retraining.upkeep_commands import add_commands as add_upkeep_commands
-
-if TYPE_CHECKING:
-    from genfoundry.settings import Settings
-    from genfoundry.tracking.record import Recorded
-    from genfoundry.tracking.store import Store
 
 
 def _bootstrap(options: argparse.Namespace, root: Path) -> int:
@@ -56,39 +52,29 @@ def _accept(options: argparse.Namespace, root: Path) -> int:
     return Exit.OK
 
 
-def _reconciled(root: Path) -> tuple["Settings", "Store", "Recorded"]:
-    """Settings and the open store, after MLflow was made to agree with the files."""
-    from genfoundry import settings
-    from genfoundry.stage import typed_params
-    from genfoundry.tracking.record import record
-    from genfoundry.tracking.store import open_store
-
-    tree = settings.load(root)
-    store = open_store(state_root(root), tree.project)
-    return tree, store, record(store, root, tree, lambda node: typed_params(node, tree))
-
-
 def _record(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.promotion.reconcile import reconcile
     from genfoundry.summary import summary
 
-    tree, _, told = _reconciled(root)
-    print("\n".join(summary(root, tree, told)))
+    done = reconcile(root)
+    print("\n".join(summary(root, done.tree, done.told)))
     return Exit.OK
 
 
 def _trace(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.promotion.reconcile import reconcile
     from genfoundry.tracking.trace import trace
 
-    _, store, _ = _reconciled(root)
-    print("\n".join(trace(root, store, options.what, options.forward)))
+    print("\n".join(trace(root, reconcile(root).store, options.what, options.forward)))
     return Exit.OK
 
 
 def _ui(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.promotion.reconcile import reconcile
     from genfoundry.tracking.store import shown
     from genfoundry.tracking.views import VIEWS, view_address
 
-    _, store, _ = _reconciled(root)
+    store = reconcile(root).store
     server = store.uri.startswith("http")
     base = shown(store.uri).rstrip("/") if server else f"http://{options.host}:{options.port}"
     how = "runs there already" if server else "Ctrl-C stops it"
@@ -113,9 +99,22 @@ def _become_ui(options: argparse.Namespace, root: Path, uri: str) -> NoReturn:
 
 def _compare(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.gate.commands import run_compare
+    from genfoundry.promotion.reconcile import reconcile
 
-    _reconciled(root)
+    reconcile(root)
     return run_compare(options, root)
+
+
+def _promote(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.promotion.commands import run_promote
+
+    return run_promote(options, root)
+
+
+def _rollback(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.promotion.commands import run_rollback
+
+    return run_rollback(options, root)
 
 
 def _review(options: argparse.Namespace, root: Path) -> int:
@@ -141,13 +140,14 @@ def _review(options: argparse.Namespace, root: Path) -> int:
 
 
 def _review_results(root: Path, folder: Path, files: list[Path]) -> int:
+    from genfoundry.promotion.reconcile import reconcile
     from genfoundry.review import commands
     from genfoundry.review.report import summary
     from genfoundry.tracking.reviews import log_review
 
     results, reports = commands.collect(root, folder, files)
     print("\n".join(summary(results)))
-    _, store, _ = _reconciled(root)
+    store = reconcile(root).store
     print(f"{os.path.relpath(reports)}/index.html; MLflow run {log_review(store, root, results, reports)}")
     return Exit.OK
 
@@ -190,6 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=int, default=5000)
     compare = add("compare", _compare, "judge a challenger against a champion on records held out for both")
     add_compare_arguments(compare)
+    add_promote_arguments(add("promote", _promote, "judge a model against the champion; it takes its place if blessed"))
+    add_rollback_arguments(add("rollback", _rollback, "make the champion before this one champion again"))
     review = add("review", _review, "blind comparison of models' samples by people: page, server, ranking")
     review.add_argument(
         "names", nargs="*", help="two or more models; or the folder of a review; with --results, files of answers"

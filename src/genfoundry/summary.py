@@ -17,8 +17,8 @@ def summary(root: Path, tree: Settings, told: Recorded) -> list[str]:
         lines.append(f"  {key:24} {_dataset(DatasetPaths(root, key))}")
     lines += ["", "models"]
     for key in tree.models:
-        version, champion = told.versions.get(key, ("", False))
-        mark = f"version {version}" + (", now champion" if champion else "") if version else "not registered"
+        version = told.versions.get(key)
+        mark = f"version {version}" if version else "not registered"
         lines.append(f"  {key:24} {mark}")
         lines += [f"    {line}" for line in _scores(ModelPaths(root, key).reports / "scores.json")]
     if told.stale:

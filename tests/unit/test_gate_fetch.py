@@ -19,8 +19,10 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str, Pa
     run = Run(store, store.client.create_run(store.experiment).info.run_id, "train")
     with publish_folder(state / "made") as folder:
         write_json(folder / "config.json", {"family": "vae", "options": {"width": 8}})
+        write_json(folder / "spec.json", {"kind": "grid", "channels": 1, "shape": [8, 8], "labels": ["h", "v"]})
         (folder / "weights.safetensors").write_bytes(b"weights")
-    register(run, "bars-vae", state / "made", state)
+    version = register(run, "bars-vae", state / "made", state)
+    store.client.set_registered_model_alias("bars-vae", "champion", version)
     return store, folder_digest(state / "made"), state
 
 

@@ -94,10 +94,10 @@ def _frozen(state: Path, key: str, present: np.ndarray, champion: Subject) -> Ga
 def note_promotion(state: Path, found: Comparison, version: str) -> None:
     """Tell the gate set that the challenger became champion as registered version ``name/3``.
 
-    It is the best so far if its primary score is better than that of the best before it.
+    It is the best so far if its primary score is better than that of the best before it. Telling it twice changes
+    nothing.
     """
-    with looks.opened(state, found.dataset) as gate_set:
-        gate_set.remember(Champion(found.challenger.digest, version), found.better_than_best)
+    looks.remember_champion(state, found.dataset, Champion(found.challenger.digest, version), found.better_than_best)
 
 
 def _terms(root: Path, tree: Settings, subjects: Sequence[Subject], state: Path) -> Terms:
@@ -120,7 +120,7 @@ def _best(gate_set: GateSet, subjects: Sequence[Subject], find: Any) -> Subject 
     except (ConfigError, DataError) as error:
         raise DataError(
             f"{best.version}, the best champion so far, can't be loaded: {error}; restore it, or let it go with "
-            "--rotate REASON --forget-best"
+            "genfoundry compare A B --rotate REASON --forget-best"
         ) from error
     return found
 
@@ -334,4 +334,6 @@ def _copies(name: str, limit: float, record: Record) -> Rule:
     # Without an error bar the estimate decides alone: the safe side.
     sure = not math.isfinite(se) or more - 1.645 * se > 0
     text = f"{name}: {more:+.4g} against held-out records scored alike ({floor:.4g}), {limit:.4g} is allowed"
-    return Rule(f"copies:{name}", not (more > limit and sure), text, {"value": more, "limit": limit})
+    # NaN is never above a limit: asked the other way round it would pass.
+    passed = math.isfinite(more) and not (more > limit and sure)
+    return Rule(f"copies:{name}", passed, text, {"value": more, "limit": limit})

@@ -155,3 +155,12 @@ def rotate(state: Path, dataset: str, hashes: np.ndarray, reason: str, forget_be
         if forget_best:
             gate_set.best = None
     return gate_set
+
+
+def remember_champion(state: Path, dataset: str, champion: Champion, better_than_best: bool) -> None:
+    """Note that a model became champion, and whether it was measured to be better than the best so far.
+
+    Noting it twice changes nothing.
+    """
+    with opened(state, dataset) as gate_set:
+        gate_set.remember(champion, better_than_best)

@@ -136,7 +136,16 @@ class Decision:
         for rule in self.rules:
             numbers = {name: value for name, value in rule.numbers.items() if math.isfinite(value)}
             rules.append({**asdict(rule), "numbers": numbers})
-        return {"format": 1, "verdict": self.verdict, "rules": rules, **self.facts}
+        return {"format": 1, "verdict": self.verdict, "rules": rules, **_finite(dict(self.facts))}
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def superior(loss: Loss, alpha: float) -> Rule:
@@ -162,7 +171,8 @@ def guard(loss: Loss, alpha: float) -> Rule:
     value, bound = loss.difference.value, loss.difference.lower(alpha)
     # Without an error bar the estimate decides alone: the safe side.
     sure = not math.isfinite(bound) or bound > 0
-    passed = not (value > loss.allowed and sure)
+    # NaN is never above what is allowed: asked the other way round it would pass.
+    passed = math.isfinite(value) and not (value > loss.allowed and sure)
     where = f" in slice {loss.slice}" if loss.slice else ""
     if passed:
         text = f"no clear loss beyond {loss.allowed:.4g} against the {loss.against}{where}"

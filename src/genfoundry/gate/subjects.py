@@ -13,8 +13,9 @@ from genfoundry.io import MANIFEST, verify_folder
 from genfoundry.modelfile import SEEN
 from genfoundry.paths import ModelPaths
 from genfoundry.settings import Settings
-from genfoundry.tracking.registry import CHAMPION, fetch_model
+from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.store import Store
+from genfoundry.tracking.versions import CHAMPION
 
 REGISTERED = re.compile(r"^(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>\d+)|@(?P<alias>[A-Za-z][A-Za-z0-9_-]*))$")
 

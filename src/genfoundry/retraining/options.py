@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from genfoundry.promotion.options import Servability
 from genfoundry.specs import Key, Section
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -113,15 +114,6 @@ class Keep(Section):
     """DVC's cache is collected (`dvc gc`) above this size; what champion, previous, the checkout and the kept
     branches need stays. 0: never.
     """
-
-
-class Servability(Section):
-    """A model that can't be loaded and asked in a clean process is not promoted."""
-
-    seconds: float = Field(default=120.0, gt=0)
-    """Longest time from the start of the process to its answer."""
-    memory_gib: float = Field(default=8.0, gt=0)
-    """Largest memory of that process."""
 
 
 class Retraining(Section):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from genfoundry.errors import DiskError, InfrastructureError
 from genfoundry.retraining.protocol import Facts
-from genfoundry.tracking.registry import CHAMPION, fetch_model
+from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.runs import first_line, reap, tracking_errors
 from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.versions import CHAMPION
 
 
 def preflight(state: Path, project: str, models: Sequence[str], free_gib: float) -> Facts:

@@ -33,8 +33,8 @@ class Recorded:
     """Stages logged from files."""
     stale: dict[str, str] = field(default_factory=dict)
     """Stages without a present result, and why."""
-    versions: dict[str, tuple[str, bool]] = field(default_factory=dict)
-    """Registered version by model, and whether it became champion now."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Registered version by model."""
     reaped: int = 0
 
 
@@ -70,8 +70,10 @@ def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node],
     told.reaped = reap(store)
     whole: dict[str, set[str]] = {}
     runs: dict[str, Run] = {}
+    lineages: dict[str, dict[str, Any]] = {}
     for node, lineage in present(root, told):
         run = open_run(store, root, node)
+        lineages[node.address] = lineage
         runs[node.key or node.stage] = run
         whole.setdefault(node.key, set()).add(node.stage)
         if run.client.get_run(run.run_id).data.tags.get(tags.STAGE + node.stage) != lineage["fingerprint"]:
@@ -84,12 +86,23 @@ def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node],
     for key in tree.models:
         if {"train", "evaluate"} <= whole.get(key, set()):
             paths = ModelPaths(root, key)
-            told.versions[key] = register(runs[key], key, paths.model, paths.reports)
+            about = _about(tree, key, lineages)
+            told.versions[key] = register(runs[key], key, paths.model, paths.reports, about)
             log_recipe(runs[key], root, key, paths.model)
-            _describe_model(runs[key], root, key, told.versions[key][0], words["models"].get(key, {}))
+            _describe_model(runs[key], root, key, told.versions[key], words["models"].get(key, {}))
     _close_parent(store, root, runs, told, words["datasets"])
     write_views(store)
     return told
+
+
+def _about(tree: Settings, key: str, lineages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Digests of what a model was made from, as tags of its version."""
+    train, dataset = lineages[f"train@{key}"], tree.models[key].dataset
+    found = {tags.FINGERPRINT: train["fingerprint"], tags.LOCK: train["lock"]}
+    found[tags.ARRAYS] = train["inputs"].get(f"artifacts/datasets/{dataset}/arrays", "")
+    ingest = lineages.get(f"ingest@{dataset}", {"inputs": {}})
+    found[tags.DATA] = ingest["inputs"].get(tree.datasets[dataset].source, "")
+    return {name: value for name, value in found.items() if value}
 
 
 def _note_restored(run: Run, node: Node) -> None:
@@ -151,7 +164,7 @@ def _close_parent(
     for key, run in runs.items():
         if run.run_id != parent:
             link = f"[{key}](#/experiments/{store.experiment}/runs/{run.run_id})"
-            lines.append(f"| {link} | `{run.run_id[:8]}` | {told.versions.get(key, ('',))[0]} |")
+            lines.append(f"| {link} | `{run.run_id[:8]}` | {told.versions.get(key, '')} |")
     for key, contests in better.items():
         if contests:
             lines += ["", f"Which is better on {key}:", "", *(f"- {words}" for words in contests)]

@@ -1,6 +1,7 @@
-"""Models in MLflow: one LoggedModel and one registered version for each content digest; first one becomes champion.
+"""Models in MLflow: one LoggedModel and one registered version for each content digest.
 
-Only `genfoundry record` and `promote` come here, never a stage. Weights stay safetensors; nothing is pickled.
+Only `genfoundry record` and `promote` come here, never a stage; no alias is moved here. Weights stay safetensors, and
+what comes back from the store is files that a manifest names, checked by digest: nothing in it is ever run.
 """
 
 import json
@@ -17,14 +18,21 @@ from genfoundry.tracking import tags
 from genfoundry.tracking.runs import Run, numbers
 from genfoundry.tracking.store import Store, locked
 from genfoundry.tracking.store import shown as shown_uri
+from genfoundry.tracking.versions import Registered
 
-CHAMPION = "champion"
+MLMODEL = "MLmodel"
 
 
-def register(run: Run, key: str, model: Path, reports: Path) -> tuple[str, bool]:
-    """Version of a published model, registered if it was not; True if it was made champion.
+def register(run: Run, key: str, model: Path, reports: Path, about: Mapping[str, str] | None = None) -> str:
+    """Version of a published model, registered if it was not: the same bytes give the version that is there.
 
-    Registering the same bytes again gives the version that is there.
+    Args:
+        run: Of the model's state.
+        key: Name of the registered model.
+        model: Published folder.
+        reports: Folder of its ``scores.json``.
+        about: Tags for version and LoggedModel: digests of what it was made from. Bytes that come a second time, from
+            other data, keep what stands there.
     """
     store, digest = run.store, folder_digest(model)
     scores = numbers(_headline(reports / "scores.json"), "evaluate/")
@@ -32,15 +40,14 @@ def register(run: Run, key: str, model: Path, reports: Path) -> tuple[str, bool]
         model_id = _logged_model(run, key, model, digest)
         _log_scores(run, model_id, scores)
         version = _version(store, key, model_id, run.run_id, digest, scores)
+        entry = Registered(store, key).version(version)
+        missing = {name: value for name, value in (about or {}).items() if name not in entry.tags}
+        Registered(store, key).tag(version, missing)
         # What the UI reads to show the version beside the model.
         store.client.set_logged_model_tags(
-            model_id, {"mlflow.modelVersions": json.dumps([{"name": key, "version": version}])}
+            model_id, {"mlflow.modelVersions": json.dumps([{"name": key, "version": version}]), **missing}
         )
-        aliases = store.client.get_registered_model(key).aliases
-        if CHAMPION not in aliases:
-            store.client.set_registered_model_alias(key, CHAMPION, version)
-            return version, True
-    return version, False
+    return version
 
 
 def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) -> tuple[Path, str]:
@@ -58,7 +65,6 @@ def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) ->
         ConfigError: No such model, version or alias.
         DataError: What was downloaded is not what was registered.
     """
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     by_number = version_or_alias.isdigit()
@@ -76,22 +82,46 @@ def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) ->
     if digest and (folder / MANIFEST).is_file() and verify_folder(folder) == digest:
         return folder, str(entry.version)
     with tempfile.TemporaryDirectory() as temporary:
-        try:
-            # By the model's own address: `models:/` ones are looked up in the process's default store (tried).
-            made = store.client.get_logged_model(entry.source.removeprefix("models:/"))
-            found = Path(download_artifacts(made.artifact_location, dst_path=temporary, tracking_uri=store.uri))
-        except (MlflowException, OSError) as error:
-            first = str(error).splitlines()[0]
-            raise InfrastructureError(f"{shown}: its files can't be fetched ({first}); restore the store") from error
-        if verify_folder(found) != digest:
-            raise DataError(
-                f"{shown}: the store holds {folder_digest(found)[:12]}, registered was {digest[:12] or '-'}"
-            )
+        found = Path(temporary) / "model"
+        _download(store, entry.source.removeprefix("models:/"), digest, found, shown)
         with publish_folder(folder) as copy:
             for file in read_json(found / MANIFEST)["files"]:
                 (copy / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(found / file, copy / file)
     return folder, str(entry.version)
+
+
+def _download(store: Store, model_id: str, digest: str, target: Path, shown: str) -> None:
+    """The manifest, and then the files that it names; card, signature and whatever else lies there stay where they are.
+
+    Raises:
+        InfrastructureError: The store does not give them.
+        DataError: They are not what was registered.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    target.mkdir()
+    try:
+        # By the model's own address: `models:/` ones are looked up in the process's default store (tried).
+        address = store.client.get_logged_model(model_id).artifact_location
+
+        def bring(file: str) -> None:
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            came = download_artifacts(f"{address}/{file}", dst_path=str(target.parent / "in"), tracking_uri=store.uri)
+            shutil.copyfile(came, target / file)
+
+        bring(MANIFEST)
+        # Before a name in it is used: a manifest that was not registered may name any path.
+        if folder_digest(target) != digest:
+            was = folder_digest(target)[:12]
+            raise DataError(f"{shown}: the store holds {was}, registered was {digest[:12] or '-'}; restore the store")
+        for file in read_json(target / MANIFEST)["files"]:
+            bring(file)
+    except (MlflowException, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise InfrastructureError(f"{shown}: its files can't be fetched ({first}); restore the store") from error
+    verify_folder(target)
 
 
 def _headline(scores: Path) -> dict[str, float]:
@@ -108,6 +138,8 @@ def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
     ready = [entry for entry in found if str(entry.status) in ("READY", "LoggedModelStatus.READY")]
     if ready:
         model_id = ready[0].model_id
+        if not any(file.path == MLMODEL for file in client.list_logged_model_artifacts(model_id)):
+            _add_flavour(run, model, model_id)
     else:
         config = read_json(model / "config.json")
         params = {name: str(value) for name, value in config["options"].items()}
@@ -121,6 +153,7 @@ def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
             model_type="genfoundry",
         )
         client.log_model_artifacts(made.model_id, str(model))
+        _add_flavour(run, model, made.model_id)
         client.finalize_logged_model(made.model_id, "READY")
         model_id = made.model_id
     outputs = client.get_run(run.run_id).outputs
@@ -128,6 +161,14 @@ def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
     if model_id not in linked:
         client.log_outputs(run.run_id, models=[LoggedModelOutput(model_id, step=0)])
     return model_id
+
+
+def _add_flavour(run: Run, model: Path, model_id: str) -> None:
+    from genfoundry.tracking.flavour import write_flavour
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_flavour(model, Path(folder), model_id, run.run_id)
+        run.client.log_model_artifacts(model_id, folder)
 
 
 def _log_scores(run: Run, model_id: str, scores: Mapping[str, float]) -> None:

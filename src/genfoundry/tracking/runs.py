@@ -62,7 +62,7 @@ def _dead(process: str) -> bool:
     return not alive(pid) or start_of(pid) != (parts[2] if len(parts) > 2 else "")
 
 
-def _user() -> str:
+def user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number without a name
@@ -259,7 +259,7 @@ def open_state(store: Store, root: Path, kind: str, key: str, state_digest: str,
             tags.STATE: state_digest,
             "mlflow.source.type": "PROJECT",
             "mlflow.source.name": "dvc repro",
-            "mlflow.user": _user(),
+            "mlflow.user": user(),
             **git_tags(root),
             **sweep_tags(os.environ),
         }

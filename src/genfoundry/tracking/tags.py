@@ -20,6 +20,15 @@ PROCESSOR = "genfoundry.processor."
 SWEEP = "genfoundry.sweep"
 EXPERIMENT = "genfoundry.experiment"
 UPKEEP = "genfoundry.upkeep"
+FINGERPRINT = "genfoundry.fingerprint"
+ARRAYS = "genfoundry.arrays"
+DATA = "genfoundry.data"
+CARD = "genfoundry.card"
+VERDICT = "genfoundry.verdict"
+DECISION = "genfoundry.decision"
+CHAMPION_SINCE = "genfoundry.champion.since"
+CHAMPION_UNTIL = "genfoundry.champion.until"
+ROLLED_BACK = "genfoundry.rolled_back"
 REVIEW_PLAN = "genfoundry.review.plan"
 REVIEW_MODEL = "genfoundry.review.model."
 REVIEW_SAMPLES = "genfoundry.review.samples."
@@ -46,6 +55,16 @@ MEANING = {
     SWEEP: "commit from which an experiment of DVC started: the experiments of a sweep have it in common",
     EXPERIMENT: "name of the experiment of DVC (`dvc exp run`) in which the run was made",
     UPKEEP: "on a run or LoggedModel that is being deleted: why",
+    FINGERPRINT: "on a registered version: fingerprint of the stage `train` that made it",
+    ARRAYS: "on a registered version: content digest of the arrays it learnt from",
+    DATA: "on a registered version: content digest of the raw data behind those arrays",
+    CARD: "on a registered version: digest of what its card was made from",
+    VERDICT: "on a registered version: `BLESSED` or `NOT_BLESSED`, of its last judgement",
+    DECISION: "on a registered version: digest of that decision; decision.json lies beside the version",
+    CHAMPION_SINCE: "on a registered version: when it last became champion, in UTC",
+    CHAMPION_UNTIL: "on a registered version: when it last ceased to be champion, in UTC",
+    ROLLED_BACK: "on a registered version: when and why an operator went back from it; it is not promoted again "
+    "without a word (`--again`)",
     REVIEW_PLAN: "digest of a review's plan: which samples were shown against which",
     REVIEW_MODEL + "<model>": "content digest of a model that a review compared",
     REVIEW_SAMPLES + "<model>": "content digest of the samples that were shown",

@@ -1,0 +1,115 @@
+"""A short document that is written once and read as Markdown and as HTML."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genfoundry import pages
+from genfoundry.pages import escape, number
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; `` `code` `` and ``**bold**`` as in Markdown."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Items:
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text that is shown as it is."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    png: bytes
+    words: str
+
+
+Block = Heading | Text | Items | Table | Code | Picture
+
+
+def markdown(title: str, lead: str, blocks: Sequence[Block]) -> str:
+    """The document for MLflow's and git's readers; pictures are named only."""
+    return "\n\n".join([f"# {title}", lead, *(_markdown(block) for block in blocks)]) + "\n"
+
+
+def _markdown(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f"## {block.text}"
+    if isinstance(block, Text):
+        return block.text
+    if isinstance(block, Items):
+        return "\n".join(f"- {line}" for line in block.lines)
+    if isinstance(block, Code):
+        # A fence longer than any run of backticks in the text, so that the text can't end it.
+        longest = max((len(run) for run in re.findall("`+", block.text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        return f"{fence}\n{block.text}\n{fence}"
+    if isinstance(block, Picture):
+        return f"*{block.words}: see the HTML card.*"
+    if not block.rows:
+        return "*none*"
+    lines = [block.columns, ["---"] * len(block.columns), *block.rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = value if isinstance(value, str) else number(value)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def html(title: str, lead: str, blocks: Sequence[Block]) -> str:
+    """The document as a page that needs nothing else."""
+    return pages.page(title, lead, *(_html(block) for block in blocks))
+
+
+def _html(block: Block) -> str:
+    if isinstance(block, Heading):
+        return f"<h2>{escape(block.text)}</h2>"
+    if isinstance(block, Text):
+        return f"<p>{inline(block.text)}</p>"
+    if isinstance(block, Items):
+        return "<ul>" + "".join(f"<li>{inline(line)}</li>" for line in block.lines) + "</ul>"
+    if isinstance(block, Code):
+        return f"<pre>{escape(block.text)}</pre>"
+    if isinstance(block, Picture):
+        return f"<p>{pages.picture(block.png, title=block.words)}</p><p class=soft>{escape(block.words)}</p>"
+    cells = [[inline(cell) if isinstance(cell, str) else cell for cell in row] for row in block.rows]
+    raw = [
+        column for place, column in enumerate(block.columns) if any(isinstance(row[place], str) for row in block.rows)
+    ]
+    shown = [
+        [
+            number(cell) if column in raw and not isinstance(cell, str) else cell
+            for column, cell in zip(block.columns, row, strict=True)
+        ]
+        for row in cells
+    ]
+    return pages.table(block.columns, shown, raw)
+
+
+def inline(text: str) -> str:
+    """Escaped text with its code and bold as HTML."""
+    safe = escape(text)
+    safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
+    return re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", safe)

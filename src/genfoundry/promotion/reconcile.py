@@ -1,0 +1,55 @@
+"""MLflow made to agree with the files: what every command that asks it begins with."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from genfoundry import settings
+from genfoundry.io import write_text
+from genfoundry.paths import state_root
+from genfoundry.settings import Settings
+from genfoundry.stage import typed_params
+from genfoundry.tracking import tags
+from genfoundry.tracking.record import Recorded, record
+from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.versions import Registered
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """Settings, the open store, and what was found and done."""
+
+    tree: Settings
+    store: Store
+    told: Recorded
+
+
+def reconcile(root: Path) -> Reconciled:
+    """Log what MLflow lacks, register what is not registered, and write the cards that changed."""
+    tree = settings.load(root)
+    store = open_store(state_root(root), tree.project)
+    told = record(store, root, tree, lambda node: typed_params(node, tree))
+    for key, number in told.versions.items():
+        _card(root, tree, Registered(store, key), number)
+    return Reconciled(tree, store, told)
+
+
+def _card(root: Path, tree: Settings, registered: Registered, number: str) -> None:
+    """Put the card beside a version, unless it is there."""
+    # Inside: only what changed pays for the modules that a card reads.
+    from genfoundry.promotion.card import Subject, make_card
+
+    version = registered.version(number)
+    told = registered.store.client.get_run(version.run_id).data.tags
+    subject = Subject(root, tree, registered.name, number, told)
+    digest = subject.digest
+    if version.tags.get(tags.CARD) == digest:
+        return
+    card = make_card(subject)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_text(folder / "card.md", card.markdown)
+        write_text(folder / "card.html", card.html)
+        registered.attach(number, folder, "card")
+    registered.describe(number, summary=card.summary)
+    registered.tag(number, {tags.CARD: digest})

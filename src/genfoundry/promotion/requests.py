@@ -1,0 +1,97 @@
+"""Requests of people who use `mlflow models`: rows of a table in, samples out. genfoundry itself goes another way."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genfoundry.errors import ConfigError, DataError
+from genfoundry.io import MANIFEST, read_json
+from genfoundry.modelfile import TOKENIZER, LoadedModel, default_device, load_model
+from genfoundry.settings import family_section, parse
+from genfoundry.specs import GridSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MOST = 1024
+"""Samples of one request."""
+
+
+class Sampled:
+    """A loaded model that answers requests."""
+
+    def __init__(self, loaded: LoadedModel, tokenizer: Any = None) -> None:
+        self.loaded, self.tokenizer = loaded, tokenizer
+        self.sampling: Any = parse(family_section(loaded.family, "sampling"), {}, "sampling")
+
+    @classmethod
+    def beside(cls, manifest: Path) -> "Sampled":
+        """The model whose files lie beside its manifest, among others; only those that it names are looked at."""
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            for name in (MANIFEST, *read_json(manifest)["files"]):
+                if not (manifest.parent / name).resolve().is_relative_to(manifest.parent.resolve()):
+                    raise DataError(f"{manifest}: names {name!r}, which lies outside of it")
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(manifest.parent / name, folder / name)
+            loaded = load_model(folder, default_device())
+            tokenizer = None
+            if (folder / TOKENIZER).is_file():
+                from tokenizers import Tokenizer
+
+                tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+            return cls(loaded, tokenizer)
+
+    def answer(self, rows: Sequence[Mapping[str, Any]]) -> "np.ndarray | list[dict[str, str]]":
+        """Pictures: uint8 (N, C, *shape) of all rows. Texts: one ``{"text": ...}`` a row, without the prompt.
+
+        Raises:
+            ConfigError: A label, a number or a prompt that the model can't have.
+        """
+        import numpy as np
+
+        if isinstance(self.loaded.spec, GridSpec):
+            return np.concatenate([self._grids(row) for row in rows])
+        return [{"text": self._text(row)} for row in rows]
+
+    def _grids(self, row: Mapping[str, Any]) -> "np.ndarray":
+        import torch
+
+        from genfoundry.nn.contract import Requests
+        from genfoundry.sampling import to_levels
+
+        spec, count = self.loaded.spec, int(row["n"])
+        assert isinstance(spec, GridSpec)
+        if not 1 <= count <= MOST:
+            raise ConfigError(f"n is {count}: ask for 1 to {MOST} samples")
+        device = next(self.loaded.model.parameters()).device
+        seeds = int(row["seed"]) * 2**32 + torch.arange(count, device=device)
+        labels = None
+        if spec.labels:
+            wanted = row.get("label")
+            if not isinstance(wanted, str):
+                labels = torch.arange(count, device=device) % len(spec.labels)
+            elif wanted in spec.labels:
+                labels = torch.full((count,), spec.labels.index(wanted), device=device)
+            else:
+                raise ConfigError(f"label is {wanted!r}: the model knows {', '.join(spec.labels)}")
+        with torch.inference_mode():
+            drawn = self.loaded.model.sample(Requests(seeds, labels, None, self.sampling.model_dump()))
+        assert isinstance(drawn, torch.Tensor)
+        return to_levels(drawn, spec).numpy()
+
+    def _text(self, row: Mapping[str, Any]) -> str:
+        import torch
+
+        from genfoundry.nn.contract import Requests
+
+        length = row.get("max_tokens")
+        options = self.sampling.model_dump() | ({"length": int(length)} if length and length == length else {})
+        prompt = self.tokenizer.encode(row["prompt"] or "", add_special_tokens=False).ids
+        device = next(self.loaded.model.parameters()).device
+        seeds = torch.tensor([int(row["seed"]) * 2**32], device=device)
+        with torch.inference_mode():
+            (tokens,) = self.loaded.model.sample(Requests(seeds, None, [prompt], options))
+        return str(self.tokenizer.decode(tokens))

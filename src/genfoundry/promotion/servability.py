@@ -1,0 +1,129 @@
+"""Whether a model serves: a clean process loads it and answers one request, finite, in time and within memory."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import genfoundry
+from genfoundry import settings
+from genfoundry.gate.rules import Rule
+from genfoundry.io import write_json
+from genfoundry.promotion.options import Servability
+
+POLL = 0.02
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a clean process made of the model."""
+
+    passed: bool
+    words: str
+    seconds: float
+    memory_gib: float
+    """Largest resident memory of the process."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "words": self.words,
+            "seconds": round(self.seconds, 2),
+            "memory_gib": round(self.memory_gib, 3),
+        }
+
+    def as_rule(self) -> Rule:
+        return Rule("servable", self.passed, self.words, {"seconds": self.seconds, "memory_gib": self.memory_gib})
+
+
+def serves(root: Path, tree: settings.Settings, key: str, model: Path) -> Served:
+    """Ask a model folder for one sample as its block of params.yaml has it, within ``retraining.servability``."""
+    limits = settings.parse(Servability, tree.retraining.get("servability", {}), "retraining.servability")
+    sampling = settings.model_section(tree, key, "sampling").model_dump(mode="json") if key in tree.models else {}
+    return serve_once(model, sampling, root, limits)
+
+
+def serve_once(model: Path, sampling: dict[str, Any], root: Path, limits: Servability) -> Served:
+    """Ask the model for one sample in a process of its own.
+
+    Args:
+        model: Published folder.
+        sampling: The section ``sampling`` of its block, for the request.
+        root: Workspace, whose prompt files the section may name.
+        limits: Of time and memory.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_json(folder / "request.json", {"model": str(model), "sampling": sampling, "root": str(root)})
+        with (folder / "said").open("wb") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "genfoundry.promotion.answer", "request.json", "answer.json"],
+                cwd=folder,
+                env=_clean(),
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            code, seconds, peak = _watch(process, limits)
+        words = (folder / "said").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        answer = folder / "answer.json"
+        told = json.loads(answer.read_bytes()) if answer.is_file() else {}
+    gib = peak / GIB
+    cost = f"{seconds:.1f} s, {gib:.2f} GiB"
+    if gib > limits.memory_gib:
+        return Served(False, f"needs {gib:.2f} GiB to answer, {limits.memory_gib:g} are allowed", seconds, gib)
+    if seconds > limits.seconds:
+        return Served(False, f"no answer within {limits.seconds:g} s", seconds, gib)
+    if code != 0 or not told:
+        why = words[-1] if words else "without a word"
+        return Served(False, f"a clean process can't serve it: ended with {code}: {why}", seconds, gib)
+    return Served(True, f"a clean process loaded it and drew {told['drew']} ({cost})", seconds, gib)
+
+
+def _clean() -> dict[str, str]:
+    """The environment of a process that knows nothing of this one but where the code lies."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
+    found = {name: os.environ[name] for name in kept if name in os.environ}
+    return found | {"PYTHONPATH": str(Path(genfoundry.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _watch(process: "subprocess.Popen[bytes]", limits: Servability) -> tuple[int, float, int]:
+    """Exit code, seconds and largest resident bytes; a process beyond its limits is killed with all it started."""
+    began, peak = time.monotonic(), 0
+    try:
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            seconds = time.monotonic() - began
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                # In KiB on Linux, in bytes on macOS (getrusage(2)).
+                unit = 1 if sys.platform == "darwin" else 1024
+                return process.returncode, seconds, max(peak, usage.ru_maxrss * unit)
+            peak = max(peak, _resident(process.pid))
+            if seconds > limits.seconds or peak > limits.memory_gib * GIB:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                return process.returncode, seconds, peak
+            time.sleep(POLL)
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _resident(pid: int) -> int:
+    """Largest resident bytes so far (proc(5)); 0 where the system does not say."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0
