@@ -1,7 +1,6 @@
 """Backup, restore onto another path, reproduce: on the miniature project, as an operator would."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -28,6 +27,7 @@ def clone_of(project: Project, target: Path) -> Project:
     return Project(target)
 
 
+@pytest.mark.long
 def test_a_backup_comes_back_in_a_fresh_clone_at_another_path(champions: Project, tmp_path: Path) -> None:
     depot, new = tmp_path / "depot", tmp_path / "another/place"
     champions.git("branch", "retrain/0123")
@@ -40,6 +40,8 @@ def test_a_backup_comes_back_in_a_fresh_clone_at_another_path(champions: Project
     clone = clone_of(champions, new)
     shown = clone.genfoundry("restore", str(depot)).stdout
     clone.dvc("checkout", "-q")
+    upkept = clone.genfoundry("clean", "--dry-run").stdout
+    sound = clone.genfoundry("verify", str(depot)).stdout
 
     first, second = (int(text.rsplit("; ", 1)[1].split()[0]) for text in (told, again))
     assert first > 300 and second <= 3, "a second backup copies the database, the events and nothing else"
@@ -59,48 +61,12 @@ def test_a_backup_comes_back_in_a_fresh_clone_at_another_path(champions: Project
     assert clone.dvc("status").stdout.startswith("Data and pipelines are up to date")
     assert "retrain/0123" in clone.git("branch") and (new / "artifacts/models/bars-vae/model").is_dir()
     assert "logged to MLflow from files" not in clone.genfoundry("record").stdout
+    assert "0 things would go" in upkept and ": 0 faults" in sound
     refused = clone.genfoundry("restore", str(depot), check=False)
     assert refused.returncode == 2 and "there is a store already; move mlruns/ away" in refused.stderr
 
 
-def test_damage_is_found_before_anything_is_restored(champions: Project, tmp_path: Path) -> None:
-    depot = tmp_path / "depot"
-    cache = champions.root / ".dvc/cache/files/md5"
-    lock = (champions.root / "dvc.lock").read_text()
-    md5 = lock.split("- path: reports/models/bars-vae/evaluation.png")[1].split("md5: ")[1].split()[0]
-    rotten = cache / md5[:2] / md5[2:]
-    facts = rotten.stat()
-    rotten.chmod(0o644)
-    rotten.write_bytes(rotten.read_bytes()[:-1] + b"!")
-    rotten.chmod(0o444)
-    os.utime(rotten, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-
-    ended = champions.genfoundry("backup", str(depot), check=False)
-
-    assert ended.returncode == 13 and str(rotten) in ended.stderr
-    told = Depot(depot).read()[1]
-    assert f"cache/{md5}" not in told["files"] and len(told["damaged"]) == 1
-    entry = next(entry for file, entry in told["files"].items() if file.startswith("mlruns/artifacts/"))
-    path = Depot(depot).object(entry["sha256"])
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
-    clone = clone_of(champions, tmp_path / "clone")
-
-    refused = clone.genfoundry("restore", str(depot), check=False)
-
-    assert refused.returncode == 13 and "is damaged" in refused.stderr
-    assert not (clone.root / "mlruns/mlflow.db").exists() and not list((clone.root / "mlruns").glob("*"))
-    assert Depot(depot).faults() == [f"{path}: damaged"]
-
-
-def test_a_folder_of_something_else_is_not_written_to(champions: Project, tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos/cat.png").write_bytes(b"meow")
-
-    ended = champions.genfoundry("backup", str(tmp_path / "photos"), check=False)
-
-    assert ended.returncode == 2 and "no folder of backups" in ended.stderr
-
-
+@pytest.mark.long
 def test_a_registered_model_is_trained_again_to_the_same_bytes(champions: Project) -> None:
     """From an uncommitted dvc.lock, after settings, data pointer and artifacts moved on."""
     champions.git("rm", "-q", "--cached", "dvc.lock")

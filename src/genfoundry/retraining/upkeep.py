@@ -84,6 +84,8 @@ def upkeep(
     Returns:
         What went (or would go), and what could not.
     """
+    from genfoundry.tracking.runs import tracking_errors
+
     done = Upkeep()
     for plan in _plans(root, state, keep, clock):
         # Nobody may judge or move models meanwhile.
@@ -96,7 +98,7 @@ def upkeep(
                     if not dry_run:
                         removal.act()
                     done.removed.append(removal)
-        except (GenfoundryError, OSError) as error:
+        except (GenfoundryError, OSError, *tracking_errors()) as error:
             done.notes.append(str(error))
     if not dry_run and (done.removed or done.notes):
         kinds = sorted({removal.kind for removal in done.removed})

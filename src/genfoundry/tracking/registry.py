@@ -192,7 +192,7 @@ def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, sc
         if entry.tags.get(tags.DIGEST) == digest:
             return str(entry.version)
     text = {tags.DIGEST: digest, **{name: f"{value:.6g}" for name, value in scores.items()}}
-    with _as_default(store.uri):
+    with as_default(store.uri):
         made = client.create_model_version(
             key,
             source=f"models:/{model_id}",
@@ -204,7 +204,7 @@ def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, sc
 
 
 @contextmanager
-def _as_default(uri: str) -> Iterator[None]:
+def as_default(uri: str) -> Iterator[None]:
     """MLflow's own registry looks models up in the process's default store, whatever client asks (tried)."""
     import mlflow
 

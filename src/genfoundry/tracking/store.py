@@ -69,8 +69,13 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def open_store(state: Path, project: str) -> Store:
+def open_store(state: Path, project: str, uri: str = "") -> Store:
     """Open the store, making it and the project's experiment if need be.
+
+    Args:
+        state: State root.
+        project: Name of the experiment.
+        uri: Of another store than the one that is set; ``embedded``: the one under the state root.
 
     Raises:
         InfrastructureError: The database or the server can't be used.
@@ -81,8 +86,10 @@ def open_store(state: Path, project: str) -> Store:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    uri, home = store_uri(state), state / "mlruns"
-    local = uri == f"sqlite:///{home / 'mlflow.db'}"
+    home = state / "mlruns"
+    embedded = f"sqlite:///{home / 'mlflow.db'}"
+    uri = embedded if uri == "embedded" else uri or store_uri(state)
+    local = uri == embedded
     try:
         with locked(home / ".lock"):
             if local:

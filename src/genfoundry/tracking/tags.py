@@ -19,6 +19,7 @@ VERSION = "genfoundry.version"
 PROCESSOR = "genfoundry.processor."
 SWEEP = "genfoundry.sweep"
 EXPERIMENT = "genfoundry.experiment"
+COPIED = "genfoundry.copied"
 UPKEEP = "genfoundry.upkeep"
 FINGERPRINT = "genfoundry.fingerprint"
 ARRAYS = "genfoundry.arrays"
@@ -54,6 +55,7 @@ MEANING = {
     PROCESSOR + "<stage>": "kind of processor that the stage ran on: bytes are equal on equal kinds only",
     SWEEP: "commit from which an experiment of DVC started: the experiments of a sweep have it in common",
     EXPERIMENT: "name of the experiment of DVC (`dvc exp run`) in which the run was made",
+    COPIED: "id that a run had in the store from which it was copied (`genfoundry copy-store`)",
     UPKEEP: "on a run or LoggedModel that is being deleted: why",
     FINGERPRINT: "on a registered version: fingerprint of the stage `train` that made it",
     ARRAYS: "on a registered version: content digest of the arrays it learnt from",
