@@ -104,7 +104,6 @@ def test_everything_comes_back_at_another_path_and_the_list_proves_it(history: H
     assert "retrain/0123" in git(new, "branch") and (new / "mlruns/retraining/k/outcome.json").is_file()
     with pytest.raises(ConfigError, match="there is a store already"):
         bring(new, depot)
-    # Without the copy they were made from.
     assert verify(new, new, "p", [depot]).faults == []
 
 
