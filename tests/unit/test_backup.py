@@ -141,7 +141,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", range(1, 4))
+@pytest.mark.parametrize("moment", [3, *(pytest.param(moment, marks=pytest.mark.long) for moment in (1, 2))])
 def test_a_restore_that_was_killed_begins_again(
     moment: int, history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
