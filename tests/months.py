@@ -1,8 +1,8 @@
 """A world for the scheduler and the engine: a clock that jumps, a line that takes microseconds, kills anywhere.
 
 What is real: `retraining.engine`, `retraining.watch`, the rule `superior` of the gate and the paired difference it is
-given, the upkeep of journals and worktrees. What is made up: data that come, grow bad and repeat; servers and disks that
-fail; models whose true quality is known; how long a retrain takes.
+given. What is made up: data that come, grow bad and repeat; servers that fail; models whose true quality is known; how
+long a retrain takes.
 """
 
 import shutil

@@ -13,6 +13,7 @@ from genfoundry.gate.commands import add_arguments as add_compare_arguments
 from genfoundry.paths import state_root, workspace
 from genfoundry.promotion.commands import add_promote_arguments, add_rollback_arguments
 from genfoundry.retraining.commands import add_retrain_arguments, add_status_arguments
+from genfoundry.retraining.schedule import add_arguments as add_schedule_arguments
 from genfoundry.retraining.upkeep_commands import add_commands as add_upkeep_commands
 
 
@@ -103,6 +104,12 @@ def _compare(options: argparse.Namespace, root: Path) -> int:
 
     reconcile(root)
     return run_compare(options, root)
+
+
+def _schedule(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.retraining import schedule
+
+    return schedule.run(options, root)
 
 
 def _promote(options: argparse.Namespace, root: Path) -> int:
@@ -204,6 +211,10 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument("--host", default="127.0.0.1")
     review.add_argument("--port", type=int, default=0, help="0: any free one")
     review.add_argument("--results", type=Path, metavar="FOLDER", help="rank from the answers to the review there")
+    schedule = add(
+        "schedule", _schedule, "show the next slots of retraining; write files for systemd, cron, GitHub, Kubernetes"
+    )
+    add_schedule_arguments(schedule)
     retrain = add("retrain", _retrain, "train anew on new data in a copy of the project, and promote what is better")
     add_retrain_arguments(retrain)
     status = add("status", _status, "champions, last retrain, next slot, data, drift, disk and locks on one screen")

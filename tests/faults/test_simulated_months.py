@@ -22,7 +22,7 @@ DAYS = 510
 
 
 def promised(until: datetime) -> list[str]:
-    """Each half past two and half past fourteen of Berlin, in UTC, by hand: in the spring gap at its end, once in autumn."""
+    """Each half past two and half past fourteen of Berlin, in UTC: in the spring gap at its end, once in autumn."""
     found, day = [], START.date()
     while True:
         for hour in (2, 14):

@@ -13,8 +13,9 @@ from genfoundry.retraining.cron import Slots, next_slots, slots_of
 from genfoundry.retraining.options import Schedule
 
 ZONES = (
-    "UTC", "Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kolkata", "Asia/Beirut",
-    "Africa/Casablanca", "Pacific/Apia", "Pacific/Chatham", "America/St_Johns", "Asia/Tehran", "Antarctica/Troll",
+    "UTC", "Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kolkata",
+    "Asia/Beirut", "Africa/Casablanca", "Pacific/Apia", "Pacific/Chatham",
+    "America/St_Johns", "Asia/Tehran", "Antarctica/Troll",
 )  # fmt: skip
 zones = st.sampled_from(ZONES)
 moments = st.datetimes(datetime(2005, 1, 1), datetime(2035, 1, 1)).map(lambda one: one.replace(tzinfo=UTC))

@@ -24,6 +24,12 @@ def add_retrain_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--wait", action="store_true", help="wait for a running retrain; else this one is skipped")
     parser.add_argument("--dry-run", action="store_true", help="say what it would do and why, and touch nothing")
+    parser.add_argument(
+        "--watch", action="store_true", help="keep the schedule of params.yaml on this machine, until SIGTERM"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="end the pause after failures; with --watch also go on watching"
+    )
     parser.add_argument("--quiet", action="store_true", help="leave the output of the steps to their logs")
 
 
@@ -58,7 +64,9 @@ def stoppable() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise PreemptedError(f"stopped by {signal.Signals(number).name}; run again, it goes on")
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    # What is ignored stays so: nohup means that a closed terminal ends nothing.
+    numbers = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
     before = [signal.signal(number, stop) for number in numbers]
     try:
         yield
@@ -69,6 +77,8 @@ def stoppable() -> Iterator[None]:
 
 def run_retrain(options: argparse.Namespace, root: Path) -> int:
     """Retrain; the exit code is that of the outcome (docs/exit-codes.md)."""
+    if options.watch or options.resume:
+        return _run_watch(options, root)
     from genfoundry.retraining import line as lines
     from genfoundry.retraining.engine import retrain
     from genfoundry.retraining.protocol import Request, SystemClock
@@ -94,6 +104,22 @@ def run_retrain(options: argparse.Namespace, root: Path) -> int:
     good = outcome.code in (Exit.OK, Exit.NO_OP, Exit.REJECTED)
     print(words, file=sys.stdout if good else sys.stderr)
     return outcome.code
+
+
+def _run_watch(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.retraining.attend import attend
+    from genfoundry.retraining.watch import resume
+
+    alone = {"--reason": options.reason, "--scheduled": options.scheduled, "--slot": options.slot,
+             "--wait": options.wait, "--dry-run": options.dry_run}  # fmt: skip
+    if wrong := [name for name, given in alone.items() if given]:
+        raise ConfigError(f"retrain: {', '.join(wrong)} has no meaning beside --watch and --resume; leave it out")
+    if options.resume:
+        resume(state_root(root))
+        if not options.watch:
+            print("a watch goes on at its next look, within a minute; one that does not run, when it is started")
+            return Exit.OK
+    return attend(root, state_root(root))
 
 
 def run_status(options: argparse.Namespace, root: Path) -> int:

@@ -22,6 +22,7 @@ from genfoundry.errors import (
     InfrastructureError,
     PreemptedError,
 )
+from genfoundry.paths import DatasetPaths
 from genfoundry.retraining import children, notify, snapshots
 from genfoundry.retraining.checkout import PREFIX, Checkout, Git, clean_environment, has_remote
 from genfoundry.retraining.heartbeat import beat
@@ -82,7 +83,9 @@ class RealLine:
 
     def sweep(self) -> Facts:
         ended = children.end_marked(self.state)
-        Checkout(self.root, worktrees(self.state) / INCOMING).remove()
+        incoming = Checkout(self.root, worktrees(self.state) / INCOMING)
+        if incoming.folder.exists():
+            incoming.remove()
         return {"ended": ended} if ended else {}
 
     def snapshot(self) -> Snapshot:
@@ -147,10 +150,9 @@ class RealLine:
         return {"data": dict(work.snapshot.data)}
 
     def contracts(self, work: Work) -> Facts:
-        project, log = self.checkout(work).project, work.folder / "contracts.log"
+        log = work.folder / "contracts.log"
         self._genfoundry(work, log, "check")
-        tree = settings.load(project)
-        datasets = list(dict.fromkeys(tree.models[model].dataset for model in work.snapshot.models))
+        datasets = [paths.key for paths in self.datasets(work)]
         return {**self._repro(work, log, [f"split@{key}" for key in datasets]), "datasets": datasets}
 
     def train(self, work: Work) -> Facts:
@@ -158,8 +160,23 @@ class RealLine:
         return self._repro(work, work.folder / "train.log", targets)
 
     def record(self, work: Work) -> Facts:
+        from genfoundry.retraining.learnt import remember
+
         self._genfoundry(work, work.folder / "record.log", "record")
+        for paths in self.datasets(work):
+            remember(self.state, paths)
         return {}
+
+    def datasets(self, work: Work) -> list[DatasetPaths]:
+        """Paths of the datasets of the models to retrain, in the worktree."""
+        project = self.checkout(work).project
+        tree = settings.load(project)
+        keys = dict.fromkeys(tree.models[model].dataset for model in work.snapshot.models)
+        return [DatasetPaths(project, key) for key in keys]
+
+    def encode(self, work: Work, dataset: str) -> None:
+        """Run the line of a dataset to its arrays."""
+        self._repro(work, work.folder / "contracts.log", [f"encode@{dataset}"])
 
     def promote(self, work: Work, model: str) -> Decision:
         file, log = work.folder / f"decision-{model}.json", work.folder / f"promote-{model}.log"

@@ -56,13 +56,15 @@ def describe(holder: dict[str, Any], now: datetime) -> str:
 
 
 @contextmanager
-def project_lock(state: Path, clock: Clock, what: str = "retrain", wait: bool = False) -> Iterator[None]:
-    """Hold the project's lock.
+def project_lock(
+    state: Path, clock: Clock, what: str = "retrain", wait: bool = False, name: str = "lock"
+) -> Iterator[None]:
+    """Hold the project's lock, or another one of that name beside it.
 
     Raises:
         HeldError: Somebody else holds it, and ``wait`` is off.
     """
-    path = lock_file(state)
+    path = home(state) / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(path):
         file = _locked(path, clock, wait)

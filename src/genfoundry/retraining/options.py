@@ -14,7 +14,9 @@ class NewData(Section):
     """Retrain when enough new data came."""
 
     records: int = Field(default=0, ge=0)
-    """Least number of records that are new, valid and left after deduplication; 0 turns this trigger off."""
+    """Least number of records for training and validation that are new since the last retrain, valid, and left after
+    deduplication; 0 turns this trigger off.
+    """
     cooldown_h: float = Field(default=0.0, ge=0)
     """Hours since the last retrain that this trigger started, before it may start another."""
 
@@ -31,6 +33,8 @@ class DriftTrigger(Section):
     """The same for the largest difference of two distribution functions."""
     features: bool = True
     """Also the distance between the reference network's features of both (images), or of n-gram profiles (text)."""
+    distance: float = Field(default=0.02, ge=0)
+    """Least squared distance of these, over the variance within the training data, that counts."""
     cooldown_h: float = Field(default=24.0, ge=0)
 
 
@@ -90,10 +94,13 @@ class Notify(Section):
     """Who is told how a retrain ended."""
 
     on: tuple[Literal["promoted", "rejected", "failed", "no_op", "busy"], ...] = ("promoted", "rejected", "failed")
+    """Outcomes that are told; whatever is none of the others is ``failed``."""
     file: str = ""
     """File under the state root that gets one JSON line an event; empty: none."""
     webhooks: tuple[str, ...] = ()
-    """Addresses that get the same JSON by POST; their hosts must stand in ``allow``."""
+    """Addresses that get the same JSON by POST; their hosts must stand in ``allow``. Whoever knows the address of a
+    chat's webhook can write there: ``$NAME`` takes it from that environment variable.
+    """
     mail: Mail | None = None
 
 
@@ -142,7 +149,9 @@ class Retraining(Section):
     allow: tuple[str, ...] = ()
     """Hosts (``example.org`` or ``localhost:8080``) that notifications, heartbeat and live metrics may call."""
     heartbeat: str = ""
-    """Address that is called after each retrain and each look of `--watch`, so that silence is noticed."""
+    """Address that is called after each retrain and each look of `--watch`, so that silence is noticed;
+    ``$NAME``: from that environment variable.
+    """
     triggers: Triggers = Triggers()
     schedule: Schedule = Schedule()
     notify: Notify = Notify()

@@ -43,7 +43,8 @@ def status(root: Path, state: Path, clock: Clock) -> dict[str, Any]:
             "failures_in_a_row": _failures(retrains),
             "running": _running(state, now),
         },
-        "schedule": _schedule(state, options, now),
+        "schedule": _schedule(state, options, now)
+        | {"missed": sum(int(event.get("count", 1)) for event in events if event["kind"] == "missed")},
         "data": _data(root, state, decided[-1] if decided else None),
         "drift": _drift(root, list(tree.datasets), decided[-1] if decided else None),
         "disk": _disk(state, options),
@@ -127,7 +128,7 @@ def _schedule(state: Path, options: Retraining, now: datetime) -> dict[str, Any]
     except GenfoundryError as error:
         told["fault"] = str(error)
     watched = read_whole(home(state) / "schedule.json") or {}
-    told |= {name: watched[name] for name in ("paused", "last_slot", "missed") if name in watched}
+    told |= {name: watched[name] for name in ("paused", "last", "failures") if name in watched}
     return told
 
 
@@ -174,12 +175,15 @@ def _drift(root: Path, datasets: list[str], last: Mapping[str, Any] | None) -> d
             told[key] = "not measured"
             continue
         try:
-            columns = json.loads(text)["columns"]
-        except (ValueError, KeyError, TypeError):
+            measured = json.loads(text)
+            columns = measured.get("columns", {})
+            drifted = [column for column, facts in columns.items() if facts.get("drifted")]
+        except (ValueError, AttributeError):
             told[key] = "not readable"
             continue
-        drifted = [column for column, facts in columns.items() if facts.get("drifted")]
-        told[key] = f"drifted: {', '.join(drifted)}" if drifted else "none" if columns else "nothing accepted"
+        # Without `genfoundry accept` there is nothing to compare with (docs/decisions/0004-drift.md).
+        compared = measured.get("compared", bool(columns))
+        told[key] = "nothing accepted" if not compared else f"drifted: {', '.join(drifted)}" if drifted else "none"
     return told
 
 
@@ -203,7 +207,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _retrain_lines(found["retrain"])
     schedule, data, disk = found["schedule"], found["data"], found["disk"]
-    paused = "; PAUSED after failures: genfoundry retrain --watch --resume" if schedule.get("paused") else ""
+    paused = "; PAUSED after failures: genfoundry retrain --resume" if schedule.get("paused") else ""
     when = schedule.get("next", schedule.get("fault"))
     yield f"next slot   {when} ({schedule['cron']}, {schedule['timezone']}){paused}"
     yield f"data        {_data_words(data)}"

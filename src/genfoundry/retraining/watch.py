@@ -295,8 +295,8 @@ class Watch:
         paused = self.held["paused"]
         if failures >= self.settings.pause_after and not paused:
             paused = stamp(self.world.clock.now())
-            words = f"{failures} failures in a row; nothing starts until: genfoundry retrain --resume"
-            event = self._event("paused", slot=slot, failures=failures, code=code, message=words)
+            words = f"{failures} failures in a row; nothing starts until someone says: genfoundry retrain --resume"
+            event = self._event("paused", outcome="paused", slot=slot, failures=failures, code=code, message=words)
             self._save(running="", failures=failures, paused=paused)
             self.world.say(words)
             self.world.tell(event)
