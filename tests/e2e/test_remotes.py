@@ -171,11 +171,11 @@ def test_an_mlflow_server_in_place_of_the_embedded_store(
     ] == curve
     # Upkeep through the server's interface: rows are hidden, artifacts go.
     failed = store.client.create_run(store.experiment, tags={tags.KIND: "model", tags.KEY: "x"}).info.run_id
-    store.client.log_text(failed, "lost", "page.html")
+    store.client.log_text(failed, "lost 5e1f09", "page.html")
     store.client.set_terminated(failed, "FAILED")
     done = upkeep(project.root, project.root, Keep(runs_days=0), SetClock(datetime.now(UTC)))
     assert done.notes == [] and failed in {each.what.split()[-1] for each in done.removed}
-    assert store.client.get_run(failed).info.lifecycle_stage == "deleted" and files_with("lost", kept / "kept") == []
+    assert store.client.get_run(failed).info.lifecycle_stage == "deleted" and files_with("lost 5e1f09", kept / "kept") == []
     assert fetch_model(store, "bars-vae", "champion", tmp_path / "fetched again")[1] == "1"
     # And back.
     project.genfoundry("copy-store", address, "embedded", timeout=900)
