@@ -175,7 +175,10 @@ def test_an_mlflow_server_in_place_of_the_embedded_store(
     store.client.set_terminated(failed, "FAILED")
     done = upkeep(project.root, project.root, Keep(runs_days=0), SetClock(datetime.now(UTC)))
     assert done.notes == [] and failed in {each.what.split()[-1] for each in done.removed}
-    assert store.client.get_run(failed).info.lifecycle_stage == "deleted" and files_with("lost 5e1f09", kept / "kept") == []
+    assert (
+        store.client.get_run(failed).info.lifecycle_stage == "deleted"
+        and files_with("lost 5e1f09", kept / "kept") == []
+    )
     assert fetch_model(store, "bars-vae", "champion", tmp_path / "fetched again")[1] == "1"
     # And back.
     project.genfoundry("copy-store", address, "embedded", timeout=900)
