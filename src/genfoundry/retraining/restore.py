@@ -15,9 +15,10 @@ from genfoundry.retraining.depot import Depot, free_bytes
 from genfoundry.retraining.protocol import Clock
 from genfoundry.tracking.events import append_event
 from genfoundry.tracking.registry import fetch_model
-from genfoundry.tracking.removal import aliases_of, all_runs
+from genfoundry.tracking.removal import all_runs
 from genfoundry.tracking.runs import fail
 from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.versions import Registered
 
 REFS = ("+refs/heads/retrain/*:refs/heads/retrain/*", "+refs/tags/*:refs/tags/*", "+refs/heads/*:refs/remotes/backup/*")
 """Branches of retrains and tags come back under their names, all branches also as ``backup/<name>``; none of the
@@ -70,7 +71,7 @@ def restore(root: Path, state: Path, project: str, source: Path, clock: Clock, n
         store = open_store(state, project)
         for run in all_runs(store, "attributes.status = 'RUNNING'"):
             fail(store, run.info.run_id, "its machine is gone: this store was restored from a backup")
-        done.models = _verified(store, files)
+        done.models = _verified(store)
     head = protection.git(root, "rev-parse", "HEAD").strip()
     if told["head"] and head != told["head"]:
         done.notes.append(f"the backup was made at commit {told['head'][:12]}, here is {head[:12]}; git log backup/...")
@@ -123,20 +124,26 @@ def _state(state: Path, depot: Depot, files: dict[str, Any]) -> None:
                 depot.take(name, entry, incoming / name)
         places = sorted((incoming / "mlruns").iterdir(), key=lambda path: path.name == Path(DATABASE).name)
         for path in places:
-            target = mlruns / path.name
-            if target.is_dir():
-                shutil.rmtree(target)  # of a restore that was killed: the database is not there
-            os.replace(path, target)
+            _merge(path, mlruns / path.name)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _verified(store: Store, files: dict[str, Any]) -> dict[str, str]:
+def _merge(source: Path, target: Path) -> None:
+    """Move a file or folder; into a folder that is there, entry by entry: the lock that is held lies in one."""
+    if source.is_dir() and target.is_dir():
+        for path in sorted(source.iterdir()):
+            _merge(path, target / path.name)
+    else:
+        os.replace(source, target)
+
+
+def _verified(store: Store) -> dict[str, str]:
     """Fetch every model that an alias means, which compares its bytes with its digest."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for model in store.client.search_registered_models(max_results=1000):
-            for alias in sorted(aliases_of(store, model.name)):
+            for alias in sorted(Registered(store, model.name).aliases()):
                 fetched, number = fetch_model(store, model.name, alias, Path(folder))
                 found[f"{model.name}/{number} ({alias})"] = fetched.name
     return found
