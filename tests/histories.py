@@ -62,12 +62,20 @@ class History:
         self.store.client.set_terminated(run_id, status, end_time=at_ms)
         return run_id
 
-    def version(self, name: str, days: float, inputs: dict[str, str] | None = None, weights: str = "") -> str:
+    def version(
+        self,
+        name: str,
+        days: float,
+        inputs: dict[str, str] | None = None,
+        weights: str = "",
+        source: Path | None = None,
+    ) -> str:
         """Number of a new registered version that was made so many days ago, from these inputs."""
         client, bytes_of = self.store.client, weights or f"{name} {len(self.digests)}"
-        model = self.root / "made" / name / str(len(self.digests)) / "model"
-        with publish_folder(model) as folder:
-            (folder / "weights.safetensors").write_text(bytes_of)
+        model = source or self.root / "made" / name / str(len(self.digests)) / "model"
+        if source is None:
+            with publish_folder(model) as folder:
+                (folder / "weights.safetensors").write_text(bytes_of)
         digest = folder_digest(model)
         output = {f"{tags.OUTPUT}artifacts/models/{name}/model": digest}
         run_id = self.run(name, days, **output)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from genfoundry.errors import Exit, GenfoundryError
 from genfoundry.gate.commands import add_arguments as add_compare_arguments
@@ -71,17 +72,26 @@ def _trace(options: argparse.Namespace, root: Path) -> int:
 
 def _ui(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.promotion.reconcile import reconcile
+    from genfoundry.tracking.store import shown
     from genfoundry.tracking.views import VIEWS, view_address
 
     store = reconcile(root).store
-    # Without the job runner: two processes instead of eleven (tried).
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    base = f"http://{options.host}:{options.port}"
-    print(f"MLflow on {base}; Ctrl-C stops it. Choose 'Model training' on top, once; then open", flush=True)
+    server = store.uri.startswith("http")
+    base = shown(store.uri).rstrip("/") if server else f"http://{options.host}:{options.port}"
+    how = "runs there already" if server else "Ctrl-C stops it"
+    print(f"MLflow on {base}; {how}. Choose 'Model training' on top, once; then open", flush=True)
     for name in VIEWS:
         print(f"  {name:9} {view_address(store, base, name)}", flush=True)
+    if not server:
+        _become_ui(options, root, store.uri)
+    return Exit.OK
+
+
+def _become_ui(options: argparse.Namespace, root: Path, uri: str) -> NoReturn:
+    # Without the job runner: two processes instead of eleven (tried).
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     artifacts = (state_root(root) / "mlruns/artifacts").as_uri()
-    command = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--default-artifact-root", artifacts]
+    command = ["-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root", artifacts]
     os.execv(
         sys.executable,
         [sys.executable, *command, "--host", options.host, "--port", str(options.port), "--workers", "1"],

@@ -17,6 +17,7 @@ class Exit(IntEnum):
     DIVERGED = 14
     DISK = 15
     INFRASTRUCTURE = 16
+    DIFFERENT = 17
     PREEMPTED = 143
 
 

@@ -1,6 +1,7 @@
 """Which processes live (a zombie, usual in containers, does not), and which one must not outlive which."""
 
 import os
+import platform
 import signal
 import threading
 import time
@@ -35,6 +36,18 @@ def alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def processor() -> str:
+    """Kind of processor, as ``AMD EPYC 7763 64-Core Processor``; where it has no name, its architecture."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def callers() -> list[int]:

@@ -18,15 +18,13 @@ from genfoundry.settings import load
 from genfoundry.tracking import tags
 from genfoundry.tracking.events import read_events
 from genfoundry.tracking.recipe import locked_model, read_recipe
-from genfoundry.tracking.removal import aliases_of, all_models, all_versions
+from genfoundry.tracking.removal import all_models, all_versions
 from genfoundry.tracking.store import Store
+from genfoundry.tracking.versions import Registered
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
-
-CHAMPION_SINCE = "genfoundry.champion.since"
-"""Tag of a version that is or was champion."""
 
 MODEL_PATH = re.compile(r"^artifacts/models/[a-z0-9_-]+/model$")
 
@@ -78,7 +76,7 @@ def read_registry(store: Store, root: Path, state: Path, keep: Keep, now: dateti
     versions = [each for each in all_versions(store, names) if each.source.removeprefix("models:/") in models]
     registry = Registry(store, versions, models)
     for name in sorted({each.name for each in versions}):
-        for alias, number in aliases_of(store, name).items():
+        for alias, number in Registered(store, name).aliases().items():
             registry.kept[name, number] = f"alias {alias}"
     registry.kept |= dict.fromkeys(_moves(state), "a move of aliases is under way")
     registry.kept |= dict.fromkeys(_best(state), "best champion so far of the gate")
@@ -140,7 +138,7 @@ def _champions(state: Path, versions: Sequence["ModelVersion"]) -> set[tuple[str
         (str(event.get("model")), str(event.get("version")))
         for event in read_events(state, "promoted", "rolled_back", "restored")
     }
-    return told | {(each.name, str(each.version)) for each in versions if CHAMPION_SINCE in each.tags}
+    return told | {(each.name, str(each.version)) for each in versions if tags.CHAMPION_SINCE in each.tags}
 
 
 def _keep_newest(registry: Registry, keep: Keep, now: datetime) -> None:

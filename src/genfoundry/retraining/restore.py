@@ -15,9 +15,10 @@ from genfoundry.retraining.depot import Depot, free_bytes
 from genfoundry.retraining.protocol import Clock
 from genfoundry.tracking.events import append_event
 from genfoundry.tracking.registry import fetch_model
-from genfoundry.tracking.removal import aliases_of, all_runs
+from genfoundry.tracking.removal import all_runs
 from genfoundry.tracking.runs import fail
 from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.versions import Registered
 
 REFS = ("+refs/heads/retrain/*:refs/heads/retrain/*", "+refs/tags/*:refs/tags/*", "+refs/heads/*:refs/remotes/backup/*")
 """Branches of retrains and tags come back under their names, all branches also as ``backup/<name>``; none of the
@@ -136,7 +137,7 @@ def _verified(store: Store, files: dict[str, Any]) -> dict[str, str]:
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for model in store.client.search_registered_models(max_results=1000):
-            for alias in sorted(aliases_of(store, model.name)):
+            for alias in sorted(Registered(store, model.name).aliases()):
                 fetched, number = fetch_model(store, model.name, alias, Path(folder))
                 found[f"{model.name}/{number} ({alias})"] = fetched.name
     return found

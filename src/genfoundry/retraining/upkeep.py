@@ -5,11 +5,13 @@ between any two leaves a whole state, and the next upkeep goes on. Who calls hol
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genfoundry.errors import BusyError, ConfigError, GenfoundryError
+from genfoundry.promotion.locks import held, locks
 from genfoundry.retraining import files, protection
 from genfoundry.retraining.engine import no_crash
 from genfoundry.retraining.options import Keep
@@ -82,16 +84,21 @@ def upkeep(
     Returns:
         What went (or would go), and what could not.
     """
+    from genfoundry.tracking.runs import tracking_errors
+
     done = Upkeep()
     for plan in _plans(root, state, keep, clock):
+        # Nobody may judge or move models meanwhile.
+        lock = nullcontext() if dry_run else held(locks(state)[0], 0, "upkeep")
         try:
-            # All of a part is planned before any of it goes.
-            for removal in list(plan()):
-                between(removal.kind)
-                if not dry_run:
-                    removal.act()
-                done.removed.append(removal)
-        except (GenfoundryError, OSError) as error:
+            with lock:
+                # All of a part is planned before any of it goes.
+                for removal in list(plan()):
+                    between(removal.kind)
+                    if not dry_run:
+                        removal.act()
+                    done.removed.append(removal)
+        except (GenfoundryError, OSError, *tracking_errors()) as error:
             done.notes.append(str(error))
     if not dry_run and (done.removed or done.notes):
         kinds = sorted({removal.kind for removal in done.removed})

@@ -17,6 +17,7 @@ from genfoundry.io import MANIFEST, folder_digest, publish_folder, read_json, ve
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import Run, numbers
 from genfoundry.tracking.store import Store, locked
+from genfoundry.tracking.store import shown as shown_uri
 from genfoundry.tracking.versions import Registered
 
 MLMODEL = "MLmodel"
@@ -73,7 +74,9 @@ def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) ->
         entry = get(name, version_or_alias)
     except MlflowException as error:
         first = str(error).splitlines()[0]
-        raise ConfigError(f"{shown}: not in the registry {store.uri} ({first}); run genfoundry record") from None
+        raise ConfigError(
+            f"{shown}: not in the registry {shown_uri(store.uri)} ({first}); run genfoundry record"
+        ) from None
     digest = entry.tags.get(tags.DIGEST, "")
     folder = target / digest
     if digest and (folder / MANIFEST).is_file() and verify_folder(folder) == digest:
@@ -189,7 +192,7 @@ def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, sc
         if entry.tags.get(tags.DIGEST) == digest:
             return str(entry.version)
     text = {tags.DIGEST: digest, **{name: f"{value:.6g}" for name, value in scores.items()}}
-    with _as_default(store.uri):
+    with as_default(store.uri):
         made = client.create_model_version(
             key,
             source=f"models:/{model_id}",
@@ -201,7 +204,7 @@ def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, sc
 
 
 @contextmanager
-def _as_default(uri: str) -> Iterator[None]:
+def as_default(uri: str) -> Iterator[None]:
     """MLflow's own registry looks models up in the process's default store, whatever client asks (tried)."""
     import mlflow
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlparse
 
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store, locked
+from genfoundry.tracking.versions import Registered
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
@@ -52,19 +53,6 @@ def all_versions(store: Store, names: Iterable[str]) -> list["ModelVersion"]:
         for name in sorted(set(names))
         for version in pages(store.client.search_model_versions, f"name = '{name}'", max_results=200)
     ]
-
-
-def aliases_of(store: Store, name: str) -> dict[str, str]:
-    """Number of the version by alias; empty if there is no such model."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = store.client.get_registered_model(name).aliases
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return {}
-    return {alias: str(number) for alias, number in found.items()}
 
 
 def _local(address: str) -> Path | None:
@@ -124,7 +112,7 @@ def erase_run(store: Store, run: "Run", reason: str) -> None:
 def erase_version(store: Store, version: "ModelVersion", reason: str) -> bool:
     """Delete a registered version and its LoggedModel; False if an alias means it by now."""
     with locked(store.lock):
-        if str(version.version) in aliases_of(store, version.name).values():
+        if str(version.version) in Registered(store, version.name).aliases().values():
             return False
         model_id = version.source.removeprefix("models:/")
         # Without its digest nobody takes it for a whole model any more.

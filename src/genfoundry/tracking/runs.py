@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.dag import Node, repository_state, state
-from genfoundry.processes import alive, start_of
+from genfoundry.processes import alive, processor, start_of
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store, locked
 
@@ -81,6 +81,12 @@ def git_tags(root: Path) -> dict[str, str]:
         return {}
     dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
     return {tags.COMMIT: commit, tags.DIRTY: str(dirty).lower(), "mlflow.source.git.commit": commit}
+
+
+def sweep_tags(environ: Mapping[str, str]) -> dict[str, str]:
+    """Which sweep and experiment of DVC a stage runs in, so that the UI can group by it; empty outside of one."""
+    names = {tags.SWEEP: "DVC_EXP_BASELINE_REV", tags.EXPERIMENT: "DVC_EXP_NAME"}
+    return {tag: environ[name] for tag, name in names.items() if environ.get(name)}
 
 
 def tracking_errors() -> tuple[type[Exception], ...]:
@@ -255,6 +261,7 @@ def open_state(store: Store, root: Path, kind: str, key: str, state_digest: str,
             "mlflow.source.name": "dvc repro",
             "mlflow.user": user(),
             **git_tags(root),
+            **sweep_tags(os.environ),
         }
         if parent:
             new["mlflow.parentRunId"] = parent
@@ -279,7 +286,7 @@ def open_run(store: Store, root: Path, node: Node) -> Run:
 
 def start(run: Run) -> None:
     """Mark a run as being written by this process."""
-    run.tags({tags.PROCESS: process_tag()})
+    run.tags({tags.PROCESS: process_tag(), tags.PROCESSOR + run.stage: processor()})
     run.client.update_run(run.run_id, status="RUNNING")
 
 

@@ -6,6 +6,7 @@ that was copied to another folder has its absolute addresses mended.
 
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +55,11 @@ def store_uri(state: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{state / 'mlruns/mlflow.db'}"
 
 
+def shown(text: str) -> str:
+    """A message or address without the user and password that an address may hold."""
+    return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock that dies with the process; waits for it."""
@@ -63,8 +69,13 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def open_store(state: Path, project: str) -> Store:
+def open_store(state: Path, project: str, uri: str = "") -> Store:
     """Open the store, making it and the project's experiment if need be.
+
+    Args:
+        state: State root.
+        project: Name of the experiment.
+        uri: Of another store than the one that is set; ``embedded``: the one under the state root.
 
     Raises:
         InfrastructureError: The database or the server can't be used.
@@ -75,8 +86,10 @@ def open_store(state: Path, project: str) -> Store:
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    uri, home = store_uri(state), state / "mlruns"
-    local = uri == f"sqlite:///{home / 'mlflow.db'}"
+    home = state / "mlruns"
+    embedded = f"sqlite:///{home / 'mlflow.db'}"
+    uri = embedded if uri == "embedded" else uri or store_uri(state)
+    local = uri == embedded
     try:
         with locked(home / ".lock"):
             if local:
@@ -93,10 +106,13 @@ def open_store(state: Path, project: str) -> Store:
                 if found.lifecycle_stage == "deleted":
                     client.restore_experiment(experiment)
     except (MlflowException, SQLAlchemyError, sqlite3.DatabaseError) as error:
-        first = str(error).splitlines()[0]
-        raise InfrastructureError(
-            f"MLflow store {uri}: {first}; move a broken database away, then `genfoundry record` rebuilds it"
-        ) from error
+        first = shown(str(error).splitlines()[0])
+        remedy = (
+            "start the server, or correct MLFLOW_TRACKING_URI"
+            if uri.startswith("http")
+            else "move a broken database away, then `genfoundry record` rebuilds it"
+        )
+        raise InfrastructureError(f"MLflow store {shown(uri)}: {first}; {remedy}") from None
     return Store(client, uri, experiment, home / ".runs.lock")
 
 

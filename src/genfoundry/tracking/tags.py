@@ -16,6 +16,10 @@ VERSIONS = "genfoundry.versions"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
 VERSION = "genfoundry.version"
+PROCESSOR = "genfoundry.processor."
+SWEEP = "genfoundry.sweep"
+EXPERIMENT = "genfoundry.experiment"
+COPIED = "genfoundry.copied"
 UPKEEP = "genfoundry.upkeep"
 FINGERPRINT = "genfoundry.fingerprint"
 ARRAYS = "genfoundry.arrays"
@@ -48,6 +52,10 @@ MEANING = {
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
     DIGEST: "content digest of a model, on its LoggedModel and registered version",
     VERSION: "registered version of the model that this run made",
+    PROCESSOR + "<stage>": "kind of processor that the stage ran on: bytes are equal on equal kinds only",
+    SWEEP: "commit from which an experiment of DVC started: the experiments of a sweep have it in common",
+    EXPERIMENT: "name of the experiment of DVC (`dvc exp run`) in which the run was made",
+    COPIED: "id that a run had in the store from which it was copied (`genfoundry copy-store`)",
     UPKEEP: "on a run or LoggedModel that is being deleted: why",
     FINGERPRINT: "on a registered version: fingerprint of the stage `train` that made it",
     ARRAYS: "on a registered version: content digest of the arrays it learnt from",

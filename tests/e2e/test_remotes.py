@@ -1,0 +1,168 @@
+"""Remotes in place of the embedded defaults: DVC's in a folder and on S3, MLflow's as a server, all real ones."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from conftest import Project
+from histories import SetClock
+
+from genfoundry.errors import InfrastructureError
+from genfoundry.io import folder_digest
+from genfoundry.retraining.options import Keep
+from genfoundry.retraining.upkeep import upkeep
+from genfoundry.tracking import tags
+from genfoundry.tracking.registry import fetch_model
+from genfoundry.tracking.store import open_store, shown
+
+CANARY = "canary-8c1d7f"
+"""Stands in a password: found in no file afterwards."""
+
+MODEL = "artifacts/models/bars-vae/model"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def files_with(text: str, *places: Path) -> list[Path]:
+    needle = text.encode()
+    return [path for place in places for path in place.rglob("*") if path.is_file() and needle in path.read_bytes()]
+
+
+def pushed_and_pulled(project: Project, tmp_path: Path, **env: str) -> Project:
+    """A clone without a cache of its own, after `dvc push` here and `dvc pull` there."""
+    project.git("add", ".dvc/config")
+    project.git("commit", "-q", "-m", "remote")
+    project.dvc("push", "-q", MODEL, "data.dvc", **env)
+    project.run("git", "clone", "-q", str(project.root), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.dvc("pull", "-q", MODEL, "data.dvc", **env)
+    return clone
+
+
+def test_a_folder_as_dvc_remote_brings_data_and_model_to_a_clone(project: Project, tmp_path: Path) -> None:
+    project.dvc("remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+
+    clone = pushed_and_pulled(project, tmp_path)
+
+    assert folder_digest(clone.root / MODEL) == folder_digest(project.root / MODEL)
+    assert "data/ is what data.dvc says" in clone.genfoundry("bootstrap").stdout
+
+
+@pytest.mark.long
+def test_s3_as_dvc_remote_and_its_key_is_written_nowhere(project: Project, tmp_path: Path) -> None:
+    pytest.importorskip("dvc_s3", reason="needs the extra s3: pip install -e .[s3-tests]")
+    boto3 = pytest.importorskip("boto3", reason="needs the extra s3: pip install -e .[s3-tests]")
+    moto = pytest.importorskip("moto.server", reason="needs the extra s3: pip install -e .[s3-tests]")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=free_port())
+    server.start()
+    try:
+        address = "http://{}:{}".format(*server.get_host_and_port())
+        key = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": CANARY, "AWS_DEFAULT_REGION": "us-east-1"}
+        bucket = boto3.client(
+            "s3",
+            endpoint_url=address,
+            aws_access_key_id="someone",
+            aws_secret_access_key=CANARY,
+            region_name="us-east-1",
+        )
+        bucket.create_bucket(Bucket="models")
+        project.dvc("remote", "add", "-q", "-d", "store", "s3://models/genfoundry")
+        project.dvc("remote", "modify", "store", "endpointurl", address)
+
+        clone = pushed_and_pulled(project, tmp_path, **key)
+
+        assert folder_digest(clone.root / MODEL) == folder_digest(project.root / MODEL)
+        assert bucket.list_objects_v2(Bucket="models")["KeyCount"] > 10
+        assert files_with(CANARY, project.root, clone.root) == []
+    finally:
+        server.stop()
+
+
+def test_a_server_that_is_not_there_is_said_in_seconds_and_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"http://me:{CANARY}@127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    began = time.monotonic()
+
+    with pytest.raises(InfrastructureError, match="start the server, or correct MLFLOW_TRACKING_URI") as told:
+        open_store(tmp_path, "p")
+
+    assert CANARY not in str(told.value) and "***@127.0.0.1" in str(told.value)
+    assert time.monotonic() - began < 100, "MLflow's own default is 246 s"
+    assert shown("see http://a.b/c@d and s3://u:p@h/x") == "see http://a.b/c@d and s3://***@h/x"
+
+
+@pytest.fixture()
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Address and folder of an MLflow server that keeps runs in sqlite and passes artifacts on."""
+    folder, port = tmp_path / "server", free_port()
+    folder.mkdir()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "kept")]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield f"http://me:{CANARY}@127.0.0.1:{port}", folder
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.long
+def test_an_mlflow_server_in_place_of_the_embedded_store(
+    project: Project, server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, kept = server
+    shutil.rmtree(project.root / "mlruns")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+
+    told = project.genfoundry("record", timeout=900).stdout
+    project.stage("train", "bars-vae", timeout=900)
+    again = project.genfoundry("record", timeout=900).stdout
+    traced = project.genfoundry("trace", "bars-vae/1", timeout=900).stdout
+    opened = project.genfoundry("ui", timeout=900).stdout
+
+    assert "logged to MLflow from files" in told and "logged to MLflow from files" not in again
+    assert not (project.root / "mlruns/mlflow.db").exists() and not (project.root / "mlruns/artifacts").exists()
+    assert "data/bars" in traced and "raw data" in traced
+    assert "runs there already" in opened and CANARY not in opened
+    store = open_store(project.root, "miniature")
+    folder, number = fetch_model(store, "bars-vae", "1", tmp_path / "fetched")
+    assert (number, folder.name) == ("1", folder_digest(project.root / MODEL))
+    (run,) = store.client.search_runs([store.experiment], "tags.`genfoundry.key` = 'bars-vae'")
+    assert run.info.status == "FINISHED" and run.info.artifact_uri.startswith("mlflow-artifacts:")
+    assert "train/samples_per_second" in run.data.metrics and len(list(kept.rglob("weights.safetensors"))) == 2
+    # Upkeep through the server's interface: rows are hidden, artifacts go.
+    store.client.set_registered_model_alias("bars-vae", "champion", "1")
+    failed = store.client.create_run(store.experiment, tags={tags.KIND: "model", tags.KEY: "x"}).info.run_id
+    store.client.log_text(failed, "lost", "page.html")
+    store.client.set_terminated(failed, "FAILED")
+    done = upkeep(project.root, project.root, Keep(runs_days=0), SetClock(datetime.now(UTC)))
+    assert done.notes == [] and failed in {each.what.split()[-1] for each in done.removed}
+    assert store.client.get_run(failed).info.lifecycle_stage == "deleted" and files_with("lost", kept / "kept") == []
+    assert fetch_model(store, "bars-vae", "champion", tmp_path / "fetched again")[1] == "1"
+    assert files_with(CANARY, project.root, kept) == []
