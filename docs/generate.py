@@ -67,6 +67,17 @@ def inner(owner: type[Section], name: str) -> list[str]:
     return lines
 
 
+def nested(owner: type[Section], name: str) -> list[str]:
+    """All blocks inside a block, at any depth: by default there, optional, or named by the user."""
+    lines = []
+    for field, info in owner.model_fields.items():
+        inside = [info.annotation, *get_args(info.annotation)]
+        for section in (each for each in inside if isinstance(each, type) and issubclass(each, Section)):
+            where = f"{name}.{field}.<name>" if get_origin(info.annotation) is dict else f"{name}.{field}"
+            lines += [f"### `{where}`", "", *table(section), *nested(section, where)]
+    return lines
+
+
 def settings_page() -> str:
     """The whole of params.yaml, block by block."""
     lines = [
@@ -82,6 +93,7 @@ def settings_page() -> str:
         ("bases.<name>", settings.Base),
     ):
         lines += [f"## `{title}`", "", *table(section)]
+        lines += nested(section, title) if section is Retraining else []
     for name, common in settings.DATASET_SECTIONS.items():
         lines += [f"## `datasets.<name>.{name}`", ""]
         owners = {

@@ -15,16 +15,16 @@ import pytest
 import tinyline
 from tinyline import add_data, git, picture
 
-from genfoundry.errors import ConfigError, DataError, DiskError, Exit
+from genfoundry.errors import ConfigError, DataError, DiskError, Exit, InfrastructureError
 from genfoundry.processes import alive
-from genfoundry.retraining import children, preflight
+from genfoundry.retraining import children, learnt, preflight
 from genfoundry.retraining.commands import slot_of, stoppable
 from genfoundry.retraining.engine import Outcome, retrain
 from genfoundry.retraining.journal import Journal, home
 from genfoundry.retraining.line import RealLine, failure, worktrees
 from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.plan import plan
-from genfoundry.retraining.protocol import Request, SystemClock
+from genfoundry.retraining.protocol import Request, Snapshot, SystemClock, Work
 from genfoundry.tracking.events import read_events
 
 
@@ -37,6 +37,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of its own; the tracking store, which costs seconds, is left to the end-to-end test."""
     monkeypatch.setattr(preflight, "preflight", lambda *words: {"free_gib": 1.0})
+    monkeypatch.setattr(learnt, "remember", lambda *words: None)
     monkeypatch.setenv("MLFLOW_RUN_ID", "somebody else's")
     monkeypatch.setenv("DVC_ROOT", "/nowhere")
     shutil.copytree(original, tmp_path / "project", symlinks=True)
@@ -92,8 +93,17 @@ def test_a_retrain_leaves_a_branch_and_a_champion_and_no_trace_in_a_dirty_checko
     status = subprocess.run(["dvc", "status", "-q"], cwd=root, capture_output=True, text=True, check=False)
     assert "worktrees" not in status.stdout + status.stderr
     assert (worktrees(root) / done.key / ".dvc/config.local").stat().st_mode & 0o77 == 0
+    facts = entries[0]["snapshot"]
+    snapshot = Snapshot(facts["commit"], facts["data"], facts["params"], facts["lock"], tuple(facts["models"]))
+    again = Work(done.key, snapshot, home(root) / done.key, 2)
+    assert line_of(root).commit(again)["commit"] == git(root, "rev-parse", branch), "the same result, the same commit"
+    git(root, "branch", "-f", branch, "HEAD")
+    git(root, "switch", "-q", branch)
+    with pytest.raises(InfrastructureError, match="checked out in"):
+        line_of(root).commit(again)
 
 
+@pytest.mark.long
 def test_poisoned_data_are_bad_data_though_dvc_ends_with_255(root: Path) -> None:
     add_data(root, "poison")
 
@@ -105,6 +115,7 @@ def test_poisoned_data_are_bad_data_though_dvc_ends_with_255(root: Path) -> None
     assert not git(root, "branch", "--list", "retrain/*")
 
 
+@pytest.mark.long
 def test_data_as_they_lie_there_are_copied_and_data_that_change_meanwhile_are_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +139,7 @@ def test_data_as_they_lie_there_are_copied_and_data_that_change_meanwhile_are_re
     assert retrain(line, root, SystemClock(), Request()).code == Exit.BAD_DATA
 
 
+@pytest.mark.long
 def test_an_update_command_brings_data_that_the_checkout_does_not_get(root: Path) -> None:
     before = picture(root)
     script = "import os; os.remove('data/notes.txt'); open('data/notes.txt', 'w').write('brought; touch /tmp/never')"
@@ -178,6 +190,7 @@ def wait_for(path: Path, process: multiprocessing.Process) -> str:
     return path.read_text()
 
 
+@pytest.mark.long
 def test_sigterm_reaches_the_stage_which_saves_and_the_retrain_is_preempted(root: Path) -> None:
     add_data(root, "slow")
     process = in_a_process(root)
@@ -273,24 +286,6 @@ def test_output_of_a_child_that_lives_on_is_not_waited_for(tmp_path: Path) -> No
     )
 
     assert (done.code, done.last()) == (0, "done") and time.monotonic() - started < 10
-
-
-def test_a_branch_that_is_checked_out_is_not_moved_and_an_equal_one_is_kept(root: Path) -> None:
-    done = go(root)
-    first = git(root, "rev-parse", done.facts["branch"])
-    work = Journal(home(root) / done.key).entries[0]
-    line = line_of(root)
-    from genfoundry.retraining.protocol import Snapshot, Work
-
-    facts = work["snapshot"]
-    snapshot = Snapshot(facts["commit"], facts["data"], facts["params"], facts["lock"], tuple(facts["models"]))
-    again = Work(done.key, snapshot, home(root) / done.key, 2)
-    assert line.commit(again)["commit"] == first, "the same result is the same commit"
-    git(root, "branch", "-f", done.facts["branch"], "HEAD")
-    git(root, "switch", "-q", done.facts["branch"])
-
-    with pytest.raises(Exception, match="checked out in"):
-        line.commit(again)
 
 
 def test_what_stands_in_the_way_of_a_snapshot_is_said(root: Path) -> None:

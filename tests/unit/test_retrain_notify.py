@@ -96,8 +96,9 @@ def options(**values: Any) -> Retraining:
     return Retraining.model_validate(values)
 
 
-def test_everybody_who_wants_to_know_is_told_the_same(tmp_path: Path) -> None:
+def test_everybody_who_wants_to_know_is_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with http_server() as (host, calls), smtp_server() as (port, mails):
+        monkeypatch.setenv("TEAM_WEBHOOK", f"http://{host}/ok")
         mail = {
             "host": "127.0.0.1",
             "port": port,
@@ -107,7 +108,7 @@ def test_everybody_who_wants_to_know_is_told_the_same(tmp_path: Path) -> None:
         }
         told = options(
             allow=[host], heartbeat=f"http://{host}/ok?beat",
-            notify={"file": "told.jsonl", "webhooks": [f"http://{host}/ok"], "mail": mail},
+            notify={"file": "told.jsonl", "webhooks": ["$TEAM_WEBHOOK"], "mail": mail},
         )  # fmt: skip
 
         assert notify.tell(EVENT, told, tmp_path, "digits") == []

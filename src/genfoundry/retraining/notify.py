@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from genfoundry.errors import GenfoundryError
+from genfoundry.errors import ConfigError, GenfoundryError
 from genfoundry.io import disk_errors
 from genfoundry.retraining import web
 from genfoundry.retraining.options import Mail, Retraining
@@ -56,13 +56,27 @@ def tell(event: Mapping[str, Any], options: Retraining, state: Path, project: st
         if options.notify.file:
             attempt("file", lambda: _append(state, options.notify.file, body))
         for address in options.notify.webhooks:
-            attempt("webhook", lambda address=address: web.call(address, options.allow, body))  # type: ignore[misc]
+            attempt("webhook", lambda address=address: web.call(address_of(address), options.allow, body))  # type: ignore[misc]
         if options.notify.mail:
             mail = options.notify.mail
             attempt("mail", lambda: send(mail, f"{project}: retrain {event.get('outcome')}", str(body["text"])))
     if options.heartbeat:
-        attempt("heartbeat", lambda: web.call(options.heartbeat, options.allow))
+        attempt("heartbeat", lambda: web.call(address_of(options.heartbeat), options.allow))
     return failures
+
+
+def address_of(text: str) -> str:
+    """An address, or the one that an environment variable holds: ``$TEAM_WEBHOOK``; it may be a secret.
+
+    Raises:
+        ConfigError: There is no such variable.
+    """
+    if not text.startswith("$"):
+        return text
+    found = os.environ.get(text[1:])
+    if not found:
+        raise ConfigError(f"{text}: the environment of this process has no such variable, or it is empty")
+    return found
 
 
 def _append(state: Path, name: str, body: Mapping[str, Any]) -> None:

@@ -94,10 +94,13 @@ class Notify(Section):
     """Who is told how a retrain ended."""
 
     on: tuple[Literal["promoted", "rejected", "failed", "no_op", "busy"], ...] = ("promoted", "rejected", "failed")
+    """Outcomes that are told; whatever is none of the others is ``failed``."""
     file: str = ""
     """File under the state root that gets one JSON line an event; empty: none."""
     webhooks: tuple[str, ...] = ()
-    """Addresses that get the same JSON by POST; their hosts must stand in ``allow``."""
+    """Addresses that get the same JSON by POST; their hosts must stand in ``allow``. Whoever knows the address of a
+    chat's webhook can write there: ``$NAME`` takes it from that environment variable.
+    """
     mail: Mail | None = None
 
 
@@ -144,7 +147,9 @@ class Retraining(Section):
     allow: tuple[str, ...] = ()
     """Hosts (``example.org`` or ``localhost:8080``) that notifications, heartbeat and live metrics may call."""
     heartbeat: str = ""
-    """Address that is called after each retrain and each look of `--watch`, so that silence is noticed."""
+    """Address that is called after each retrain and each look of `--watch`, so that silence is noticed;
+    ``$NAME``: from that environment variable.
+    """
     triggers: Triggers = Triggers()
     schedule: Schedule = Schedule()
     notify: Notify = Notify()

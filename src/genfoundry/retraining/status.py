@@ -43,7 +43,8 @@ def status(root: Path, state: Path, clock: Clock) -> dict[str, Any]:
             "failures_in_a_row": _failures(retrains),
             "running": _running(state, now),
         },
-        "schedule": _schedule(state, options, now),
+        "schedule": _schedule(state, options, now)
+        | {"missed": sum(int(event.get("count", 1)) for event in events if event["kind"] == "missed")},
         "data": _data(root, state, decided[-1] if decided else None),
         "drift": _drift(root, list(tree.datasets), decided[-1] if decided else None),
         "disk": _disk(state, options),
@@ -174,12 +175,15 @@ def _drift(root: Path, datasets: list[str], last: Mapping[str, Any] | None) -> d
             told[key] = "not measured"
             continue
         try:
-            columns = json.loads(text)["columns"]
-        except (ValueError, KeyError, TypeError):
+            measured = json.loads(text)
+            columns = measured.get("columns", {})
+            drifted = [column for column, facts in columns.items() if facts.get("drifted")]
+        except (ValueError, AttributeError):
             told[key] = "not readable"
             continue
-        drifted = [column for column, facts in columns.items() if facts.get("drifted")]
-        told[key] = f"drifted: {', '.join(drifted)}" if drifted else "none" if columns else "nothing accepted"
+        # Without `genfoundry accept` there is nothing to compare with (docs/decisions/0004-drift.md).
+        compared = measured.get("compared", bool(columns))
+        told[key] = "nothing accepted" if not compared else f"drifted: {', '.join(drifted)}" if drifted else "none"
     return told
 
 
