@@ -1,7 +1,9 @@
 """Thirty nights with the real line at its smallest size: real processes, real registry, a clock that is set."""
 
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,12 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import miniature
 import numpy as np
 import pytest
-from conftest import Project
+from conftest import Project, lay_out
+from miniature import document
 from months import JumpingClock
-from PIL import Image
 
 from genfoundry.errors import Exit
 from genfoundry.retraining.journal import home, read_whole, stamp
@@ -24,14 +25,17 @@ from genfoundry.retraining.watch import World, schedule_file, watch
 from genfoundry.tracking.events import read_events
 
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
-SETTINGS = """
-retraining:
-  models: [bars-vae]
+MODEL = "notes-transformer"
+SETTINGS = f"""retraining:
+  models: [{MODEL}]
   data: workspace
   free_gib: 0.2
-  schedule: {cron: "30 2 * * *", timezone: Europe/Berlin, catch_up_h: 12}
-  keep: {retrains: 4, worktrees: 1}
+  schedule: {{cron: "30 2 * * *", timezone: Europe/Berlin, catch_up_h: 12}}
+  keep: {{retrains: 4, worktrees: 1}}
 """
+
+DATA = {0: (150, 0), 4: (400, 4), 9: (400, 200), 11: (400, 4), 14: (700, 7)}
+"""From which night on how many texts, and how many lines that are none: 200 of 600 are more than may be set aside."""
 
 
 class Nights:
@@ -39,7 +43,6 @@ class Nights:
 
     def __init__(self, project: Project) -> None:
         self.project, self.clock = project, JumpingClock(START)
-        self.draw = np.random.Generator(np.random.PCG64(11))
         self.slots: list[str] = []
         self.codes: list[int] = []
         self.champions: list[str | None] = []
@@ -47,18 +50,15 @@ class Nights:
 
     def news(self, night: int) -> None:
         """What lies in data/ before a night."""
-        bars = self.project.root / "data/bars"
-        if night in (4, 14):  # more records, a few of them broken
-            for number in range(40):
-                picture = miniature.picture(number % 3, self.draw)
-                Image.fromarray(picture).save(bars / "hvd"[number % 3] / f"n{night}-{number:03d}.png")
-            (bars / f"h/broken{night}.png").write_bytes(b"cut short")
-        elif night == 9:  # poisoned: files that are no pictures, far above what may be set aside
-            for number in range(120):
-                (bars / f"v/poison{number}.png").write_bytes(b"\x89PNG poison")
-        elif night == 11:  # taken away again, before a third failure in a row pauses the watch
-            for path in bars.glob("v/poison*.png"):
-                path.unlink()
+        if night not in DATA:
+            return
+        count, broken = DATA[night]
+        generator = np.random.Generator(np.random.PCG64(11))
+        lines = [json.dumps({"id": f"n{number}", "text": document(generator)}) for number in range(count)]
+        lines += [f'{{"id": "b{number}", "text": "cut off' for number in range(broken)]
+        file = self.project.root / "data/notes/notes.jsonl"
+        file.chmod(0o644)
+        file.write_text("\n".join(lines) + "\n")
 
     def start(self, slot: datetime) -> "Night":
         self.news(len(self.slots))
@@ -112,20 +112,20 @@ class Night:
 
 def champion(project: Project) -> str | None:
     """Version of the champion, straight from the registry's database."""
-    import sqlite3
-
     with sqlite3.connect(project.root / "mlruns/mlflow.db") as base:
         row = base.execute("select version from registered_model_aliases where alias = 'champion'").fetchone()
     return str(row[0]) if row else None
 
 
 @pytest.mark.long
-def test_thirty_nights_of_the_real_line(project: Project) -> None:
-    params = project.root / "params.yaml"
-    params.write_text(params.read_text() + SETTINGS)
+def test_thirty_nights_of_the_real_line(tmp_path: Path) -> None:
+    project = lay_out(tmp_path / "project")
+    project.edit("sampling: {n: 6, length: 24}", "sampling: {n: 40, length: 48}")
+    head, tail = (project.root / "params.yaml").read_text().split(f"  {MODEL}:")
+    (project.root / "params.yaml").write_text(f"{head}  {MODEL}:{tail.replace('steps: 40', 'steps: 400')}{SETTINGS}")
     project.git("add", "-A")
     project.git("commit", "-q", "-m", "retraining")
-    before = project.git("rev-parse", "HEAD"), project.git("status", "--porcelain")
+    before = project.git("rev-parse", "HEAD")
     nights = Nights(project)
     # The machine sleeps for three nights and a half, and the clocks go forward on 29 March.
     nights.clock.jumps = [(START + timedelta(days=6), timedelta(days=3, hours=10))]
@@ -148,7 +148,7 @@ def test_thirty_nights_of_the_real_line(project: Project) -> None:
     assert nights.codes[9:12] == [Exit.BAD_DATA, Exit.BAD_DATA, Exit.NO_OP]
     assert nights.codes[14] == -signal.SIGKILL and nights.codes[15] in (Exit.OK, Exit.REJECTED)
     assert set(nights.codes[16:]) == {Exit.NO_OP}
-    assert project.git("rev-parse", "HEAD") == before[0]
+    assert project.git("rev-parse", "HEAD") == before
     assert (read_whole(schedule_file(project.root)) or {})["running"] == ""
     journals = [path for path in home(project.root).iterdir() if (path / "journal.jsonl").is_file()]
     copies = list((home(project.root) / "worktrees").iterdir())
