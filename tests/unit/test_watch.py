@@ -243,7 +243,7 @@ sys.exit(int(attend.attend(here, here)))
 
 def laid_out(tmp_path: Path) -> Path:
     (tmp_path / "params.yaml").write_text(
-        "format: 1\nproject: p\nbases: {scratch: {}}\ndatasets: {}\nmodels: {}\n"
+        "format: 1\nproject: p\nexecution: {}\nbases: {scratch: {}}\ndatasets: {}\nmodels: {}\n"
         'retraining: {schedule: {cron: "* * * * *"}}\n'
     )
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
