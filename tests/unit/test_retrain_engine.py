@@ -1,8 +1,10 @@
 """The retraining engine over a line of dictionaries: a kill anywhere and a rerun come to the same end."""
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -348,6 +350,19 @@ def test_a_busy_project_skips_and_says_who_holds_it(tmp_path: Path) -> None:
     assert go(Dummy(), tmp_path, slot=SLOT).code == Exit.OK, "a skipped slot is not a slot that was run"
 
 
+def test_a_retrain_that_waits_runs_when_the_other_has_ended(tmp_path: Path) -> None:
+    held = ExitStack()
+    held.enter_context(project_lock(tmp_path, Set()))
+
+    class Ends(Set):
+        def sleep(self, seconds: float) -> None:
+            assert holder(tmp_path)
+            held.close()
+
+    assert retrain(Dummy(), tmp_path, Ends(), Request(wait=True)).code == Exit.OK
+    assert [event["outcome"] for event in events(tmp_path)] == ["promoted"]
+
+
 def test_the_note_of_a_dead_holder_stops_nobody_even_if_its_number_lives_again(tmp_path: Path) -> None:
     lock_file(tmp_path).parent.mkdir(parents=True)
     lock_file(tmp_path).write_text(json.dumps({"pid": os.getpid(), "start": "1", "host": "elsewhere", "since": "2000"}))
@@ -355,13 +370,18 @@ def test_the_note_of_a_dead_holder_stops_nobody_even_if_its_number_lives_again(t
     assert go(Dummy(), tmp_path).code == Exit.OK
 
 
-def test_a_lock_file_that_was_removed_is_no_second_lock(tmp_path: Path) -> None:
-    class Impatient(Set):
-        def sleep(self, seconds: float) -> None:
-            lock_file(tmp_path).unlink()
+def test_a_lock_file_that_was_removed_is_no_second_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, removed = fcntl.flock, []
 
-    with project_lock(tmp_path, Set()), project_lock(tmp_path, Impatient(), wait=True):
-        assert holder(tmp_path), "the one who waited holds the file that others will find"
+    def late(file: Any, how: int) -> None:
+        if not removed:
+            removed.append(lock_file(tmp_path))
+            lock_file(tmp_path).unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with project_lock(tmp_path, Set()):
+        assert removed and holder(tmp_path), "a lock on a file that nobody else will find"
 
 
 def test_a_torn_journal_is_read_and_mended(tmp_path: Path) -> None:

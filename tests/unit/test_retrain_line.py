@@ -15,9 +15,11 @@ import pytest
 import tinyline
 from tinyline import add_data, git, picture
 
+from genfoundry import stage
 from genfoundry.errors import ConfigError, DataError, DiskError, Exit, InfrastructureError
 from genfoundry.processes import alive
 from genfoundry.retraining import children, learnt, preflight
+from genfoundry.retraining.checkout import Checkout
 from genfoundry.retraining.commands import slot_of, stoppable
 from genfoundry.retraining.engine import Outcome, retrain
 from genfoundry.retraining.journal import Journal, home
@@ -121,11 +123,17 @@ def test_data_as_they_lie_there_are_copied_and_data_that_change_meanwhile_are_re
 ) -> None:
     (root / "data/notes.txt").chmod(0o644)
     (root / "data/notes.txt").write_text("as it lies there")
+    # Relative in the file, so relative to that file: in a worktree it would lead elsewhere.
+    tinyline.dvc(root, "remote", "add", "-q", "-d", "store", "../store")
+    git(root, "commit", "-q", "-a", "-m", "remote")
     before = picture(root)
 
     done = go(root, data="workspace")
 
     assert done.code == Exit.OK, done
+    assert any(
+        path.read_bytes() == b"as it lies there" for path in (root.parent / "store").rglob("*") if path.is_file()
+    )
     assert picture(root) == before, "data.dvc of the checkout is the user's"
     shown = json.loads(git(root, "show", f"{done.facts['branch']}:reports/evaluate.json"))
     assert shown == {"characters": len("as it lies there")}
@@ -266,6 +274,33 @@ def test_what_the_end_of_a_command_means(
     error = failure(["python", "-m", "dvc", "repro"], children.Ended(code, tail), failed, Path("train.log"))
 
     assert int(error.exit_code) == expected[0] and expected[1] in str(error)
+
+
+def test_a_stage_that_fails_leaves_its_own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(stage.FAILURE_FILE, str(tmp_path / "failure.json"))
+
+    assert stage._failed(DataError("notes: 7 of 9 are broken"), "ingest@notes", None) == 13
+
+    told = json.loads((tmp_path / "failure.json").read_text())
+    assert told == {"stage": "ingest@notes", "code": 13, "message": "notes: 7 of 9 are broken"}
+
+
+def test_a_worktree_goes_with_gits_note_of_it_and_no_other_note(root: Path) -> None:
+    git(root, "worktree", "add", "-q", str(root / "mlruns/unplugged"))
+    shutil.rmtree(root / "mlruns/unplugged")
+    checkout = Checkout(root, worktrees(root) / "k")
+    for lost in (False, True):
+        checkout.add("HEAD")
+        assert checkout.standing()
+        if lost:
+            shutil.rmtree(checkout.folder)
+            assert not checkout.standing()
+            checkout.add("HEAD")
+        (checkout.folder / ".git").unlink()
+        assert not checkout.standing(), "git would take the checkout around it for this one"
+        checkout.remove()
+        assert not checkout.folder.exists()
+    assert "unplugged" in git(root, "worktree", "list")
 
 
 def test_a_command_is_stopped_with_all_it_started_when_its_time_is_up(tmp_path: Path) -> None:

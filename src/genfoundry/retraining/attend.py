@@ -108,7 +108,7 @@ def attend(root: Path, state: Path) -> Exit:
         beat(state, clock, **facts)
         if current.held.heartbeat and _due(last_ping, clock.now()):
             try:
-                web.call(current.held.heartbeat, current.held.allow)
+                web.call(notify.address_of(current.held.heartbeat), current.held.allow)
             except (GenfoundryError, OSError, ValueError) as error:
                 # A monitor that is away must not end the schedule.
                 say(f"heartbeat: {(str(error).splitlines() or [type(error).__name__])[0]}")

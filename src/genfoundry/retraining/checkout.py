@@ -114,12 +114,13 @@ class Checkout:
         share(self.root / ".dvc", self.project / ".dvc")
 
     def remove(self) -> None:
-        """Take it away, with git's note of it."""
+        """Take it away, with git's note of it: of this one alone, the user's own worktrees may be unplugged."""
         if self.folder.exists():
             for path in self._locked_folders():
                 path.chmod(0o755)
+        self.git("worktree", "remove", "--force", "--force", str(self.folder), check=False)
+        if self.folder.exists():
             shutil.rmtree(self.folder)
-        self.git("worktree", "prune")
 
     def _locked_folders(self) -> Iterator[Path]:
         """Folders that can't be emptied as they are."""

@@ -64,7 +64,9 @@ def stoppable() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise PreemptedError(f"stopped by {signal.Signals(number).name}; run again, it goes on")
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    # What is ignored stays so: nohup means that a closed terminal ends nothing.
+    numbers = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
     before = [signal.signal(number, stop) for number in numbers]
     try:
         yield

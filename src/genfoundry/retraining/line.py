@@ -83,7 +83,9 @@ class RealLine:
 
     def sweep(self) -> Facts:
         ended = children.end_marked(self.state)
-        Checkout(self.root, worktrees(self.state) / INCOMING).remove()
+        incoming = Checkout(self.root, worktrees(self.state) / INCOMING)
+        if incoming.folder.exists():
+            incoming.remove()
         return {"ended": ended} if ended else {}
 
     def snapshot(self) -> Snapshot:
