@@ -22,7 +22,7 @@ from genfoundry.retraining.options import Keep
 from genfoundry.retraining.upkeep import upkeep
 from genfoundry.tracking import tags
 from genfoundry.tracking.registry import fetch_model
-from genfoundry.tracking.store import open_store, shown
+from genfoundry.tracking.store import Store, open_store, shown
 
 CANARY = "canary-8c1d7f"
 """Stands in a password: found in no file afterwards."""
@@ -132,21 +132,31 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     process.wait()
 
 
+def _run_of(store: Store, key: str) -> str:
+    (run,) = store.client.search_runs([store.experiment], f"tags.`{tags.KEY}` = '{key}'")
+    return str(run.info.run_id)
+
+
 @pytest.mark.long
 def test_an_mlflow_server_in_place_of_the_embedded_store(
     project: Project, server: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, kept = server
-    shutil.rmtree(project.root / "mlruns")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    old = open_store(project.root, "miniature")
+    old.client.set_registered_model_alias("bars-vae", "champion", "1")
+    curve = [point.value for point in old.client.get_metric_history(_run_of(old, "bars-vae"), "train/loss")]
 
+    copied = project.genfoundry("copy-store", "embedded", address, timeout=900).stdout
+    for name in ("mlflow.db", "mlflow.db-wal", "mlflow.db-shm"):
+        (project.root / "mlruns" / name).unlink(missing_ok=True)
+    shutil.rmtree(project.root / "mlruns/artifacts")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     told = project.genfoundry("record", timeout=900).stdout
     project.stage("train", "bars-vae", timeout=900)
-    again = project.genfoundry("record", timeout=900).stdout
     traced = project.genfoundry("trace", "bars-vae/1", timeout=900).stdout
     opened = project.genfoundry("ui", timeout=900).stdout
 
-    assert "logged to MLflow from files" in told and "logged to MLflow from files" not in again
+    assert "2 models, 2 versions copied" in copied and "logged to MLflow from files" not in told
     assert not (project.root / "mlruns/mlflow.db").exists() and not (project.root / "mlruns/artifacts").exists()
     assert "data/bars" in traced and "raw data" in traced
     assert "runs there already" in opened and CANARY not in opened
@@ -156,8 +166,10 @@ def test_an_mlflow_server_in_place_of_the_embedded_store(
     (run,) = store.client.search_runs([store.experiment], "tags.`genfoundry.key` = 'bars-vae'")
     assert run.info.status == "FINISHED" and run.info.artifact_uri.startswith("mlflow-artifacts:")
     assert "train/samples_per_second" in run.data.metrics and len(list(kept.rglob("weights.safetensors"))) == 2
+    assert [point.value for point in store.client.get_metric_history(run.info.run_id, "train/loss")][
+        -len(curve) :
+    ] == curve
     # Upkeep through the server's interface: rows are hidden, artifacts go.
-    store.client.set_registered_model_alias("bars-vae", "champion", "1")
     failed = store.client.create_run(store.experiment, tags={tags.KIND: "model", tags.KEY: "x"}).info.run_id
     store.client.log_text(failed, "lost", "page.html")
     store.client.set_terminated(failed, "FAILED")
@@ -165,4 +177,8 @@ def test_an_mlflow_server_in_place_of_the_embedded_store(
     assert done.notes == [] and failed in {each.what.split()[-1] for each in done.removed}
     assert store.client.get_run(failed).info.lifecycle_stage == "deleted" and files_with("lost", kept / "kept") == []
     assert fetch_model(store, "bars-vae", "champion", tmp_path / "fetched again")[1] == "1"
+    # And back.
+    project.genfoundry("copy-store", address, "embedded", timeout=900)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert fetch_model(open_store(project.root, "miniature"), "bars-vae", "champion", tmp_path / "back")[1] == "1"
     assert files_with(CANARY, project.root, kept) == []

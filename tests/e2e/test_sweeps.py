@@ -68,7 +68,7 @@ def test_a_sweep_is_queued_run_by_two_workers_shown_by_val_and_applied(project: 
     assert status.count("Success") == 2, status
     assert devices == {"0", "1"}, "each worker must see a device of its own"
     # Nothing but what one may choose by: no score of the test split is shown, and none was computed.
-    words = ("--drop", ".*", "--keep", "^(Experiment|rev|typ)$|best_val_loss|options.latent$")
+    words = ("--drop", ".*", "--keep", "^(Experiment|rev|typ)$|.*bars-vae.*(best_val_loss|options.latent)")
     table = project.dvc("exp", "show", "--csv", *words, "--sort-by", VAL, "--sort-order", "asc").stdout
     rows = [row for row in csv.DictReader(io.StringIO(table)) if row["typ"].startswith("branch")]
     losses = [float(row[VAL]) for row in rows]

@@ -84,7 +84,9 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("step", ["_fill", "_model", "_version"])
+@pytest.mark.parametrize(
+    "step", ["_model", *(pytest.param(step, marks=pytest.mark.long) for step in ("_fill", "_version"))]
+)
 def test_a_copy_that_was_cut_off_is_gone_on_with(
     step: str, history: History, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from histories import SetClock, age, git
 
-from genfoundry.errors import BusyError
+from genfoundry.errors import BusyError, DataError
 from genfoundry.retraining import dvccache, files
 from genfoundry.retraining.heartbeat import beat, heartbeat_file, last_beat
 from genfoundry.retraining.options import Keep
@@ -246,6 +246,17 @@ def test_an_object_is_needed_if_any_pointer_leads_to_it(root: Path, monkeypatch:
     (root / ".dvc/tmp/rwlock").write_text(json.dumps(table))
     with pytest.raises(BusyError, match=f"DVC is at work .process {os.getpid()}"):
         list(files.plan_cache(root, keep, CLOCK.now(), []))
+
+
+def test_a_damaged_list_of_a_folder_stops_the_collection(tmp_path: Path) -> None:
+    md5 = put_folder(tmp_path, b"a")
+    path = dvccache.object_path(tmp_path, md5)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-3])
+
+    with pytest.raises(DataError, match="damaged list of a folder"):
+        dvccache.needed(tmp_path, [pointer(md5)])
+    assert dvccache.needed(tmp_path, [pointer(md5)], strict=False) == {md5}
 
 
 def test_rot_that_dvc_does_not_see_is_seen(tmp_path: Path) -> None:

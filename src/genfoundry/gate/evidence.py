@@ -5,6 +5,7 @@ line has just made is taken as it is. A model whose tokenizer is not the dataset
 own.
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ def measure(subject: Subject, terms: Terms) -> tuple[ModelPaths, DatasetPaths]:
     if subject.workspace and _present(subject.key, terms):
         return ModelPaths(terms.root, subject.key), terms.dataset
     folder = terms.work / digest_of({"model": subject.digest, **terms.facts})[:32]
+    if folder.is_dir():
+        os.utime(folder)  # upkeep removes what was not used for long
     paths = KeptModel(folder, subject.key or "model", subject.model)
     dataset = _read_by(subject, terms, folder)
     if not (paths.samples / MANIFEST).is_file():

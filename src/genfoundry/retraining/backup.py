@@ -195,7 +195,8 @@ def _bundle(root: Path, before: dict[str, Any], taker: _Taker) -> str:
 def _objects(root: Path, texts: Iterable[str], whole: bool, taker: _Taker) -> list[str]:
     """Take objects of DVC's cache; returns those whose bytes are not what they are called."""
     cache, faults = dvccache.cache_folder(root), []
-    wanted = None if whole else dvccache.needed(cache, [*dvccache.pointers(root), *texts])
+    # A damaged list of a folder names no files; it is said below, and all else is taken.
+    wanted = None if whole else dvccache.needed(cache, [*dvccache.pointers(root), *texts], strict=False)
     for md5, path in dvccache.objects(cache):
         if wanted is None or md5 in wanted:
             try:

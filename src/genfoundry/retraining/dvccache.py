@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from genfoundry.errors import BusyError, InfrastructureError
+from genfoundry.errors import BusyError, DataError, InfrastructureError
 from genfoundry.processes import alive
 from genfoundry.retraining.protection import git, workspaces
 
@@ -92,8 +92,12 @@ def pointers(root: Path) -> Iterator[str]:
                     yield file.read_text()
 
 
-def needed(cache: Path, texts: Iterable[str]) -> set[str]:
-    """md5 of every object that these pointers lead to: those named, and the files of folders."""
+def needed(cache: Path, texts: Iterable[str], strict: bool = True) -> set[str]:
+    """md5 of every object that these pointers lead to: those named, and the files of folders.
+
+    Raises:
+        DataError: The list of a folder is damaged, so its files are not known; only if ``strict``.
+    """
     found: set[str] = set()
     for text in texts:
         found.update(MD5.findall(text))
@@ -102,6 +106,12 @@ def needed(cache: Path, texts: Iterable[str]) -> set[str]:
             found.update(str(entry["md5"]) for entry in json.loads(object_path(cache, md5).read_bytes()))
         except FileNotFoundError:
             continue
+        except ValueError:
+            if strict:
+                raise DataError(
+                    f"{object_path(cache, md5)}: damaged list of a folder; genfoundry verify --remove, then dvc pull "
+                    "or dvc repro"
+                ) from None
     return found
 
 

@@ -121,7 +121,8 @@ def _worktrees(root: Path, state: Path, keep: Keep, now: datetime) -> Iterator[P
 
 def _remove_worktree(root: Path, folder: Path) -> None:
     remove_folder(folder)
-    git(root, "worktree", "prune")
+    # Of this one alone, never `prune`: the user's own worktrees may lie on a disk that is not plugged in.
+    git(root, "worktree", "remove", "--force", "--force", str(folder))
 
 
 def _journals(

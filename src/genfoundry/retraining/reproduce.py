@@ -5,7 +5,6 @@ shards, no MLflow run), and DVC commits nothing to its cache.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -244,7 +243,6 @@ def _inputs(project: Path, store: Store, run: "Run", name: str) -> list[str]:
 def _kept(work: Checkout, name: str, version: str) -> Path:
     """Move a worktree that stays to a name that upkeep takes for one."""
     target = work.folder.parent / f"reproduce-{name}-{version}"
-    shutil.rmtree(target, ignore_errors=True)
-    work.git("worktree", "prune")
+    Checkout(work.root, target).remove()
     work.git("worktree", "move", str(work.folder), str(target))
     return target

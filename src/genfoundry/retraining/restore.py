@@ -71,7 +71,7 @@ def restore(root: Path, state: Path, project: str, source: Path, clock: Clock, n
         store = open_store(state, project)
         for run in all_runs(store, "attributes.status = 'RUNNING'"):
             fail(store, run.info.run_id, "its machine is gone: this store was restored from a backup")
-        done.models = _verified(store, files)
+        done.models = _verified(store)
     head = protection.git(root, "rev-parse", "HEAD").strip()
     if told["head"] and head != told["head"]:
         done.notes.append(f"the backup was made at commit {told['head'][:12]}, here is {head[:12]}; git log backup/...")
@@ -124,15 +124,21 @@ def _state(state: Path, depot: Depot, files: dict[str, Any]) -> None:
                 depot.take(name, entry, incoming / name)
         places = sorted((incoming / "mlruns").iterdir(), key=lambda path: path.name == Path(DATABASE).name)
         for path in places:
-            target = mlruns / path.name
-            if target.is_dir():
-                shutil.rmtree(target)  # of a restore that was killed: the database is not there
-            os.replace(path, target)
+            _merge(path, mlruns / path.name)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
 
 
-def _verified(store: Store, files: dict[str, Any]) -> dict[str, str]:
+def _merge(source: Path, target: Path) -> None:
+    """Move a file or folder; into a folder that is there, entry by entry: the lock that is held lies in one."""
+    if source.is_dir() and target.is_dir():
+        for path in sorted(source.iterdir()):
+            _merge(path, target / path.name)
+    else:
+        os.replace(source, target)
+
+
+def _verified(store: Store) -> dict[str, str]:
     """Fetch every model that an alias means, which compares its bytes with its digest."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:

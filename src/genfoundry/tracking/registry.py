@@ -80,6 +80,7 @@ def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) ->
     digest = entry.tags.get(tags.DIGEST, "")
     folder = target / digest
     if digest and (folder / MANIFEST).is_file() and verify_folder(folder) == digest:
+        os.utime(folder)  # upkeep removes what was not used for long
         return folder, str(entry.version)
     with tempfile.TemporaryDirectory() as temporary:
         found = Path(temporary) / "model"
