@@ -90,7 +90,7 @@ class Night:
             child = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
             if len(self.nights.slots) == 15:
                 self.kill_while_training(child)
-            code = child.wait(900)
+            code = child.wait(3600)
         self.nights.codes.append(code)
         self.nights.champions.append(champion(self.nights.project))
         return code
