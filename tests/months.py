@@ -1,11 +1,11 @@
 """A world for the scheduler and the engine: a clock that jumps, a line that takes microseconds, kills anywhere.
 
 What is real: `retraining.engine`, `retraining.watch`, the rule `superior` of the gate and the paired difference it is
-given. What is made up: data that come, grow bad and repeat; servers that fail; models whose true quality is known; how
-long a retrain takes.
+given, the policy of upkeep on worktrees and journals. What is made up: data that come, grow bad and
+repeat; servers that fail; models whose true quality is known; how long a retrain takes.
 """
 
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from genfoundry.errors import DataError, DivergedError, Exit, InfrastructureErro
 from genfoundry.gate.rules import Loss, superior
 from genfoundry.io import digest_of
 from genfoundry.metrics._paired import paired_ratio_difference
-from genfoundry.retraining import engine
+from genfoundry.retraining import engine, files
 from genfoundry.retraining.journal import home
 from genfoundry.retraining.options import Keep, Schedule
 from genfoundry.retraining.protocol import Asked, Decision, Facts, Reason, Request, Snapshot, Work
@@ -103,6 +103,8 @@ class DummyLine:
 
     def worktree(self, work: Work) -> Facts:
         self._copy(work).mkdir(parents=True, exist_ok=True)
+        now = self.clock.now().timestamp()
+        os.utime(self._copy(work), (now, now))
         return {}
 
     def standing(self, work: Work) -> bool:
@@ -162,7 +164,7 @@ class DummyLine:
         return {}
 
     def upkeep(self, work: Work) -> Facts:
-        return clean(self.state, KEEP)
+        return clean(self.state, KEEP, self.clock.now())
 
     def tell(self, event: Facts) -> Sequence[str]:
         self.told.append(event)
@@ -172,15 +174,12 @@ class DummyLine:
 KEEP = Keep(retrains=20, worktrees=2)
 
 
-def clean(state: Path, keep: Keep) -> Facts:
-    """Journals and worktrees beyond the policy go."""
-    folders = sorted((path for path in home(state).iterdir() if (path / "journal.jsonl").is_file()),
-                     key=lambda path: (path / "journal.jsonl").stat().st_mtime)  # fmt: skip
-    for path in folders[: -keep.retrains]:
-        shutil.rmtree(path)
-    copies = sorted((home(state) / "worktrees").iterdir(), key=lambda path: path.stat().st_mtime)
-    for path in copies[: -keep.worktrees]:
-        shutil.rmtree(path)
+def clean(state: Path, keep: Keep, now: datetime) -> Facts:
+    """The policy of `genfoundry clean` on worktrees and journals."""
+    worktrees = list(files._worktrees(state, state, keep, now))
+    going = {what for _, what, _, _, _ in worktrees}
+    for *_, act in [*worktrees, *files._journals(state, state, keep, now, None, going)]:
+        act()
     return {}
 
 

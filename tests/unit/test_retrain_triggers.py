@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Project
 from scipy.stats import binom, ks_2samp
 
 from genfoundry.io import publish_folder, write_table
@@ -262,3 +263,30 @@ def test_live_values_must_be_numbers(tmp_path: Path) -> None:
     line = Line(tmp_path, slot=False, metrics={"rating": {"source": "live.json", "field": "a", "above": 0}})
 
     assert "no number" in ask(line, SNAPSHOT, SLOT, None).quiet[1]
+
+
+def test_pictures_are_compared_by_the_network_that_the_learnt_ones_were_seen_with(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = DatasetPaths(finished.root, "bars")
+    kept = learnt.remember(tmp_path, paths)
+    hashes = learnt.known(tmp_path, "bars")
+    assert hashes is not None and len(hashes) == len(learnt.present(paths))
+    features = np.load(kept / "features.npy")
+    assert features.shape == (len(hashes), 4) and np.isfinite(features).all()
+
+    # As if only half of them had been learnt: the other half is new, and like them.
+    monkeypatch.setattr(shift, "LEAST", 20)
+    np.save(kept / "hashes.npy", hashes[::2])
+    line = Line(tmp_path, slot=False, drift={"on": True, "alpha": 0.02})
+    encoded: list[str] = []
+    monkeypatch.setattr(line, "datasets", lambda work: [paths])
+    monkeypatch.setattr(line, "encode", lambda work, dataset: encoded.append(dataset))
+    asked = ask(line, SNAPSHOT, SLOT, work(tmp_path))
+    assert encoded == ["bars"] and not asked.fired and "are like those learnt" in asked.quiet[0]
+
+    # Other pictures: the same ones with light and dark exchanged.
+    levels = learnt.levels
+    monkeypatch.setattr(learnt, "levels", lambda *words: 255 - levels(*words))
+    (reason,) = ask(line, SNAPSHOT, SLOT, work(tmp_path)).fired
+    assert "distance of reference features" in reason.facts

@@ -3,6 +3,7 @@
 A folder is renamed out of the way before it is emptied: what is found under its own name is always whole.
 """
 
+import json
 import os
 import re
 import shutil
@@ -63,7 +64,7 @@ def plan_files(
     yield from _checkpoints(state, keep, now)
     worktrees = list(_worktrees(root, state, keep, now))
     yield from worktrees
-    yield from _journals(root, state, keep, models, {what for _, what, _, _, _ in worktrees})
+    yield from _journals(root, state, keep, now, models, {what for _, what, _, _, _ in worktrees})
     yield from _shards(state, data_cache)
     yield from _gate(state, keep, now)
     yield from _leftovers(root, state, now)
@@ -84,6 +85,19 @@ def _checkpoints(state: Path, keep: Keep, now: datetime) -> Iterator[Planned]:
 def _ended(state: Path, key: str) -> str:
     """When the last attempt of a retrain ended; empty if it did not."""
     return str((read_whole(home(state) / key / "outcome.json") or {}).get("at", ""))
+
+
+def _dead_days(state: Path, key: str, now: datetime) -> float:
+    """Days since a retrain began that was killed and that nobody went on with; 0 if it ended, or is no retrain."""
+    journal = home(state) / key / "journal.jsonl"
+    if _ended(state, key) or not journal.is_file():
+        return 0.0
+    with journal.open("rb") as file:
+        first = file.readline()
+    try:
+        return (now - datetime.fromisoformat(str(json.loads(first)["at"]))).total_seconds() / 86_400
+    except (ValueError, KeyError, TypeError):
+        return (now.timestamp() - journal.stat().st_mtime) / 86_400
 
 
 def _open_key(state: Path) -> str:
@@ -112,7 +126,7 @@ def _remove_worktree(root: Path, folder: Path) -> None:
 
 
 def _journals(
-    root: Path, state: Path, keep: Keep, models: Collection[str] | None, going: Collection[str]
+    root: Path, state: Path, keep: Keep, now: datetime, models: Collection[str] | None, going: Collection[str]
 ) -> Iterator[Planned]:
     """Journals of ended retrains, each with its branch; one whose worktree stays, stays."""
     standing = {folder.name for folder in _folders(home(state) / "worktrees")} - set(going)
@@ -121,6 +135,11 @@ def _journals(
         for folder in _folders(home(state))
         if folder.name not in ("worktrees", _open_key(state)) and _ended(state, folder.name)
     ]
+    for folder in _folders(home(state)):
+        days = _dead_days(state, folder.name, now)
+        if days > keep.checkpoints_days and folder.name not in (*standing, _open_key(state)):
+            why = f"its retrain never ended, {days:.0f} days old"
+            yield "journal", folder.name, folder_bytes(folder), why, partial(remove_folder, folder)
     for place, (_, key, folder) in enumerate(sorted(ended, reverse=True), 1):
         if place <= keep.retrains or key in standing:
             continue
