@@ -44,6 +44,11 @@ def recipe() -> dict[str, Any]:
     return settings.read_yaml(ROOT / "presets/shakespeare.yaml")["models"]["shakespeare-transformer"]
 
 
+def plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the model in the bare loop: the same without convolutions."""
+    return {**options, "convolution": 0, "convolution_layers": 0}
+
+
 def lay_out(root: Path, text: str, share: float = 0.9) -> DatasetPaths:
     """Arrays as stage encode writes them: train is the first share of the text, test the rest.
 
@@ -126,11 +131,9 @@ def ratios(dataset: DatasetPaths, block: dict[str, Any], rounds: int) -> list[fl
     """Seconds of a step of the stage over those of the bare loop, measured in turns."""
     found = []
     training = settings.parse(Training, block["training"], "training")
-    plain = {**block["options"], "convolution": 0}
+    options = Config.model_validate(plain(block["options"]))
     for number in range(rounds):
-        model = build(
-            "transformer", Config.model_validate(plain), parse_spec(read_json(dataset.arrays / "spec.json")), 0
-        )
+        model = build("transformer", options, parse_spec(read_json(dataset.arrays / "spec.json")), 0)
         bare = bare_loop(dataset, model, training, LONG - SHORT)
         ours = stage_seconds(dataset, block["options"], block["training"])
         print(f"round {number}: stage {ours * 1e3:.1f} ms a step, bare AdamW loop {bare * 1e3:.1f} ms", flush=True)
