@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,6 +155,33 @@ def test_every_block_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare_units(model, Training(compile=True, determinism="fast"))
 
     assert compiled == list(model.blocks)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler")
+def test_compiled_blocks_train_as_the_others_do(tmp_path: Path) -> None:
+    """By the real compiler: the curve, resumed once, and the names of the weights are those of the run without it."""
+    kind, options = tiny("transformer")
+    options = options.model_copy(update={"dropout": 0.0})
+    settings = {"determinism": "fast", "log_every": 1, "ema": 0.9}
+    train(tmp_path / "plain", "transformer", kind, options, settings)
+    with killed_after(7):
+        train(
+            tmp_path / "compiled",
+            "transformer",
+            kind,
+            options,
+            {**settings, "compile": True},
+            {"checkpoint_every": 1e-9},
+        )
+    train(tmp_path / "compiled", "transformer", kind, options, {**settings, "compile": True})
+
+    assert column(tmp_path / "compiled", "loss") == pytest.approx(column(tmp_path / "plain", "loss"), rel=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "nothing was compiled"
+    names = [
+        load_file(tmp_path / name / "artifacts/models/m/model/weights.safetensors") for name in ("plain", "compiled")
+    ]
+    assert names[0].keys() == names[1].keys()
 
 
 @pytest.mark.parametrize(
