@@ -1,4 +1,4 @@
-"""Steps a second of stage train against a bare loop over transformers' GPT-2: benchmarks/gpt2_peer.py FILE [rounds] [--cpu].
+"""Steps a second of stage train against a bare loop over transformers' GPT-2: gpt2_peer.py FILE [rounds] [--cpu].
 
 Equal size (4 layers, 4 heads, width 128, context 64, 12 windows a step, dropout 0), data, AdamW and threads; in turns
 in one process, so that a busy machine slows both; --cpu as in shakespeare.py. Goal: at least 1.0. transformers is no
