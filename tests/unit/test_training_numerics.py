@@ -331,7 +331,7 @@ def test_a_killed_run_s_curves_have_every_step_once(tmp_path: Path) -> None:
 
 
 def test_rates_and_speeds_come_once_in_a_while_and_at_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Points 0.5 s apart, so that one in five has everything; a speed is that of all steps since the last."""
+    """One point in four has everything; a speed is that of all steps since the last."""
     sent: dict[int, dict[str, float]] = {}
     told = SimpleNamespace(
         last_steps=dict, flush=lambda: None, metrics=lambda values, step: sent.update({step: values})
@@ -342,15 +342,15 @@ def test_rates_and_speeds_come_once_in_a_while_and_at_the_ends(monkeypatch: pyte
     line = curve.Curve(told, "samples", 4)
     line.start(module, [])
     for step in range(10, 81, 10):
-        clock.now += 0.5
+        clock.now += curve.SPARSE_S / 4
         module.done, module.history = step, [{"step": step, "loss": 1.0, "lr_critic": 0.1}]
         line.add(module)
 
     assert [step for step, values in sent.items() if "lr_critic" in values] == [10, 50, 80]
     assert {step: values["samples_per_second"] for step, values in sent.items() if "samples_per_second" in values} == {
-        10: 80.0,
-        50: 80.0,
-        80: 80.0,
+        10: 40 / (curve.SPARSE_S / 4),
+        50: 40 / (curve.SPARSE_S / 4),
+        80: 40 / (curve.SPARSE_S / 4),
     }
     assert all(values["loss"] == 1.0 for values in sent.values()) and len(sent) == 8
 

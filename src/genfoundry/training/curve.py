@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.module import Trainee
 
-SPARSE_S = 2.0
+SPARSE_S = 5.0
 """Seconds between learning rates and speeds: a number costs the store 0.1 ms, and these two say little at every point.
 ``history.csv`` has the rates of every point."""
 
