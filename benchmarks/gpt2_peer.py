@@ -1,8 +1,8 @@
-"""Steps a second of stage train against a bare loop over transformers' GPT-2: benchmarks/gpt2_peer.py FILE [rounds].
+"""Steps a second of stage train against a bare loop over transformers' GPT-2: gpt2_peer.py FILE [rounds] [--cpu].
 
 Equal size (4 layers, 4 heads, width 128, context 64, 12 windows a step, dropout 0), data, AdamW and threads; in turns
-in one process, so that a busy machine slows both. Goal: at least 1.0. transformers is no dependency of the stage:
-python -m pip install 'transformers>=5.23,<6'.
+in one process, so that a busy machine slows both; --cpu as in shakespeare.py. Goal: at least 1.0. transformers is no
+dependency of the stage: python -m pip install 'transformers>=5.23,<6'.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from shakespeare import bare_loop, lay_out, stage_seconds
+from shakespeare import CPU, WALL, Clock, bare_loop, lay_out, stage_seconds
 
 from genfoundry import settings
 from genfoundry.io import read_json
@@ -50,15 +50,15 @@ class Peer(torch.nn.Module):
         return SimpleNamespace(total=self.model(input_ids=tokens, labels=tokens).loss)
 
 
-def main(file: Path, rounds: int) -> None:
+def main(file: Path, rounds: int, clock: Clock) -> None:
     training = settings.parse(Training, TRAINING, "training")
     found = []
     with tempfile.TemporaryDirectory() as name:
         dataset = lay_out(Path(name), file.read_text(encoding="utf-8"))
         vocab_size = read_json(dataset.arrays / "spec.json")["vocab_size"]
         for number in range(rounds):
-            peer = bare_loop(dataset, Peer(vocab_size), training, 100)
-            ours = stage_seconds(dataset, OPTIONS, TRAINING)
+            peer = bare_loop(dataset, Peer(vocab_size), training, 100, clock)
+            ours = stage_seconds(dataset, OPTIONS, TRAINING, clock)
             print(f"round {number}: stage {ours * 1e3:.1f} ms a step, GPT-2 {peer * 1e3:.1f} ms", flush=True)
             found.append(peer / ours)
     print(json.dumps({"steps_per_second_against_gpt2": round(statistics.median(found), 3), "rounds": rounds}))
@@ -68,5 +68,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("rounds", type=int, nargs="?", default=5)
+    parser.add_argument("--cpu", action="store_true")
     given = parser.parse_args()
-    main(given.file, given.rounds)
+    main(given.file, given.rounds, CPU if given.cpu else WALL)

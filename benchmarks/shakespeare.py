@@ -1,18 +1,20 @@
-"""Tiny Shakespeare through the stage's own loop: python benchmarks/shakespeare.py FILE [seeds] [rounds].
+"""Tiny Shakespeare through the stage's own loop: python benchmarks/shakespeare.py FILE [seeds] [rounds] [--cpu].
 
 The recipe is presets/shakespeare.yaml. Nats a character over the whole of the text's last tenth, in blocks of 64 that
 do not overlap, with no context beyond: mean and worst of the seeds. Then the seconds of a step against a bare loop with
-AdamW over the same family without convolutions, in turns.
+AdamW over the same family without convolutions, in turns. With --cpu these are CPU seconds of one thread, which a busy
+machine leaves about as they are.
 """
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,9 +41,24 @@ SHORT, LONG = 20, 120
 """Steps of two timed runs of the stage: their difference is free of what a run costs once."""
 
 
+class Clock(NamedTuple):
+    """How steps are timed."""
+
+    now: Callable[[], float] = time.perf_counter
+    threads: int = 0
+
+
+WALL, CPU = Clock(), Clock(time.process_time, 1)
+
+
 def recipe() -> dict[str, Any]:
     """The preset's model block."""
     return settings.read_yaml(ROOT / "presets/shakespeare.yaml")["models"]["shakespeare-transformer"]
+
+
+def plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the model in the bare loop: the same without convolutions."""
+    return {**options, "convolution": 0, "convolution_layers": 0}
 
 
 def lay_out(root: Path, text: str, share: float = 0.9) -> DatasetPaths:
@@ -98,47 +115,50 @@ def held_out_nats(model: Model, dataset: DatasetPaths) -> float:
     return found.mean().item()
 
 
-def bare_loop(dataset: DatasetPaths, model: torch.nn.Module, training: Training, steps: int) -> float:
+def bare_loop(
+    dataset: DatasetPaths, model: torch.nn.Module, training: Training, steps: int, clock: Clock = WALL
+) -> float:
     """Seconds of a step of a plain loop with AdamW over a model that has ``loss``."""
+    torch.set_num_threads(clock.threads or os.cpu_count() or 1)
     spec, data = parse_spec(read_json(dataset.arrays / "spec.json")), TokenData(dataset.arrays, "train", 64)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     for number in range(steps + 5):
         if number == 5:  # the first steps allocate
-            started = time.perf_counter()
+            started = clock.now()
         batch = to_batch(data.batch(number, training.batch, 0), spec)
         optimizer.zero_grad(set_to_none=True)
         model.loss("loss", batch, Step(number, steps, 0)).total.backward()
         optimizer.step()
-    return (time.perf_counter() - started) / steps
+    return (clock.now() - started) / steps
 
 
-def stage_seconds(dataset: DatasetPaths, options: dict[str, Any], training: dict[str, Any]) -> float:
+def stage_seconds(
+    dataset: DatasetPaths, options: dict[str, Any], training: dict[str, Any], clock: Clock = WALL
+) -> float:
     """Seconds of a step of the stage."""
     seconds = []
     for steps in (SHORT, LONG):
-        started = time.perf_counter()
-        stage(dataset, options, {**training, "steps": steps, "val_every": steps, "sample_every": steps})
-        seconds.append(time.perf_counter() - started)
+        started = clock.now()
+        stage(dataset, options, {**training, "steps": steps, "val_every": steps, "sample_every": steps}, clock.threads)
+        seconds.append(clock.now() - started)
     return (seconds[1] - seconds[0]) / (LONG - SHORT)
 
 
-def ratios(dataset: DatasetPaths, block: dict[str, Any], rounds: int) -> list[float]:
+def ratios(dataset: DatasetPaths, block: dict[str, Any], rounds: int, clock: Clock) -> list[float]:
     """Seconds of a step of the stage over those of the bare loop, measured in turns."""
     found = []
     training = settings.parse(Training, block["training"], "training")
-    plain = {**block["options"], "convolution": 0}
+    options = Config.model_validate(plain(block["options"]))
     for number in range(rounds):
-        model = build(
-            "transformer", Config.model_validate(plain), parse_spec(read_json(dataset.arrays / "spec.json")), 0
-        )
-        bare = bare_loop(dataset, model, training, LONG - SHORT)
-        ours = stage_seconds(dataset, block["options"], block["training"])
+        model = build("transformer", options, parse_spec(read_json(dataset.arrays / "spec.json")), 0)
+        bare = bare_loop(dataset, model, training, LONG - SHORT, clock)
+        ours = stage_seconds(dataset, block["options"], block["training"], clock)
         print(f"round {number}: stage {ours * 1e3:.1f} ms a step, bare AdamW loop {bare * 1e3:.1f} ms", flush=True)
         found.append(ours / bare)
     return found
 
 
-def main(file: Path, seeds: int, rounds: int) -> None:
+def main(file: Path, seeds: int, rounds: int, clock: Clock = WALL) -> None:
     block = recipe()
     with tempfile.TemporaryDirectory() as name:
         dataset = lay_out(Path(name), file.read_text(encoding="utf-8"))
@@ -148,7 +168,7 @@ def main(file: Path, seeds: int, rounds: int) -> None:
             losses.append(held_out_nats(load_model(paths.model).model, dataset))
             print(f"seed {seed}: {losses[-1]:.4f} nats a character", flush=True)
         parameters = read_json(paths.reports / "train.json")["parameters"] if seeds else 0
-        found = ratios(dataset, block, rounds)
+        found = ratios(dataset, block, rounds, clock)
     result: dict[str, Any] = {"parameters": parameters}
     if losses:
         result |= {"mean": round(statistics.mean(losses), 4), "worst": round(max(losses), 4), "seeds": seeds}
@@ -162,5 +182,6 @@ if __name__ == "__main__":
     parser.add_argument("file", type=Path)
     parser.add_argument("seeds", type=int, nargs="?", default=5)
     parser.add_argument("rounds", type=int, nargs="?", default=5)
+    parser.add_argument("--cpu", action="store_true")
     given = parser.parse_args()
-    main(given.file, given.seeds, given.rounds)
+    main(given.file, given.seeds, given.rounds, CPU if given.cpu else WALL)

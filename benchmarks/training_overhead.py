@@ -5,6 +5,8 @@ alternate in one process: a bare PyTorch loop at a transformer of about 40 ms a 
 automatic optimization at about 2 ms a step. Same model, batches, optimizer, clipping and precision; the bare loops
 neither log nor save nor ask for repeatable bytes. Only training is timed: no imports, stores, final pictures. Prints
 the ratio of the medians of steps per second and the quartiles of the ratio over rounds; three minutes on two cores.
+Last, the share of logging in the stage's steps of about 2 ms: CPU seconds of the main thread, which a busy machine
+leaves as they are, in making and writing points of the curves over all those from the first batch to the last step.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytorch_lightning as pl
@@ -36,6 +39,7 @@ from genfoundry.tracking.store import Store, open_store
 from genfoundry.training import loop
 from genfoundry.training.batches import open_data, to_batch
 from genfoundry.training.control import Control
+from genfoundry.training.curve import Curve
 from genfoundry.training.module import Trainee
 
 SPEC = TokenSpec(vocab_size=65)
@@ -67,6 +71,7 @@ class Workload:
         self.root, self.store, self.options = root, store, options
         often = {"val_every": steps, "sample_every": steps}
         self.training = Training.model_validate({"batch": batch, "steps": steps, **often})
+        self.clock = time.perf_counter
         self.data = open_data(DatasetPaths(root, "d").arrays, "train", SPEC, options.context)
 
     def stage(self, threads: int) -> float:
@@ -77,12 +82,12 @@ class Workload:
 
         def start(control: Control, trainer: pl.Trainer, module: pl.LightningModule) -> None:
             starting(control, trainer, module)
-            marks.append(time.perf_counter())
+            marks.append(self.clock())
 
         def end(control: Control, trainer: pl.Trainer, module: Trainee) -> None:
             if module.done == self.training.steps:
                 run.flush()
-                marks.append(time.perf_counter())
+                marks.append(self.clock())
             ending(control, trainer, module)
 
         Control.on_train_start, Control._burst_ended = start, end  # type: ignore[method-assign]
@@ -102,6 +107,38 @@ class Workload:
             Control.on_train_start, Control._burst_ended = starting, ending  # type: ignore[method-assign]
         shutil.rmtree(ModelPaths(self.root, "m").folder)
         return self.training.steps / (marks[1] - marks[0])
+
+    def logging(self, threads: int) -> float:
+        """Share of the curves in the CPU seconds of the stage's steps, with what was left to write at the end."""
+        spent = 0.0
+        timed = (Trainee, "_point"), (Curve, "add"), (Curve, "validated"), (Run, "flush")
+
+        def count(owner: type, name: str) -> Callable[[], None]:
+            original, state = getattr(owner, name), inside
+
+            def counted(*values: object) -> object:
+                nonlocal spent
+                outermost, state.depth = not state.depth, state.depth + 1
+                before = time.thread_time()
+                try:
+                    return original(*values)
+                finally:
+                    state.depth -= 1
+                    spent += (time.thread_time() - before) * outermost
+
+            setattr(owner, name, counted)
+            return partial(setattr, owner, name, original)
+
+        inside = SimpleNamespace(depth=0)
+        undo = [count(owner, name) for owner, name in timed]
+        self.clock = time.thread_time
+        try:
+            seconds = self.training.steps / self.stage(threads)
+        finally:
+            self.clock = time.perf_counter
+            for back in undo:
+                back()
+        return spent / seconds
 
     def fresh(self) -> tuple[Model, torch.optim.Optimizer]:
         torch.use_deterministic_algorithms(False)
@@ -211,6 +248,13 @@ def main() -> None:
         ):
             load = Workload(root, store, options, batch, max(int(asked.share * steps), 4))
             compare(name, goal, partial(ours, load, asked.threads), partial(bare, load, asked.threads), asked.rounds)
+        options, batch, steps = TINY
+        load = Workload(root, store, options, batch, max(int(asked.share * 2 * steps), 4))
+        shares = [load.logging(asked.threads) for _ in range(asked.rounds)]
+        print(
+            f"logging: {100 * statistics.median(shares):.2f} % of the CPU seconds of the steps "
+            f"({asked.rounds} rounds: {100 * min(shares):.2f} to {100 * max(shares):.2f}; goal below 2)"
+        )
 
 
 if __name__ == "__main__":

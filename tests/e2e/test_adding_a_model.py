@@ -25,6 +25,7 @@ def extended(project: Project) -> Project:
     (project.root / "src/genfoundry" / name).write_text(block("python"))
     (project.root / "tests/unit").mkdir(parents=True)
     shutil.copy(ROOT / "tests/unit/test_models.py", project.root / "tests/unit")
+    shutil.copy(ROOT / "tests/trainline.py", project.root / "tests")
     project.edit("models:\n", "models:\n" + block("yaml"))
     return project
 

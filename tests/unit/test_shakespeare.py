@@ -24,7 +24,10 @@ def test_the_preset_keeps_within_what_it_is_compared_at() -> None:
     model = transformer.build(transformer.Config(**block["options"]), TokenSpec(vocab_size=1 + 5 + 65))
     training = block["training"]
 
+    bare = transformer.build(transformer.Config(**shakespeare.plain(block["options"])), model.spec)
+
     assert sum(parameter.numel() for parameter in model.parameters()) <= 810_000
+    assert all(layer.mix_1 is None for layer in bare.blocks), "the bare loop's model is the plain one"
     assert model.context * training["batch"] * training["steps"] == 64 * 12 * 2000
     assert training["select"] == "last", "val of the benchmark is a piece of the training text: it may choose nothing"
 
@@ -33,7 +36,7 @@ def test_a_small_run_of_the_recipe_learns(tmp_path: Path) -> None:
     text = sentences(1200)
     dataset = shakespeare.lay_out(tmp_path, text)
     block = shakespeare.recipe()
-    small = {"width": 32, "layers": 1, "heads": 2, "context": 32}
+    small = {"width": 32, "layers": 1, "heads": 2, "context": 32, "convolution_layers": 1}
     short = {"steps": 60, "val_every": 60, "log_every": 60}
 
     paths = shakespeare.stage(dataset, {**block["options"], **small}, {**block["training"], **short}, threads=1)

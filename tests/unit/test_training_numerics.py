@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from genfoundry.nn.contract import TokenBatch
 from genfoundry.settings import Schedule, Training
 from genfoundry.tracking.runs import Run
 from genfoundry.tracking.store import open_store
-from genfoundry.training import estimate, loop
+from genfoundry.training import curve, estimate, loop
 from genfoundry.training.batches import Stream, burst_end
 from genfoundry.training.checkpoints import Checkpoints
 from genfoundry.training.module import Trainee
@@ -154,6 +155,33 @@ def test_every_block_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     prepare_units(model, Training(compile=True, determinism="fast"))
 
     assert compiled == list(model.blocks)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler")
+def test_compiled_blocks_train_as_the_others_do(tmp_path: Path) -> None:
+    """By the real compiler: the curve, resumed once, and the names of the weights are those of the run without it."""
+    kind, options = tiny("transformer")
+    options = options.model_copy(update={"dropout": 0.0})
+    settings = {"determinism": "fast", "log_every": 1, "ema": 0.9}
+    train(tmp_path / "plain", "transformer", kind, options, settings)
+    with killed_after(7):
+        train(
+            tmp_path / "compiled",
+            "transformer",
+            kind,
+            options,
+            {**settings, "compile": True},
+            {"checkpoint_every": 1e-9},
+        )
+    train(tmp_path / "compiled", "transformer", kind, options, {**settings, "compile": True})
+
+    assert column(tmp_path / "compiled", "loss") == pytest.approx(column(tmp_path / "plain", "loss"), rel=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0, "nothing was compiled"
+    names = [
+        load_file(tmp_path / name / "artifacts/models/m/model/weights.safetensors") for name in ("plain", "compiled")
+    ]
+    assert names[0].keys() == names[1].keys()
 
 
 @pytest.mark.parametrize(
@@ -292,12 +320,39 @@ def test_a_killed_run_s_curves_have_every_step_once(tmp_path: Path) -> None:
     def steps(name: str) -> list[int]:
         return [point.step for point in store.client.get_metric_history(run_id, f"train/{name}")]
 
-    assert steps("loss") == steps("grad_norm") == steps("lr") == [2, 4, 6, 8, 10, 12]
+    assert steps("loss") == steps("grad_norm") == [2, 4, 6, 8, 10, 12]
+    assert steps("lr")[0] == 2 and steps("lr")[-1] == 12
+    assert sorted({*steps("lr")}) == steps("lr") and {*steps("lr")} <= {*steps("loss")}
     assert steps("val_loss") == [4, 8, 12]
     assert set(steps("samples_per_second")) <= set(steps("loss"))
     told = store.client.get_run(run_id).data
     assert told.metrics["train/loss"] == pytest.approx(column(tmp_path, "loss")[-1])
     assert "torch" in told.tags["genfoundry.versions"] and "1 x" in told.tags["genfoundry.devices"]
+
+
+def test_rates_and_speeds_come_once_in_a_while_and_at_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One point in four has everything; a speed is that of all steps since the last."""
+    sent: dict[int, dict[str, float]] = {}
+    told = SimpleNamespace(
+        last_steps=dict, flush=lambda: None, metrics=lambda values, step: sent.update({step: values})
+    )
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(curve, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    module = SimpleNamespace(done=0, history=[], training_settings=SimpleNamespace(steps=80))
+    line = curve.Curve(told, "samples", 4)
+    line.start(module, [])
+    for step in range(10, 81, 10):
+        clock.now += curve.SPARSE_S / 4
+        module.done, module.history = step, [{"step": step, "loss": 1.0, "lr_critic": 0.1}]
+        line.add(module)
+
+    assert [step for step, values in sent.items() if "lr_critic" in values] == [10, 50, 80]
+    assert {step: values["samples_per_second"] for step, values in sent.items() if "samples_per_second" in values} == {
+        10: 40 / (curve.SPARSE_S / 4),
+        50: 40 / (curve.SPARSE_S / 4),
+        80: 40 / (curve.SPARSE_S / 4),
+    }
+    assert all(values["loss"] == 1.0 for values in sent.values()) and len(sent) == 8
 
 
 def test_a_pickle_with_code_is_refused_unread(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ OPTIONS = {
     "relu2": {"activation": "relu2"},
     "tied": {"tied": True},
     "convolution": {"convolution": 3},
+    "convolution below": {"convolution": 3, "convolution_layers": 1},
 }
 
 
@@ -117,6 +118,26 @@ def test_only_projections_go_to_muon() -> None:
 
     found = {named[id(parameter)].split(".", 2)[2] for parameter in model.hidden_matrices()}
     assert found == {"qkv.weight", "out.weight", "gate_up.weight", "down.weight"}
+
+
+def test_only_the_first_layers_have_convolutions() -> None:
+    blocks = make(convolution=3, layers=3, convolution_layers=2).blocks
+
+    assert [block.mix_1 is not None and block.mix_2 is not None for block in blocks] == [True, True, False]
+    assert [block.mix_1 is None and block.mix_2 is None for block in blocks] == [False, False, True]
+    assert all(block.mix_1 is not None for block in make(convolution=3, layers=3).blocks)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"convolution": 3, "layers": 2, "convolution_layers": 3}, "must be at most layers 2"),
+        ({"convolution_layers": 1}, "needs convolution"),
+    ],
+)
+def test_layers_of_convolutions_that_are_not_there_are_refused(options: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        transformer.Config.model_validate(options)
 
 
 def test_dropout_is_a_function_of_seed_step_and_example() -> None:

@@ -42,6 +42,8 @@ class Config(Section):
     """Tokens, the newest among them, that a causal depthwise convolution mixes before attention and before the
     feed-forward layer, as in Canon layers (Allen-Zhu 2025, arXiv:2512.17351); 0 is off.
     """
+    convolution_layers: int = Field(default=0, ge=0)
+    """Layers that have convolutions, counted from the input; 0 is all. The first two have nearly all of the gain."""
     tied: bool = False
     """Predict with the embedding's own matrix."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -53,6 +55,10 @@ class Config(Section):
             raise ValueError(f"width {self.width} must be a multiple of 2 * heads = {2 * self.heads}")
         if self.kv_heads and self.heads % self.kv_heads:
             raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}")
+        if self.convolution_layers > self.layers:
+            raise ValueError(f"convolution_layers {self.convolution_layers} must be at most layers {self.layers}")
+        if self.convolution_layers and not self.convolution:
+            raise ValueError(f"convolution_layers {self.convolution_layers} needs convolution, which is 0")
         return self
 
 
@@ -85,7 +91,7 @@ class Cache:
 class Block(nn.Module):
     """Attention and a feed-forward layer, each added to its normalised input's residual."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, convolution: int) -> None:
         super().__init__()
         width, gated = config.width, config.activation == "swiglu"
         hidden = (8 * width // 3 + 7) // 8 * 8 if gated else 4 * width
@@ -97,8 +103,8 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(width, 2 * hidden if gated else hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
         self.dropout_1, self.dropout_2 = Dropout(config.dropout), Dropout(config.dropout)
-        if config.convolution:
-            self.mix_1, self.mix_2 = (CausalConvolution(width, config.convolution) for _ in range(2))
+        if convolution:
+            self.mix_1, self.mix_2 = (CausalConvolution(width, convolution) for _ in range(2))
         else:
             self.mix_1, self.mix_2 = None, None
         # Each block starts as the identity.
@@ -150,7 +156,10 @@ class Transformer(LanguageModel):
     def __init__(self, config: Config, spec: TokenSpec) -> None:
         super().__init__(spec, config.width, config.context, config.tied)
         self.config = config
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        mixed = config.convolution_layers or config.layers
+        self.blocks = nn.ModuleList(
+            Block(config, config.convolution if number < mixed else 0) for number in range(config.layers)
+        )
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The projections of all blocks."""

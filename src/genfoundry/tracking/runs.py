@@ -22,7 +22,7 @@ from genfoundry.processes import alive, processor, start_of
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store, locked
 
-FLUSH_S, FLUSH_POINTS = 2.0, 200
+FLUSH_S, FLUSH_POINTS = 5.0, 400
 """Metrics are written together after so many seconds or points: a write to sqlite costs 5 ms and 0.1 ms a number."""
 
 

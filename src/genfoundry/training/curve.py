@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.module import Trainee
 
+SPARSE_S = 5.0
+"""Seconds between learning rates and speeds: a number costs the store 0.1 ms, and these two say little at every point.
+``history.csv`` has the rates of every point."""
+
 
 class Curve:
     """Sends points of the curves to the run, behind what is there already, with the speed at which they came."""
@@ -23,6 +27,8 @@ class Curve:
         self.run, self.unit, self.per_step, self.flops, self.peak = run, unit, per_step, flops, peak
         self.sent = run.last_steps()
         self._mark, self._busy_s, self._step = time.monotonic(), 0.0, 0
+        self._full_at = 0.0
+        """When the next point is due that has everything; the first one has."""
 
     def start(self, module: Trainee, validations: Sequence[dict[str, float]]) -> None:
         """Send what a resumed run has seen and the store has not; start the clock."""
@@ -34,14 +40,20 @@ class Curve:
         self._mark, self._busy_s, self._step = time.monotonic(), 0.0, step
 
     def add(self, module: Trainee) -> None:
-        """Send the newest point, if the burst ended in one."""
+        """Send the newest point, if the burst ended in one; the first, the last and one in a while with everything."""
         if not module.history or module.history[-1]["step"] != module.done:
             return
-        seconds, steps = time.monotonic() - self._mark - self._busy_s, module.done - self._step
+        point, now = module.history[-1], time.monotonic()
+        if now < self._full_at and module.done < module.training_settings.steps:
+            rates = [name for name in point if name == "lr" or name.startswith("lr_")]
+            self._send({name: value for name, value in point.items() if name not in rates})
+            return
+        seconds, steps = now - self._mark - self._busy_s, module.done - self._step
         speed = {f"{self.unit}_per_second": steps * self.per_step / seconds}
         if self.flops and self.peak:
             speed["mfu"] = self.flops * steps / seconds / self.peak
-        self._send({**module.history[-1], **speed})
+        self._send({**point, **speed})
+        self._full_at = now + SPARSE_S
         self._restart(module.done)
 
     def validated(self, step: int, loss: float) -> None:
