@@ -90,18 +90,22 @@ def publish_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publish_folder(target: Path) -> Iterator[Path]:
-    """A folder to write to; with its manifest added it becomes ``target`` when the block ends well."""
+def publish_folder(target: Path, durable: bool = True) -> Iterator[Path]:
+    """A folder to write to; with its manifest added it becomes ``target`` when the block ends well.
+
+    Args:
+        target: Replaced if it is there.
+        durable: Wait until the disk has it; what is hashed again before it is used need not.
+    """
     temporary = _temporary(target)
     temporary.mkdir()
     try:
         with disk_errors(target):
             yield temporary
             manifest = {"format": FORMAT, "files": _files(temporary)}
-            for name in manifest["files"]:
-                _sync(temporary / name)
             (temporary / MANIFEST).write_bytes(canonical_json(manifest))
-            _sync(temporary / MANIFEST)
+            for name in [*manifest["files"], MANIFEST] if durable else ():
+                _sync(temporary / name)
             if target.exists():
                 _remove(target)
             os.replace(temporary, target)
@@ -189,7 +193,8 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
             arrow = arrow.set_column(number, column.name, arrow.column(number).cast(pa.string()))
         elif pa.types.is_large_binary(column.type):
             arrow = arrow.set_column(number, column.name, arrow.column(number).cast(pa.binary()))
-    pq.write_table(arrow, path, compression="zstd")
+    # Parquet cuts its pages at the borders of chunks too, which tell how the table came together.
+    pq.write_table(arrow.combine_chunks(), path, compression="zstd")
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
