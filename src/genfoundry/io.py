@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +113,18 @@ def publish_folder(target: Path, durable: bool = True) -> Iterator[Path]:
         _remove(temporary)
 
 
+@contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` for files in between, gone when the block ends; leftovers of dead processes go too."""
+    folder = _temporary(target.with_name(f"{target.name}.work"))
+    folder.mkdir()
+    try:
+        with disk_errors(folder):
+            yield folder
+    finally:
+        _remove(folder)
+
+
 def _files(folder: Path) -> dict[str, dict[str, Any]]:
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
@@ -212,6 +224,16 @@ def read_records(folder: Path, columns: list[str] | None = None) -> Iterator["pd
     folder_digest(folder)
     for shard in sorted(folder.glob("part-*.parquet")):
         yield read_table(shard, columns)
+
+
+def pick_records(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Some records of a folder, by id; shards without one of them are not unpacked."""
+    found: dict[str, dict[str, Any]] = {}
+    for shard in sorted(folder.glob("part-*.parquet")) if names else ():
+        if read_table(shard, ["id"])["id"].isin(names).any():
+            table = read_table(shard)
+            found.update({row["id"]: row for row in table[table["id"].isin(names)].to_dict("records")})
+    return found
 
 
 def record_columns(folder: Path) -> list[str]:

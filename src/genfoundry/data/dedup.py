@@ -4,20 +4,32 @@ Priority: evaluation splits before training (so evaluation never shrinks because
 then content hash. It depends on content alone, so the result does not depend on file names, order or shards.
 """
 
+import shutil
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from genfoundry.data import dedup_page, dedup_report
-from genfoundry.data.keepers import Fingerprints, Kept, Rule, engine_of, join, keep, shelf_of
+from genfoundry.data.keepers import Fingerprints, Kept, Rule, engine_of, join, keep, shelf_of, take
 from genfoundry.data.planted import PLANTED, calibrate
+from genfoundry.data.prints import SAMPLE, load, print_shards
 from genfoundry.data.shelf import Shelf
 from genfoundry.errors import DataError
-from genfoundry.io import publish_folder, read_all_records, read_records, record_columns, write_json, write_table
+from genfoundry.io import (
+    pick_records,
+    publish_folder,
+    read_all_records,
+    read_table,
+    record_columns,
+    scratch_folder,
+    write_json,
+    write_table,
+)
 from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Dedup
-from genfoundry.specs import Sets
+from genfoundry.settings import Dedup, Execution
+from genfoundry.specs import Sets, Vectors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,21 +40,28 @@ RULE = "rule.json"
 """File beside the kept ids: what counted as similar, for the stage that checks it."""
 
 
-def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> None:
+def drop_copies(
+    modality: ModuleType,
+    config: Dedup,
+    paths: DatasetPaths,
+    execution: Execution = Execution(),  # noqa: B008 -- frozen
+) -> None:
     """Publish the kept ids, the duplicates and pairs, ``deduplicate.json`` and its page."""
     source = [name for name in record_columns(paths.clean) if name == "source"]
     records = read_all_records(paths.clean, ["id", "label", "split", "sha256", *source])
     if not len(records):
         raise DataError(f"datasets.{paths.key}: no record reached deduplication; look at preprocess.html")
-    records, prints, order, sample = _unique(modality, config, paths, records)
-    unique = records[records["unique"]]
-    rule, planted = calibrate(modality, config, sample)
-    kept = keep(prints, rule, order, engine_of(config))
+    with scratch_folder(paths.unique) as work:
+        records, prints, order, sample = _unique(modality, config, paths, records, execution, work)
+        unique = records[records["unique"]]
+        rule, planted = calibrate(modality, config, sample)
+        kept = keep(prints, rule, order, engine_of(config))
+        del prints
     duplicates, pairs = _tables(records, unique, kept)
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
     report = dedup_report.summary(records, duplicates, pairs, rule, planted)
     shown = dedup_report.choose(duplicates)
-    contents = _contents(paths, dedup_report.ids_of(shown))
+    contents = pick_records(paths.clean, dedup_report.ids_of(shown))
     dedup_page.write(paths, modality, report, dedup_report.shares(records), shown, contents)
     share = len(duplicates) / len(records)
     if share > config.max_removed:
@@ -56,7 +75,7 @@ def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> Non
 
 
 def _unique(
-    modality: ModuleType, config: Dedup, paths: DatasetPaths, records: "pd.DataFrame"
+    modality: ModuleType, config: Dedup, paths: DatasetPaths, records: "pd.DataFrame", execution: Execution, work: Path
 ) -> "tuple[pd.DataFrame, Fingerprints | Shelf, np.ndarray, pd.DataFrame]":
     """(records by priority with column ``unique``, fingerprints of the unique ones, their order of priority, a sample
     of them with content).
@@ -68,29 +87,32 @@ def _unique(
     records["unique"] = ~records["sha256"].duplicated()
     chosen = records[records["unique"]]
     step = max(1, len(chosen) // PLANTED)
-    sampled = set(chosen["id"].iloc[::step].head(PLANTED))
-    names, sizes, parts, samples = [], [], [], []
-    shelf = shelf_of(config, paths.unique.parent)
-    wanted = set(chosen["id"])
-    for table in read_records(paths.clean):
-        table = table[table["id"].isin(wanted)]
-        if len(table):
-            names += list(table["id"])
-            sizes += [len(content) for content in table["content"]]
-            prints = modality.fingerprints(table, config)
-            if isinstance(prints, Sets):
-                shelf.add(prints.hashes, np.diff(prints.ptr))
-            else:
-                parts.append(prints)
-            samples.append(table[table["id"].isin(sampled)])
-    size = pd.Series(sizes, index=names, dtype="int64")
+    sampled = frozenset(chosen["id"].iloc[::step].head(PLANTED))
+    wanted = pd.Index(chosen["id"])
+    number, size, place = 0, np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)
+    parts, samples = [], []
+    shelf = shelf_of(config, work)
+    for folder in print_shards(modality, config, paths.clean, work, execution, sampled):
+        found = wanted.get_indexer(np.load(folder / "ids.npy"))
+        mine = np.flatnonzero(found >= 0)
+        size[found[mine]] = np.load(folder / "lengths.npy")[mine]
+        place[found[mine]] = number + np.arange(len(mine))
+        number += len(mine)
+        prints = take(load(folder), mine) if len(mine) < len(found) else load(folder)
+        if isinstance(prints, Sets):
+            shelf.add(prints.hashes, np.diff(prints.ptr))
+        elif len(mine):
+            parts.append(Vectors(np.array(prints.vectors), np.array(prints.details)))
+        if (folder / SAMPLE).exists():
+            samples.append(read_table(folder / SAMPLE))
+        shutil.rmtree(folder)
     # Exact copies have the content, and so the size, of the one that was read.
-    records["size"] = size[chosen["id"]].set_axis(chosen["sha256"])[records["sha256"]].to_numpy()
+    group = records["unique"].cumsum().to_numpy() - 1
+    records["size"], records["place"] = size[group], place[group]
     records = records.sort_values(["rank", "size", "sha256"], ascending=[True, False, True], ignore_index=True)
-    place = pd.Series(np.arange(len(names)), index=names)
-    order = place[records["id"][records["unique"]]].to_numpy()
+    order = records["place"][records["unique"]].to_numpy()
     sample = pd.concat(samples).sort_values("sha256", ignore_index=True)
-    return records, join(parts) if parts else shelf, order, sample
+    return records.drop(columns="place"), join(parts) if parts else shelf, order, sample
 
 
 def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", kept: Kept) -> "tuple[pd.DataFrame, pd.DataFrame]":
@@ -138,11 +160,3 @@ def _publish(
     with publish_folder(paths.copies) as folder:
         write_table(folder / "duplicates.parquet", duplicates)
         write_table(folder / "pairs.parquet", pairs)
-
-
-def _contents(paths: DatasetPaths, names: set[str]) -> dict[str, dict[str, object]]:
-    """The clean records of some ids, by id."""
-    found: dict[str, dict[str, object]] = {}
-    for table in read_records(paths.clean) if names else ():
-        found.update({row["id"]: row for row in table[table["id"].isin(names)].to_dict("records")})
-    return found
