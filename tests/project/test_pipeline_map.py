@@ -65,6 +65,7 @@ def test_every_code_dep_is_used(address: str) -> None:
     read = {
         "sample": {"presets/prompts"},
         "split": {"presets/guards"},
+        "deduplicate": {"presets/embeddings"},
         "validate": {"presets/profiles"},
         "encode": {"presets/tokenizers"},
     }.get(node.stage, set())

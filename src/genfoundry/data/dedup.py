@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genfoundry.data import dedup_page, dedup_report
-from genfoundry.data.keepers import Fingerprints, Kept, Rule, engine_of, join, keep, shelf_of, take
+from genfoundry.data import dedup_page, dedup_report, embeddings
+from genfoundry.data.embeddings import METHODS, Found
+from genfoundry.data.keepers import Fingerprints, Rule, engine_of, join, keep, shelf_of, take
 from genfoundry.data.planted import PLANTED, calibrate
 from genfoundry.data.prints import SAMPLE, load, print_shards
 from genfoundry.data.shelf import Shelf
@@ -55,11 +56,12 @@ def drop_copies(
         records, prints, order, sample = _unique(modality, config, paths, records, execution, work)
         unique = records[records["unique"]]
         rule, planted = calibrate(modality, config, sample)
-        kept = keep(prints, rule, order, engine_of(config))
+        found = _settled(prints, order, rule, unique, config, paths)
         del prints
-    duplicates, pairs = _tables(records, unique, kept)
+    duplicates, pairs = _tables(records, unique, found)
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
-    report = dedup_report.summary(records, duplicates, pairs, rule, planted)
+    methods = ("exact", *METHODS) if config.embeddings.source else ("exact", "near")
+    report = dedup_report.summary(records, duplicates, pairs, rule, planted, methods)
     shown = dedup_report.choose(duplicates)
     contents = pick_records(paths.clean, dedup_report.ids_of(shown))
     dedup_page.write(paths, modality, report, dedup_report.shares(records), shown, contents)
@@ -115,37 +117,60 @@ def _unique(
     return records.drop(columns="place"), join(parts) if parts else shelf, order, sample
 
 
-def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", kept: Kept) -> "tuple[pd.DataFrame, pd.DataFrame]":
+def _settled(
+    prints: Fingerprints | Shelf,
+    order: np.ndarray,
+    rule: Rule,
+    unique: "pd.DataFrame",
+    config: Dedup,
+    paths: DatasetPaths,
+) -> Found:
+    """Which of the unique records go, and for whom."""
+    engine = engine_of(config)
+    if not config.embeddings.source:
+        kept = keep(prints, rule, order, engine)
+        return Found(kept, np.zeros(len(kept.keeper), np.uint8), np.zeros(len(kept.pairs.first), np.uint8))
+    where = f"datasets.{paths.key}.dedup.embeddings"
+    vectors = embeddings.read(config.embeddings, paths.root, unique["id"], where)
+    return embeddings.settle(lambda rows: keep(prints, rule, order[rows], engine), vectors, config.embeddings.threshold)
+
+
+def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", found: Found) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """(duplicates, pairs), both sorted."""
     import pandas as pd
 
+    kept = found.kept
     names, splits = unique["id"].to_numpy(), unique["split"].to_numpy()
     # By content: who stays for it, and how similar that one is.
     keeper = dict(
-        zip(unique["sha256"], zip(names[kept.keeper], splits[kept.keeper], kept.score, strict=True), strict=True)
+        zip(
+            unique["sha256"],
+            zip(names[kept.keeper], splits[kept.keeper], kept.score, METHODS[found.keeper_method], strict=True),
+            strict=True,
+        )
     )
     original = dict(zip(unique["sha256"], zip(names, splits, strict=True), strict=True))
     gone, pairs = [], []
     for name, split, sha256 in records[["id", "split", "sha256"]].itertuples(index=False):
-        kept_id, kept_split, score = keeper[sha256]
+        kept_id, kept_split, score, how = keeper[sha256]
         if kept_id == name:
             continue
         first, first_split = original[sha256]
-        method = "exact" if kept_id == first else "near"
+        method = "exact" if kept_id == first else how
         gone.append((name, kept_id, score, method, split, kept_split))
         pairs.append((kept_id, name, score, method, kept_split, split))
         if first not in (name, kept_id):
             pairs.append((first, name, 1.0, "exact", first_split, split))
     a, b = kept.pairs.second, kept.pairs.first
-    near = zip(names[a], names[b], kept.pairs.score, ["near"] * len(a), splits[a], splits[b], strict=True)
+    near = zip(names[a], names[b], kept.pairs.score, METHODS[found.pair_method], splits[a], splits[b], strict=True)
     columns = ["removed_id", "kept_id", "score", "method", "removed_split", "kept_split"]
     duplicates = pd.DataFrame(gone, columns=columns).astype({name: "str" for name in columns if name != "score"})
     columns = ["id_a", "id_b", "score", "method", "split_a", "split_b"]
-    found = pd.DataFrame([*pairs, *near], columns=columns).astype({name: "str" for name in columns if name != "score"})
-    found = found.drop_duplicates(["id_a", "id_b"])
-    duplicates["score"], found["score"] = duplicates["score"].astype("float64"), found["score"].astype("float64")
-    return duplicates.sort_values("removed_id", ignore_index=True), found.sort_values(
-        ["id_a", "id_b"], ignore_index=True
+    every = pd.DataFrame([*pairs, *near], columns=columns).astype({name: "str" for name in columns if name != "score"})
+    every = every.drop_duplicates(["id_a", "id_b", "method"])
+    duplicates["score"], every["score"] = duplicates["score"].astype("float64"), every["score"].astype("float64")
+    return duplicates.sort_values("removed_id", ignore_index=True), every.sort_values(
+        ["id_a", "id_b", "method"], ignore_index=True
     )
 
 
