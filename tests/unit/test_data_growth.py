@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
-from genfoundry.data import encoding, ingest, leaks, pinned, sources
-from genfoundry.data.leaksearch import groups
+from genfoundry.data import encoding, ingest, leaks, leaksearch, pinned, sources
+from genfoundry.data.leaksearch import groups, most_elements
 from genfoundry.data.memo import memo_of
 from genfoundry.errors import ConfigError, DataError
 from genfoundry.io import folder_digest, read_json, read_table
@@ -214,7 +214,8 @@ def test_groups_of_evaluation_find_what_one_search_finds(tmp_path: Path, monkeyp
     texts = [words(generator, 80) for _ in range(150)]
     texts += [f"{text} {words(generator, 60)}" for text in texts[:60]]  # contain or are like others
     source = write_jsonl(tmp_path / "raw.jsonl", [{"text": text} for text in texts])
-    line = Line(tmp_path, "text", source, split={"val": 0.2, "test": 0.2, "max_leaks": 1000}, dedup={"threshold": 0.95})
+    split_by = {"val": 0.2, "test": 0.2, "max_leaks": 1000}
+    line = Line(tmp_path, "text", source, ingest={"shard": 0.01}, split=split_by, dedup={"threshold": 0.95})
     line.ingest().preprocess().deduplicate()
 
     def split(execution: Execution) -> list[str]:
@@ -225,18 +226,19 @@ def test_groups_of_evaluation_find_what_one_search_finds(tmp_path: Path, monkeyp
 
     one = split(SERIAL)
     assert len(read_table(line.paths.splits / "set_aside.parquet")) > 5
-    searched = []
-    monkeypatch.setattr(leaks, "groups", lambda elements, _: searched.extend(groups(elements, 0.1)) or searched)
-    assert split(SERIAL) == one and len(searched) > 4
-    searched.clear()
+    blocks = []
+    found = leaksearch.nearest
+    monkeypatch.setattr(leaksearch, "nearest", lambda *args: blocks.append(len(args[2])) or found(*args))
+    monkeypatch.setattr(leaks, "most_elements", lambda _: 300)
+    assert split(SERIAL) == one and len(blocks) > 40 and max(blocks) < 60
     assert split(Execution(data_executor="pool", data_workers=2)) == one
 
 
 def test_groups_keep_to_their_memory() -> None:
-    found = list(groups(np.array([5, 5, 100, 1, 1, 1]), 4000e-6))  # ten elements
+    found = list(groups(np.array([5, 5, 100, 1, 1, 1]), 10))
 
     assert [group.tolist() for group in found] == [[0, 1], [2], [3, 4, 5]]
-    assert [len(group) for group in groups(np.ones(7, np.int64), 0)] == [7]
+    assert [len(group) for group in groups(np.ones(7, np.int64), most_elements(0))] == [7]
     assert list(groups(np.empty(0, np.int64), 1)) == []
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from genfoundry.data import contract, executor, splitpage
 from genfoundry.data.dedup import RULE
-from genfoundry.data.guards import External, read_guards, remove
+from genfoundry.data.guards import COLUMNS, External, read_guards, remove
 from genfoundry.data.keepers import Rule
-from genfoundry.data.leaksearch import TRAINING, Outcome, Task, groups, search
+from genfoundry.data.leaksearch import TRAINING, Outcome, Task, groups, most_elements, search
 from genfoundry.data.prints import Prepared
 from genfoundry.data.shelf import HASH
 from genfoundry.data.validation import Run, sentence
@@ -62,9 +62,10 @@ def guard_splits(
         work = folder / ".work/prints"
         prepared = Prepared.of(modality, dedup, paths.clean, records, external.prints, work, execution)
         training = (records["split"] == "train").to_numpy()
-        stays, removed = _guarded(prepared, records, training, external, rule, config.max_containment)
+        most = most_elements(float(getattr(dedup, "memory", 0)))
+        stays, removed = _guarded(prepared, records, training, external, rule, config.max_containment, most)
         np.save(work.parent / TRAINING, stays)
-        found = _searched(prepared, ~training, rule, config.max_containment, dedup, execution)
+        found = _searched(prepared, ~training, rule, config.max_containment, most, execution)
         shutil.rmtree(folder / ".work", ignore_errors=True)
         aside = _aside(records, found)
         records["used"] = ~records["id"].isin({*aside["id"], *removed["removed_id"]})
@@ -93,27 +94,36 @@ def _records(paths: DatasetPaths) -> "pd.DataFrame":
 
 
 def _guarded(
-    prepared: Prepared, records: "pd.DataFrame", training: np.ndarray, external: External, rule: Rule, share: float
+    prepared: Prepared,
+    records: "pd.DataFrame",
+    training: np.ndarray,
+    external: External,
+    rule: Rule,
+    share: float,
+    most: float,
 ) -> "tuple[np.ndarray, pd.DataFrame]":
     """(which training records stay, bool by record; what is removed for the external sets)."""
-    gathered = prepared.gather(np.zeros(len(training), bool), training & (external.prints is not None), guards=True)
-    rows, removed = remove(gathered, records, external, rule, share)
+    import pandas as pd
+
     if external.prints is None:
-        return training, removed
-    stays = np.zeros(len(training), bool)
-    stays[gathered.record[rows]] = True
-    return stays, removed
+        return training, pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+    stays, parts = np.zeros(len(training), bool), []
+    for block in prepared.gather(np.zeros(len(training), bool), training, True, most):
+        rows, removed = remove(block, records, external, rule, share)
+        stays[block.record[rows]] = True
+        parts.append(removed)
+    return stays, pd.concat(parts).sort_values("removed_id", ignore_index=True)
 
 
 def _searched(
-    prepared: Prepared, evaluation: np.ndarray, rule: Rule, share: float, dedup: Dedup, execution: Execution
+    prepared: Prepared, evaluation: np.ndarray, rule: Rule, share: float, most: float, execution: Execution
 ) -> list[Outcome]:
     """What is found of evaluation in training, group by group; of the external sets last."""
     mine, elements = np.flatnonzero(evaluation), prepared.elements(len(evaluation))
-    asked = [mine[group] for group in groups(elements[mine], float(getattr(dedup, "memory", 0)))]
+    asked = [mine[group] for group in groups(elements[mine], most)]
     if prepared.guards is not None:
         asked.append(np.empty(0, np.int64))
-    tasks = [Task(prepared.work, group, rule, share) for group in asked]
+    tasks = [Task(prepared.work, group, rule, share, most) for group in asked]
     # Each one reads all of training: its size counts for each.
     return list(executor.run(search, tasks, execution, HASH * int(elements.sum()) * len(tasks)))
 

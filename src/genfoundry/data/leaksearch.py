@@ -1,5 +1,7 @@
-"""The search for evaluation records in training, in groups of evaluation records: each fits into memory, and anyone
-may search it. What a group finds does not depend on the others.
+"""The search for evaluation records in training, in groups of evaluation records, each against blocks of training.
+
+A group and a block fit into memory together, and anyone may search for a group: what it finds depends neither on the
+other groups nor on where the blocks end.
 """
 
 from collections.abc import Iterator
@@ -9,13 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from genfoundry.data.keepers import Rule
-from genfoundry.data.leakcheck import nearest
+from genfoundry.data.leakcheck import Nearest, nearest
 from genfoundry.data.prints import Gathered, Prepared
 from genfoundry.data.setjoin import Collection, contained
 from genfoundry.specs import Sets
 
-ELEMENT = 400
-"""Bytes of memory that the search takes for an element of an evaluation record, about (measured: 150 to 350)."""
+ELEMENT = 100
+"""Bytes of memory that the search takes for an element, about: its hash, its sorted kind, two indexes, its number in a
+sparse matrix and in the transposed one, and what sorting takes beside them.
+"""
 
 TRAINING = "training.npy"
 """File beside the fingerprints: which records are training, bool by record."""
@@ -31,6 +35,8 @@ class Task(NamedTuple):
     rule: Rule
     share: float
     """Of an evaluation record's elements in one training record, at which it is contained."""
+    most: float
+    """Elements of a block of training."""
 
 
 class Outcome(NamedTuple):
@@ -54,14 +60,13 @@ class Outcome(NamedTuple):
     """bool."""
 
 
-def groups(elements: np.ndarray, memory: float) -> Iterator[np.ndarray]:
-    """Records cut so that the search for each group takes ``memory`` megabytes, about.
+def groups(elements: np.ndarray, most: float) -> Iterator[np.ndarray]:
+    """Records cut so that each group has ``most`` elements, about, or is one record.
 
     Args:
         elements: int64, of each record.
-        memory: Megabytes; 0 makes one group.
+        most: Elements of a group.
     """
-    most = memory * 1e6 / ELEMENT if memory else float("inf")
     ends, start = np.cumsum(elements), 0
     while start < len(elements):
         before = ends[start - 1] if start else 0
@@ -70,30 +75,65 @@ def groups(elements: np.ndarray, memory: float) -> Iterator[np.ndarray]:
         start = stop
 
 
+def most_elements(memory: float) -> float:
+    """Elements of a group, and of a block of training, by the megabytes for both; 0 bounds nothing."""
+    return memory * 1e6 / ELEMENT / 2 if memory else float("inf")
+
+
 def search(task: Task) -> Outcome:
-    """Look for a group in training."""
+    """Look for a group in training, block by block."""
     prepared, training = Prepared(task.work), np.load(task.work.parent / TRAINING)
     wanted = np.zeros(len(training), bool)
     wanted[task.group] = True
-    gathered = prepared.gather(wanted, training, guards=not len(task.group))
-    inner, outer, share = _contained(gathered, task.share)
-    left = gathered.evaluation[~np.isin(gathered.record[gathered.evaluation], inner)]
-    asked = np.concatenate([left, gathered.guards])
-    found = nearest(gathered.prints, asked, gathered.training, task.rule, task.share, gathered.sizes)
-    known = found.row >= 0
-    close = np.where(known, gathered.record[np.where(known, found.row, 0)] if len(gathered.record) else -1, -1)
-    return Outcome(
-        inner, outer, share, gathered.record[asked], close.astype(np.int64), found.score, found.containment, found.leaks
+    best, inside = None, _Inside()
+    for block in prepared.gather(wanted, training, not len(task.group), task.most):
+        inside.add(*_contained(block, task.share))
+        asked = np.concatenate([block.evaluation, block.guards])
+        found = nearest(block.prints, asked, block.training, task.rule, task.share, block.sizes)
+        row = np.where(found.row >= 0, block.record[found.row], -1) if len(asked) else found.row
+        found = found._replace(row=row.astype(np.int64))
+        best = found if best is None else _better(best, found, isinstance(block.prints, Sets))
+    assert best is not None
+    numbers, stays = block.record[asked], np.ones(len(asked), bool)
+    stays[: len(block.evaluation)] = ~np.isin(numbers[: len(block.evaluation)], inside.inner)
+    return Outcome(inside.inner, inside.outer, inside.share, numbers[stays], *(column[stays] for column in best))
+
+
+def _better(one: Nearest, other: Nearest, sets: bool) -> Nearest:
+    """Row by row the better one of two blocks' finds, the earlier one if both are equal."""
+    # The score of a picture that leaks is its verified similarity, of others the cosine: a leak comes first.
+    wins = other.score > one.score
+    if not sets:
+        wins = np.where(one.leaks == other.leaks, wins, other.leaks)
+    wins = (wins | (one.row < 0)) & (other.row >= 0)
+    return Nearest(
+        np.where(wins, other.row, one.row),
+        np.where(wins, other.score, one.score),
+        np.maximum(one.containment, other.containment),
+        one.leaks | other.leaks,
     )
 
 
+class _Inside:
+    """Evaluation records inside a training record, with the one that holds most of each, the first of equal ones."""
+
+    def __init__(self) -> None:
+        self.inner, self.outer, self.share = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+
+    def add(self, inner: np.ndarray, outer: np.ndarray, share: np.ndarray) -> None:
+        """Take more pairs into account."""
+        inner, outer, share = (
+            np.concatenate(both) for both in ((self.inner, inner), (self.outer, outer), (self.share, share))
+        )
+        order = np.lexsort((outer, -share, inner))
+        self.inner, place = np.unique(inner[order], return_index=True)
+        self.outer, self.share = outer[order][place], share[order][place]
+
+
 def _contained(gathered: Gathered, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Evaluation records that a training record contains, the one that holds most of each, and how much."""
+    """Every pair of an evaluation record and a training record that contains it, and how much of it."""
     prints, evaluation, training = gathered.prints, gathered.evaluation, gathered.training
     if not isinstance(prints, Sets) or not len(evaluation) or not len(training):
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
     found = contained(Collection(prints), evaluation, training, share)
-    first, second = gathered.record[found.first], gathered.record[found.second]
-    order = np.lexsort((second, -found.score, first))
-    inner, place = np.unique(first[order], return_index=True)
-    return inner, second[order][place], found.score[order][place]
+    return gathered.record[found.first], gathered.record[found.second], found.score

@@ -175,40 +175,36 @@ class Prepared:
             found[record[mine]] = _sizes(load(folder))[mine]
         return found
 
-    def gather(self, evaluation: np.ndarray, training: np.ndarray, guards: bool) -> Gathered:
-        """What a search for some evaluation records in some training records needs.
+    def gather(
+        self, evaluation: np.ndarray, training: np.ndarray, guards: bool, most: float = float("inf")
+    ) -> Iterator[Gathered]:
+        """What a search for some evaluation records in some training records needs, training in blocks; one at least.
 
         Args:
-            evaluation: bool, by record: those to look for.
+            evaluation: bool, by record: those to look for; they are part of every block.
             training: bool, by record: those to look in.
             guards: Whether to look for the records of external evaluation sets too.
+            most: Elements of training in a block, about: what every record says may be shared by all of them.
         """
-        rows, parts, sizes = [], [], []
-
-        def add(row: np.ndarray, part: Fingerprints, size: np.ndarray) -> None:
-            rows.append(row)
-            parts.append(part)
-            sizes.append(size)
-
+        block = _Block()
         for row, part in self._chosen(evaluation):
-            add(row, part, _sizes(part))
-        asked = held = sum(map(len, rows))
+            block.add(row, part, _sizes(part))
+        asked = block.records
         if guards and (own := self.guards) is not None:
-            add(np.arange(count(own)), own, _sizes(own))
-            held += count(own)
-        hashes = [part.hashes for part in parts if isinstance(part, Sets)]
+            block.add(np.arange(count(own)), own, _sizes(own))
+        held, whole = block.records, block
+        hashes = [part.hashes for part in block.parts if isinstance(part, Sets)]
         shared = Shared(np.concatenate(hashes)) if hashes else None
+        block = whole.copy()
         for row, part in self._chosen(training):
             size = _sizes(part)
             if isinstance(part, Sets):
                 part = shared.keep(part) if shared else Sets(part.hashes[:0], np.zeros(len(size) + 1, np.int64))
-            add(row, part, size)
-        if not parts:
-            empty, numbers = np.empty(0, np.int64), np.empty(0, np.uint64)
-            return Gathered(Sets(numbers, np.zeros(1, np.int64)), empty, empty, empty, empty, empty)
-        record = np.concatenate(rows)
-        number = np.arange(len(record))
-        return Gathered(join(parts), np.concatenate(sizes), record, number[:asked], number[asked:held], number[held:])
+            if block.records > held and block.elements - whole.elements + _elements(part) > most:
+                yield block.gathered(asked, held)
+                block = whole.copy()
+            block.add(row, part, size)
+        yield block.gathered(asked, held)
 
     def _chosen(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, Fingerprints]]:
         """(records, fingerprints) of the wanted records of each shard."""
@@ -218,6 +214,49 @@ class Prepared:
             if len(mine):
                 prints = load(folder)
                 yield record[mine], prints if len(mine) == len(record) else take(prints, mine)
+
+
+class _Block:
+    """Fingerprints that come part by part."""
+
+    def __init__(self) -> None:
+        self.rows: list[np.ndarray] = []
+        self.parts: list[Fingerprints] = []
+        self.sizes: list[np.ndarray] = []
+        self.records = self.elements = 0
+
+    def copy(self) -> "_Block":
+        """The same parts, to which others may be added."""
+        other = _Block()
+        other.rows, other.parts, other.sizes = [*self.rows], [*self.parts], [*self.sizes]
+        other.records, other.elements = self.records, self.elements
+        return other
+
+    def add(self, row: np.ndarray, part: Fingerprints, size: np.ndarray) -> None:
+        self.rows.append(row)
+        self.parts.append(part)
+        self.sizes.append(size)
+        self.records, self.elements = self.records + len(row), self.elements + _elements(part)
+
+    def gathered(self, asked: int, held: int) -> Gathered:
+        """All of it; the first ``asked`` records are evaluation, those up to ``held`` of external sets."""
+        if not self.parts:
+            empty = np.empty(0, np.int64)
+            return Gathered(Sets(np.empty(0, np.uint64), np.zeros(1, np.int64)), empty, empty, empty, empty, empty)
+        record = np.concatenate(self.rows)
+        number = np.arange(len(record))
+        return Gathered(
+            join(self.parts),
+            np.concatenate(self.sizes),
+            record,
+            number[:asked],
+            number[asked:held],
+            number[held:],
+        )
+
+
+def _elements(part: Fingerprints) -> int:
+    return len(part.hashes) if isinstance(part, Sets) else 0
 
 
 def _sizes(part: Fingerprints) -> np.ndarray:
