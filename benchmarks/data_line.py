@@ -36,8 +36,8 @@ from genfoundry.settings import Execution
 if TYPE_CHECKING:
     import pandas as pd
 
-FILE_MB = 0.5
-"""Size of a file of the source: 1 % of 50 MB is one file."""
+FILE_MB = 0.25
+"""Size of a file of the source: 1 % of 25 MB is one file."""
 
 WORDS = 20_000
 
