@@ -30,9 +30,7 @@ def main(megabytes: float) -> None:
     texts = [json.loads(line)["text"] for line in lines]
     sets = shingles.sets(texts)
     rows, elements = Rows.of(sets), len(sets.hashes)
-    print(
-        f"{megabytes:g} MB, {len(texts)} documents, {elements / megabytes / 1e6:.3f} elements a byte"
-    )
+    print(f"{megabytes:g} MB, {len(texts)} documents, {elements / megabytes / 1e6:.3f} elements a byte")
     print("| cells an element | tokens a document | compared | CPU s | go |\n|---|---|---|---|---|")
     for share in (2.0, 1.0, 0.25, 1 / 16, 1 / 64, 1 / 256, 0.0):
         begun = time.process_time()

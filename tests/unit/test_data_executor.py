@@ -265,6 +265,16 @@ def test_the_memo_forgets_what_was_used_longest_ago(tmp_path: Path) -> None:
     assert [fill(memo(tmp_path), tmp_path, key, b"")[0] for key in "acb"] == [True, True, False]
 
 
+def test_what_an_output_holds_too_takes_no_room_of_the_memo(tmp_path: Path) -> None:
+    fill(memo(tmp_path), tmp_path, "a", bytes(5000))
+
+    prune(memo(tmp_path, limit=1000))
+    assert len(list((tmp_path / "memo").iterdir())) == 1
+    (tmp_path / "out/file").unlink()
+    prune(memo(tmp_path, limit=1000))
+    assert not list((tmp_path / "memo").iterdir())
+
+
 def test_the_memo_lies_under_the_state_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = line_of(tmp_path / "line", source(tmp_path))
     monkeypatch.setenv("GENFOUNDRY_STATE", str(tmp_path / "state"))
