@@ -1,10 +1,13 @@
-"""The data line over made-up text: cost of each stage, of 1 % more data, of its bare parts, and peak memory by size.
+"""The data line over text: cost of each stage, of 1 % more data, of its bare parts, of disk, and peak memory.
 
-    python benchmarks/data_line.py --megabytes 40
-    python benchmarks/data_line.py --memory 20 200
+    python benchmarks/data_line.py --megabytes 40                 # 1 % more, with the tokenizer pinned
+    python benchmarks/data_line.py --memory 20 200                # peak memory by size of the source
+    python benchmarks/data_line.py --real 1000 --limit 2000       # 1 GB of real text, each stage within 2 GB
 
-CPU seconds of all processes. Documents are drawn from 20,000 words by Zipf's law, so nothing is a copy by chance; of
-every file one document stands in the next one too.
+CPU seconds of all processes. Made-up documents are drawn from 20,000 words by Zipf's law, so nothing is a copy by
+chance; of every file one document stands in the next one too. Real text is the source code of the installed packages,
+again and again, each time with one word in twenty changed: copies of one another, below the threshold. A stage with a
+limit is a process of its own in which no more than that many megabytes of data can be had (RLIMIT_DATA).
 """
 
 import argparse
@@ -14,21 +17,26 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genfoundry import settings
-from genfoundry.data import cleaning, dedup, encoding, ingest, leaks, validation
+from genfoundry.data import cleaning, dedup, encoding, ingest, keepers, leaks, pinned, validation
 from genfoundry.io import read_records
 from genfoundry.modalities import text
+from genfoundry.modalities.shared import tokens
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Execution
 
-FILE_MB = 0.5
-"""Size of a file of the source: 1 % of 50 MB is one file."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE_MB = 0.25
+"""Size of a file of the source: 1 % of 25 MB is one file."""
 
 WORDS = 20_000
 
@@ -49,6 +57,32 @@ def make_file(folder: Path, number: int, megabytes: float = FILE_MB) -> None:
     (folder / f"{number:05d}.jsonl").write_text(lines)
 
 
+def make_real(folder: Path, megabytes: float) -> None:
+    """JSONL files of source code, edited anew in each round, until there is enough."""
+    paths = sorted(Path(np.__file__).parents[1].rglob("*.py"))
+    made = number = turn = 0
+    lines: list[str] = []
+    held = 0
+    while made < megabytes * 1e6:
+        for path in paths:
+            text = path.read_text("utf-8", errors="ignore")[:40_000]
+            if len(text) < 400:
+                continue
+            generator = np.random.default_rng([turn, *path.name.encode()[:8], len(text)])
+            pieces = text.split(" ")
+            for place in np.flatnonzero(generator.random(len(pieces)) < (0.05 if turn else 0)).tolist():
+                pieces[place] = f"v{generator.integers(1 << 30):x}"
+            text = " ".join(pieces)
+            lines.append(json.dumps({"text": text}) + "\n")
+            made, held = made + len(text), held + len(text)
+            if held > 4e6 or made >= megabytes * 1e6:
+                (folder / f"{number:05d}.jsonl").write_text("".join(lines), "utf-8")
+                lines, held, number = [], 0, number + 1
+            if made >= megabytes * 1e6:
+                break
+        turn += 1
+
+
 class Silent:
     """Stands in for the run that takes Great Expectations' pages."""
 
@@ -59,24 +93,28 @@ class Silent:
 class Line:
     """The stages of a data set as functions, without DVC."""
 
-    def __init__(self, root: Path, shard: float, execution: Execution, tokenizer: str = "bpe") -> None:
+    def __init__(
+        self, root: Path, shard: float, execution: Execution, tokenizer: str = "bpe", limit: float = 0
+    ) -> None:
         self.paths, self.source, self.execution = DatasetPaths(root, "data"), root / "raw", execution
         self.ingest_config = text.Ingest(shard=shard)
         self.encode_config = text.Encode(tokenizer=tokenizer)  # type: ignore[arg-type]
-        self.clean_config, self.dedup_config, self.split_config = text.Preprocess(), text.Dedup(), settings.Split()
+        # A third of a limit is for the search for copies, the rest for what is imported and for tables of ids.
+        self.dedup_config = text.Dedup(memory=limit / 3) if limit else text.Dedup()
+        self.clean_config, self.split_config = text.Preprocess(), settings.Split()
 
     def stages(self) -> dict[str, Callable[[], Any]]:
         """Each stage by name, in order."""
         paths, split = self.paths, self.split_config
         return {
-            "ingest": lambda: ingest.read_source(text, self.source, self.ingest_config, paths),
+            "ingest": lambda: ingest.read_source(text, self.source, self.ingest_config, paths, self.execution),
             "validate": lambda: validation.validate(text, settings.Validation(), paths, Silent()),
             "preprocess": lambda: cleaning.clean_records(text, self.clean_config, split, paths, self.execution),
-            "deduplicate": lambda: dedup.drop_copies(text, self.dedup_config, paths),
+            "deduplicate": lambda: dedup.drop_copies(text, self.dedup_config, paths, self.execution),
             "split": lambda: leaks.guard_splits(
                 text, split, self.dedup_config, self.clean_config, paths, Silent(), self.execution
             ),
-            "encode": lambda: encoding.write_arrays(text, self.encode_config, paths),
+            "encode": lambda: encoding.write_arrays(text, self.encode_config, paths, self.execution),
         }
 
     def parts(self) -> dict[str, Callable[[], Any]]:
@@ -86,8 +124,22 @@ class Line:
         return {
             "ingest": lambda: [0 for _ in text.read(self.source, self.ingest_config)],
             "preprocess": lambda: [text.clean(table, self.clean_config) for table in records],
+            "deduplicate": lambda: self._kept(clean),
             "split": lambda: [text.fingerprints(table, self.dedup_config) for table in clean],
+            "encode": lambda: self._tokens(clean),
         }
+
+    def _kept(self, clean: "list[pd.DataFrame]") -> None:
+        """Which documents stay, fingerprints and join."""
+        prints = keepers.join([text.fingerprints(table, self.dedup_config) for table in clean])
+        keepers.keep(prints, keepers.Rule(self.dedup_config.threshold))
+
+    def _tokens(self, clean: "list[pd.DataFrame]") -> None:
+        """A tokenizer, and the tokens of all documents."""
+        texts = [one for table in clean for one in table["content"]]
+        tokenizer = tokens.train(self.encode_config, texts)
+        for start in range(0, len(texts), 1024):
+            tokenizer.encode_batch_fast(texts[start : start + 1024])
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -112,27 +164,75 @@ def growth(megabytes: float, shard: float) -> None:
         line = Line(root, shard, Execution(data_executor="serial"))
         import great_expectations  # noqa: F401 -- its import is no stage's work
 
+        warm_up(root / "warm-up")
         full = {name: seconds(stage) for name, stage in line.stages().items()}
         bare = {name: seconds(part) for name, part in line.parts().items()}
+        pinned.pin(line.paths, line.encode_config)
         for number in range(max(1, count // 100)):
             make_file(root / "raw", count // 2 * 1000 + number)
             (root / f"raw/{count // 2 * 1000 + number:05d}.jsonl").rename(root / f"raw/{count // 2:05d}x{number}.jsonl")
         more = {name: seconds(stage) for name, stage in line.stages().items()}
-        disk = {name: size_of(root / name) / 2**20 for name in ("raw", "artifacts", "cache")}
+        again = {name: seconds(stage) for name, stage in line.stages().items()}
+        disk = disk_of(root)
     print(f"{megabytes:g} MB in {count} files, shards of {shard:g} MB; CPU seconds")
-    print("| stage | whole line | bare work | 1 % more | share |\n|---|---|---|---|---|")
+    print("| stage | whole line | bare work | 1 % more | share | nothing more |\n|---|---|---|---|---|---|")
     for name, value in full.items():
         part = f"{bare[name]:.1f}" if name in bare else ""
-        print(f"| {name} | {value:.1f} | {part} | {more[name]:.1f} | {more[name] / value:.0%} |")
-    whole, again = sum(full.values()), sum(more.values())
-    print(f"| all | {whole:.1f} | | {again:.1f} | {again / whole:.0%} |")
-    print(f"disk, MB: {', '.join(f'{name} {value:.0f}' for name, value in disk.items())}")
+        print(f"| {name} | {value:.1f} | {part} | {more[name]:.1f} | {more[name] / value:.0%} | {again[name]:.1f} |")
+    whole, grown, same = (sum(found.values()) for found in (full, more, again))
+    print(f"| all | {whole:.1f} | {sum(bare.values()):.1f} | {grown:.1f} | {grown / whole:.0%} | {same:.1f} |")
+    print(f"disk, MB: {disk}")
 
 
-def size_of(folder: Path) -> int:
-    """Bytes below a folder, of two names for one file only the first."""
-    files = {(stat.st_dev, stat.st_ino): stat.st_size for stat in (f.stat() for f in folder.rglob("*") if f.is_file())}
-    return sum(files.values())
+def warm_up(root: Path) -> None:
+    """A line of three files: imports, kernels and templates are loaded, which each process of a stage does once."""
+    (root / "raw").mkdir(parents=True)
+    for number in range(3):
+        make_file(root / "raw", 10**6 + number, 0.2)
+    for stage in Line(root, 1, Execution(data_executor="serial", data_cache=0)).stages().values():
+        stage()
+
+
+def disk_of(root: Path) -> str:
+    """Megabytes of the source, of the canonical text, and of artifacts and memory, of two names for one file one."""
+    clean = sum(
+        len(one.encode()) for table in read_records(root / "artifacts/datasets/data/clean") for one in table["content"]
+    )
+    folder = root / "artifacts/datasets/data"
+    each = {path.name: size_of([path]) for path in sorted(folder.iterdir()) if path.is_dir()}
+    both = size_of([root / "artifacts", root / "cache"])
+    told = ", ".join(f"{name} {value / 1e6:.1f}" for name, value in each.items())
+    return (
+        f"source {size_of([root / 'raw']) / 1e6:.1f}, canonical text {clean / 1e6:.1f}, {told}; "
+        f"with what is remembered {both / 1e6:.1f}: {both / clean:.2f} times the canonical text"
+    )
+
+
+def size_of(folders: list[Path]) -> int:
+    """Bytes below folders, of two names for one file only the first."""
+    stats = [file.stat() for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}.values())
+
+
+def real(megabytes: float, shard: float, limit: float, root: Path) -> None:
+    """Print seconds and peak memory of each stage over real text, each a process of its own under a limit."""
+    (root / "raw").mkdir(parents=True, exist_ok=True)
+    if not any((root / "raw").iterdir()):
+        make_real(root / "raw", megabytes)
+    print(f"{size_of([root / 'raw']) / 1e6:.0f} MB of JSONL, limit {limit:g} MB")
+    print("| stage | CPU s | wall s | MB/s of CPU | peak MB |\n|---|---|---|---|---|")
+    for stage in ("ingest", "validate", "preprocess", "deduplicate", "split", "encode"):
+        command = [sys.executable, __file__, "--stage", stage, "--root", str(root), "--shard", str(shard)]
+        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        told = subprocess.run(
+            [*command, "--limit", str(limit), "--bpe"], check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+        after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - begun
+        cpu = sum(after[:2]) - sum(before[:2])
+        print(
+            f"| {stage} | {cpu:.1f} | {wall:.1f} | {megabytes / cpu:.1f} | {float(told.split()[-1]):.0f} |", flush=True
+        )
+    print(f"disk, MB: {disk_of(root)}")
 
 
 def memory(sizes: list[float], shard: float) -> None:
@@ -159,13 +259,25 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=40)
     parser.add_argument("--shard", type=float, default=1, help="ingest.shard, MB")
     parser.add_argument("--memory", type=float, nargs="*", help="sizes in MB: peak memory instead")
+    parser.add_argument("--real", type=float, help="MB of real text: each stage under --limit instead")
+    parser.add_argument("--limit", type=float, default=0, help="MB of data that a stage may hold")
+    parser.add_argument("--bpe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stage:
-        line = Line(options.root, options.shard, Execution(data_executor="serial", data_cache=0), "bytes")
+        if options.limit:
+            resource.setrlimit(resource.RLIMIT_DATA, (int(options.limit * 1e6),) * 2)
+        execution = Execution(data_executor="serial", data_cache=0.5 if options.limit else 0)
+        line = Line(options.root, options.shard, execution, "bpe" if options.bpe else "bytes", options.limit)
         line.stages()[options.stage]()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    elif options.real:
+        if options.root:
+            real(options.real, options.shard, options.limit, options.root)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                real(options.real, options.shard, options.limit, Path(folder))
     elif options.memory:
         memory(options.memory, options.shard)
     else:

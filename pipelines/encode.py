@@ -4,12 +4,12 @@ from types import ModuleType
 
 from genfoundry.data.encoding import write_arrays
 from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Encode
+from genfoundry.settings import Encode, Execution
 from genfoundry.stage import run_stage
 
 
-def main(encode: Encode, modality: ModuleType, paths: DatasetPaths) -> None:
-    write_arrays(modality, encode, paths)
+def main(encode: Encode, modality: ModuleType, paths: DatasetPaths, execution: Execution) -> None:
+    write_arrays(modality, encode, paths, execution)
 
 
 if __name__ == "__main__":

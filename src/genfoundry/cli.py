@@ -39,17 +39,22 @@ def _check(options: argparse.Namespace, root: Path) -> int:
 def _accept(options: argparse.Namespace, root: Path) -> int:
     from genfoundry import settings
     from genfoundry.data import drift
+    from genfoundry.data.pinned import pin
     from genfoundry.data.validation import facts
     from genfoundry.errors import ConfigError
     from genfoundry.parts import nearest
     from genfoundry.paths import DatasetPaths
 
-    known = list(settings.load(root).datasets)
+    tree = settings.load(root)
+    known = list(tree.datasets)
     for key in options.datasets or known:
         if key not in known:
             raise ConfigError(f"params.yaml: no dataset {key!r}{nearest(key, known)}")
         paths = DatasetPaths(root, key)
         print(f"{drift.accept(facts(paths.records), paths).relative_to(root)}: commit it with the data it describes")
+        if options.tokenizer:
+            file = pin(paths, settings.dataset_section(tree, key, "encode")).relative_to(root)
+            print(f"{file}: commit it; encode takes this tokenizer until the file is removed")
     return Exit.OK
 
 
@@ -186,6 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     add("check", _check, "validate params.yaml, dvc.yaml, data and environment; all faults at once")
     accept = add("accept", _accept, "make the records at hand the measure of drift: writes presets/profiles/")
     accept.add_argument("datasets", nargs="*", help="keys of params.yaml (all)")
+    accept.add_argument(
+        "--tokenizer", action="store_true", help="keep the tokenizer of their arrays too: writes presets/tokenizers/"
+    )
     add("record", _record, "make MLflow agree with the files: runs, models, scores, registered versions")
     trace = add("trace", _trace, "from a sample, file, run, version or digest back to the raw data")
     trace.add_argument(

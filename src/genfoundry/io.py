@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,23 +90,39 @@ def publish_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publish_folder(target: Path) -> Iterator[Path]:
-    """A folder to write to; with its manifest added it becomes ``target`` when the block ends well."""
+def publish_folder(target: Path, durable: bool = True) -> Iterator[Path]:
+    """A folder to write to; with its manifest added it becomes ``target`` when the block ends well.
+
+    Args:
+        target: Replaced if it is there.
+        durable: Wait until the disk has it; what is hashed again before it is used need not.
+    """
     temporary = _temporary(target)
     temporary.mkdir()
     try:
         with disk_errors(target):
             yield temporary
             manifest = {"format": FORMAT, "files": _files(temporary)}
-            for name in manifest["files"]:
-                _sync(temporary / name)
             (temporary / MANIFEST).write_bytes(canonical_json(manifest))
-            _sync(temporary / MANIFEST)
+            for name in [*manifest["files"], MANIFEST] if durable else ():
+                _sync(temporary / name)
             if target.exists():
                 _remove(target)
             os.replace(temporary, target)
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` for files in between, gone when the block ends; leftovers of dead processes go too."""
+    folder = _temporary(target.with_name(f"{target.name}.work"))
+    folder.mkdir()
+    try:
+        with disk_errors(folder):
+            yield folder
+    finally:
+        _remove(folder)
 
 
 def _files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -189,7 +205,8 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
             arrow = arrow.set_column(number, column.name, arrow.column(number).cast(pa.string()))
         elif pa.types.is_large_binary(column.type):
             arrow = arrow.set_column(number, column.name, arrow.column(number).cast(pa.binary()))
-    pq.write_table(arrow, path, compression="zstd")
+    # Parquet cuts its pages at the borders of chunks too, which tell how the table came together.
+    pq.write_table(arrow.combine_chunks(), path, compression="zstd")
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
@@ -207,6 +224,16 @@ def read_records(folder: Path, columns: list[str] | None = None) -> Iterator["pd
     folder_digest(folder)
     for shard in sorted(folder.glob("part-*.parquet")):
         yield read_table(shard, columns)
+
+
+def pick_records(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Some records of a folder, by id; shards without one of them are not unpacked."""
+    found: dict[str, dict[str, Any]] = {}
+    for shard in sorted(folder.glob("part-*.parquet")) if names else ():
+        if read_table(shard, ["id"])["id"].isin(names).any():
+            table = read_table(shard)
+            found.update({row["id"]: row for row in table[table["id"].isin(names)].to_dict("records")})
+    return found
 
 
 def record_columns(folder: Path) -> list[str]:

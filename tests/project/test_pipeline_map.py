@@ -62,9 +62,13 @@ def test_every_code_dep_is_used(address: str) -> None:
     loaded = [name for name in node.code if re.match(r"src/genfoundry/(models|modalities|metrics)", name)]
     wanted |= {file for name in loaded if (ROOT / name).is_file() for file in closure(ROOT / name)}
 
-    read = {"sample": {"presets/prompts"}, "split": {"presets/guards"}, "validate": {"presets/profiles"}}.get(
-        node.stage, set()
-    )
+    read = {
+        "sample": {"presets/prompts"},
+        "split": {"presets/guards"},
+        "deduplicate": {"presets/embeddings"},
+        "validate": {"presets/profiles"},
+        "encode": {"presets/tokenizers"},
+    }.get(node.stage, set())
     idle = [
         dep for dep in {*node.code} - {*loaded} - read if not any(f == dep or f.startswith(dep + "/") for f in wanted)
     ]

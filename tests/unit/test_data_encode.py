@@ -11,6 +11,7 @@ from dataline import Line, save, smooth, words, write_jsonl
 from genfoundry.errors import DataError
 from genfoundry.io import read_json, read_table
 from genfoundry.modalities import image, text
+from genfoundry.modalities.shared import streams as _streams
 from genfoundry.modalities.shared import tokens as _tokens
 from genfoundry.specs import GridSpec, TokenSpec, parse_spec
 
@@ -102,7 +103,7 @@ def test_the_report_counts_what_the_training_split_does_not_know(tmp_path: Path)
     tokenizer = _tokens.train(text.Encode(tokenizer="characters"), ["abc"])
     table = pd.DataFrame({"row": [0, 1], "content": ["abz\u00e9", "cab"]})
 
-    report = _tokens.write_split(tokenizer, iter([table]), 2, tmp_path, "val")
+    report = _streams.write_split(tokenizer, iter([table]), 2, tmp_path, "val")
 
     # z is one unknown byte, the accented letter two: 5 known tokens and 3 * 5 for 8 bytes.
     assert report == {"records": 2, "tokens": 20, "bytes": 8, "bytes_per_token": 0.4, "unknown_bytes": 3}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from dataline import Line, words
 
-from genfoundry.data import cleaning, executor, leaks
+from genfoundry.data import cleaning, dedup, encoding, executor, leaks
 from genfoundry.data.memo import Memo, memo_of, prune, remembered
 from genfoundry.data.shards import LEAST, MOST, write_shards
 from genfoundry.errors import DataError
@@ -31,21 +31,26 @@ def source(folder: Path, files: int = 10, documents: int = 30) -> Path:
 
 
 def line_of(folder: Path, raw: Path) -> Line:
-    line = Line(folder, "text", raw, ingest={"shard": 0.02}, split={"val": 0.2, "test": 0.2})
+    # By byte: a tokenizer of byte pairs would take longest and is tested where arrays are.
+    line = Line(
+        folder, "text", raw, ingest={"shard": 0.02}, split={"val": 0.2, "test": 0.2}, encode={"tokenizer": "bytes"}
+    )
     return line.ingest()
 
 
 def results(line: Line, execution: Execution) -> list[str]:
-    """Digests of what the two stages that work on shards write."""
+    """Digests of what the stages that work on shards write; of ``clean`` first, which alone tells shards apart."""
     sections = line.sections
     cleaning.clean_records(line.modality, sections["preprocess"], sections["split"], line.paths, execution)
-    line.deduplicate()
+    dedup.drop_copies(line.modality, sections["dedup"], line.paths, execution)
     leaks.guard_splits(
         line.modality, *(sections[name] for name in ("split", "dedup", "preprocess")), line.paths, None, execution
     )
-    reports = [(line.paths.reports / f"{name}.json").read_text() for name in ("preprocess", "split")]
-    pages = [(line.paths.reports / f"{name}.html").read_text() for name in ("preprocess", "split")]
-    return [folder_digest(line.paths.clean), folder_digest(line.paths.splits), *reports, *pages]
+    encoding.write_arrays(line.modality, sections["encode"], line.paths, execution)
+    paths, stages = line.paths, ("preprocess", "deduplicate", "split")
+    reports = [(paths.reports / f"{name}.{end}").read_text() for name in stages for end in ("json", "html")]
+    folders = (paths.clean, paths.unique, paths.copies, paths.splits, paths.arrays, paths.index)
+    return [*map(folder_digest, folders), *reports]
 
 
 def test_a_pool_gives_the_bytes_of_one_process(tmp_path: Path) -> None:
@@ -73,7 +78,7 @@ def test_ray_gives_the_bytes_of_one_process(tmp_path: Path, monkeypatch: pytest.
 def test_one_shard_or_many_are_the_same_records(tmp_path: Path) -> None:
     raw = source(tmp_path)
     many, one = line_of(tmp_path / "many", raw), Line(tmp_path / "one", "text", raw).ingest()
-    one.sections["split"] = many.sections["split"]
+    one.sections |= {name: many.sections[name] for name in ("split", "encode")}
     execution = Execution(data_executor="serial", data_cache=0)
 
     assert results(many, execution)[1:] == results(one, execution)[1:]
@@ -258,6 +263,16 @@ def test_the_memo_forgets_what_was_used_longest_ago(tmp_path: Path) -> None:
     prune(memo(tmp_path, limit=2000))
 
     assert [fill(memo(tmp_path), tmp_path, key, b"")[0] for key in "acb"] == [True, True, False]
+
+
+def test_what_an_output_holds_too_takes_no_room_of_the_memo(tmp_path: Path) -> None:
+    fill(memo(tmp_path), tmp_path, "a", bytes(5000))
+
+    prune(memo(tmp_path, limit=1000))
+    assert len(list((tmp_path / "memo").iterdir())) == 1
+    (tmp_path / "out/file").unlink()
+    prune(memo(tmp_path, limit=1000))
+    assert not list((tmp_path / "memo").iterdir())
 
 
 def test_the_memo_lies_under_the_state_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

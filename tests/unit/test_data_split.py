@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
-from genfoundry.data import leaks
+from genfoundry.data import leaksearch
 from genfoundry.data.keepers import Rule
 from genfoundry.data.leakcheck import nearest
 from genfoundry.data.setjoin import Matches
@@ -98,7 +98,7 @@ def test_the_check_finds_what_the_search_missed(tmp_path: Path, monkeypatch: pyt
     line = line_of(
         tmp_path, [("book", "train", f"{words(np.random.default_rng(3), 200)} {inner}"), ("quote", "test", inner)]
     )
-    monkeypatch.setattr(leaks, "contained", lambda *args: Matches.of([]))
+    monkeypatch.setattr(leaksearch, "contained", lambda *args: Matches.of([]))
 
     with pytest.raises(DataError, match=r"1 evaluation records are like training records.*quote \(test\) in book"):
         line.split()

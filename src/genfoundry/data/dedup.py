@@ -4,20 +4,33 @@ Priority: evaluation splits before training (so evaluation never shrinks because
 then content hash. It depends on content alone, so the result does not depend on file names, order or shards.
 """
 
+import shutil
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genfoundry.data import dedup_page, dedup_report
-from genfoundry.data.keepers import Fingerprints, Kept, Rule, engine_of, join, keep, shelf_of
+from genfoundry.data import dedup_page, dedup_report, embeddings
+from genfoundry.data.embeddings import METHODS, Found
+from genfoundry.data.keepers import Fingerprints, Rule, engine_of, join, keep, shelf_of, take
 from genfoundry.data.planted import PLANTED, calibrate
+from genfoundry.data.prints import SAMPLE, load, print_shards
 from genfoundry.data.shelf import Shelf
 from genfoundry.errors import DataError
-from genfoundry.io import publish_folder, read_all_records, read_records, record_columns, write_json, write_table
+from genfoundry.io import (
+    pick_records,
+    publish_folder,
+    read_all_records,
+    read_table,
+    record_columns,
+    scratch_folder,
+    write_json,
+    write_table,
+)
 from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Dedup
-from genfoundry.specs import Sets
+from genfoundry.settings import Dedup, Execution
+from genfoundry.specs import Sets, Vectors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,21 +41,29 @@ RULE = "rule.json"
 """File beside the kept ids: what counted as similar, for the stage that checks it."""
 
 
-def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> None:
+def drop_copies(
+    modality: ModuleType,
+    config: Dedup,
+    paths: DatasetPaths,
+    execution: Execution = Execution(),  # noqa: B008 -- frozen
+) -> None:
     """Publish the kept ids, the duplicates and pairs, ``deduplicate.json`` and its page."""
     source = [name for name in record_columns(paths.clean) if name == "source"]
     records = read_all_records(paths.clean, ["id", "label", "split", "sha256", *source])
     if not len(records):
         raise DataError(f"datasets.{paths.key}: no record reached deduplication; look at preprocess.html")
-    records, prints, order, sample = _unique(modality, config, paths, records)
-    unique = records[records["unique"]]
-    rule, planted = calibrate(modality, config, sample)
-    kept = keep(prints, rule, order, engine_of(config))
-    duplicates, pairs = _tables(records, unique, kept)
+    with scratch_folder(paths.unique) as work:
+        records, prints, order, sample = _unique(modality, config, paths, records, execution, work)
+        unique = records[records["unique"]]
+        rule, planted = calibrate(modality, config, sample)
+        found = _settled(prints, order, rule, unique, config, paths)
+        del prints
+    duplicates, pairs = _tables(records, unique, found)
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
-    report = dedup_report.summary(records, duplicates, pairs, rule, planted)
+    methods = ("exact", *METHODS) if config.embeddings.source else ("exact", "near")
+    report = dedup_report.summary(records, duplicates, pairs, rule, planted, methods)
     shown = dedup_report.choose(duplicates)
-    contents = _contents(paths, dedup_report.ids_of(shown))
+    contents = pick_records(paths.clean, dedup_report.ids_of(shown))
     dedup_page.write(paths, modality, report, dedup_report.shares(records), shown, contents)
     share = len(duplicates) / len(records)
     if share > config.max_removed:
@@ -56,7 +77,7 @@ def drop_copies(modality: ModuleType, config: Dedup, paths: DatasetPaths) -> Non
 
 
 def _unique(
-    modality: ModuleType, config: Dedup, paths: DatasetPaths, records: "pd.DataFrame"
+    modality: ModuleType, config: Dedup, paths: DatasetPaths, records: "pd.DataFrame", execution: Execution, work: Path
 ) -> "tuple[pd.DataFrame, Fingerprints | Shelf, np.ndarray, pd.DataFrame]":
     """(records by priority with column ``unique``, fingerprints of the unique ones, their order of priority, a sample
     of them with content).
@@ -68,62 +89,88 @@ def _unique(
     records["unique"] = ~records["sha256"].duplicated()
     chosen = records[records["unique"]]
     step = max(1, len(chosen) // PLANTED)
-    sampled = set(chosen["id"].iloc[::step].head(PLANTED))
-    names, sizes, parts, samples = [], [], [], []
-    shelf = shelf_of(config, paths.unique.parent)
-    wanted = set(chosen["id"])
-    for table in read_records(paths.clean):
-        table = table[table["id"].isin(wanted)]
-        if len(table):
-            names += list(table["id"])
-            sizes += [len(content) for content in table["content"]]
-            prints = modality.fingerprints(table, config)
-            if isinstance(prints, Sets):
-                shelf.add(prints.hashes, np.diff(prints.ptr))
-            else:
-                parts.append(prints)
-            samples.append(table[table["id"].isin(sampled)])
-    size = pd.Series(sizes, index=names, dtype="int64")
+    sampled = frozenset(chosen["id"].iloc[::step].head(PLANTED))
+    wanted = pd.Index(chosen["id"])
+    number, size, place = 0, np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)
+    parts, samples = [], []
+    shelf = shelf_of(config, work)
+    for folder in print_shards(modality, config, paths.clean, work, execution, sampled):
+        found = wanted.get_indexer(np.load(folder / "ids.npy"))
+        mine = np.flatnonzero(found >= 0)
+        size[found[mine]] = np.load(folder / "lengths.npy")[mine]
+        place[found[mine]] = number + np.arange(len(mine))
+        number += len(mine)
+        prints = take(load(folder), mine) if len(mine) < len(found) else load(folder)
+        if isinstance(prints, Sets):
+            shelf.add(prints.hashes, np.diff(prints.ptr))
+        elif len(mine):
+            parts.append(Vectors(np.array(prints.vectors), np.array(prints.details)))
+        if (folder / SAMPLE).exists():
+            samples.append(read_table(folder / SAMPLE))
+        shutil.rmtree(folder)
     # Exact copies have the content, and so the size, of the one that was read.
-    records["size"] = size[chosen["id"]].set_axis(chosen["sha256"])[records["sha256"]].to_numpy()
+    group = records["unique"].cumsum().to_numpy() - 1
+    records["size"], records["place"] = size[group], place[group]
     records = records.sort_values(["rank", "size", "sha256"], ascending=[True, False, True], ignore_index=True)
-    place = pd.Series(np.arange(len(names)), index=names)
-    order = place[records["id"][records["unique"]]].to_numpy()
+    order = records["place"][records["unique"]].to_numpy()
     sample = pd.concat(samples).sort_values("sha256", ignore_index=True)
-    return records, join(parts) if parts else shelf, order, sample
+    return records.drop(columns="place"), join(parts) if parts else shelf, order, sample
 
 
-def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", kept: Kept) -> "tuple[pd.DataFrame, pd.DataFrame]":
+def _settled(
+    prints: Fingerprints | Shelf,
+    order: np.ndarray,
+    rule: Rule,
+    unique: "pd.DataFrame",
+    config: Dedup,
+    paths: DatasetPaths,
+) -> Found:
+    """Which of the unique records go, and for whom."""
+    engine = engine_of(config)
+    if not config.embeddings.source:
+        kept = keep(prints, rule, order, engine)
+        return Found(kept, np.zeros(len(kept.keeper), np.uint8), np.zeros(len(kept.pairs.first), np.uint8))
+    where = f"datasets.{paths.key}.dedup.embeddings"
+    vectors = embeddings.read(config.embeddings, paths.root, unique["id"], where)
+    return embeddings.settle(lambda rows: keep(prints, rule, order[rows], engine), vectors, config.embeddings.threshold)
+
+
+def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", found: Found) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """(duplicates, pairs), both sorted."""
     import pandas as pd
 
+    kept = found.kept
     names, splits = unique["id"].to_numpy(), unique["split"].to_numpy()
     # By content: who stays for it, and how similar that one is.
     keeper = dict(
-        zip(unique["sha256"], zip(names[kept.keeper], splits[kept.keeper], kept.score, strict=True), strict=True)
+        zip(
+            unique["sha256"],
+            zip(names[kept.keeper], splits[kept.keeper], kept.score, METHODS[found.keeper_method], strict=True),
+            strict=True,
+        )
     )
     original = dict(zip(unique["sha256"], zip(names, splits, strict=True), strict=True))
     gone, pairs = [], []
     for name, split, sha256 in records[["id", "split", "sha256"]].itertuples(index=False):
-        kept_id, kept_split, score = keeper[sha256]
+        kept_id, kept_split, score, how = keeper[sha256]
         if kept_id == name:
             continue
         first, first_split = original[sha256]
-        method = "exact" if kept_id == first else "near"
+        method = "exact" if kept_id == first else how
         gone.append((name, kept_id, score, method, split, kept_split))
         pairs.append((kept_id, name, score, method, kept_split, split))
         if first not in (name, kept_id):
             pairs.append((first, name, 1.0, "exact", first_split, split))
     a, b = kept.pairs.second, kept.pairs.first
-    near = zip(names[a], names[b], kept.pairs.score, ["near"] * len(a), splits[a], splits[b], strict=True)
+    near = zip(names[a], names[b], kept.pairs.score, METHODS[found.pair_method], splits[a], splits[b], strict=True)
     columns = ["removed_id", "kept_id", "score", "method", "removed_split", "kept_split"]
     duplicates = pd.DataFrame(gone, columns=columns).astype({name: "str" for name in columns if name != "score"})
     columns = ["id_a", "id_b", "score", "method", "split_a", "split_b"]
-    found = pd.DataFrame([*pairs, *near], columns=columns).astype({name: "str" for name in columns if name != "score"})
-    found = found.drop_duplicates(["id_a", "id_b"])
-    duplicates["score"], found["score"] = duplicates["score"].astype("float64"), found["score"].astype("float64")
-    return duplicates.sort_values("removed_id", ignore_index=True), found.sort_values(
-        ["id_a", "id_b"], ignore_index=True
+    every = pd.DataFrame([*pairs, *near], columns=columns).astype({name: "str" for name in columns if name != "score"})
+    every = every.drop_duplicates(["id_a", "id_b", "method"])
+    duplicates["score"], every["score"] = duplicates["score"].astype("float64"), every["score"].astype("float64")
+    return duplicates.sort_values("removed_id", ignore_index=True), every.sort_values(
+        ["id_a", "id_b", "method"], ignore_index=True
     )
 
 
@@ -138,11 +185,3 @@ def _publish(
     with publish_folder(paths.copies) as folder:
         write_table(folder / "duplicates.parquet", duplicates)
         write_table(folder / "pairs.parquet", pairs)
-
-
-def _contents(paths: DatasetPaths, names: set[str]) -> dict[str, dict[str, object]]:
-    """The clean records of some ids, by id."""
-    found: dict[str, dict[str, object]] = {}
-    for table in read_records(paths.clean) if names else ():
-        found.update({row["id"]: row for row in table[table["id"].isin(names)].to_dict("records")})
-    return found

@@ -61,7 +61,7 @@ def write(
 
 def _removed(report: Mapping[str, Any]) -> str:
     splits = list(report["records"]["kept_by_split"])
-    rows = [[method, *(report["removed"][method][split] for split in splits)] for method in ("exact", "near")]
+    rows = [[method, *(report["removed"][method][split] for split in splits)] for method in report["removed"]]
     rows.append(["kept", *report["records"]["kept_by_split"].values()])
     return pages.table(["", *splits], rows)
 

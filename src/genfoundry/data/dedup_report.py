@@ -1,5 +1,6 @@
 """What deduplication did, in numbers, and which pairs are worth a look."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,12 @@ MEMBERS = 4
 
 
 def summary(
-    records: "pd.DataFrame", duplicates: "pd.DataFrame", pairs: "pd.DataFrame", rule: "Rule", planted: "Planted"
+    records: "pd.DataFrame",
+    duplicates: "pd.DataFrame",
+    pairs: "pd.DataFrame",
+    rule: "Rule",
+    planted: "Planted",
+    methods: Sequence[str] = ("exact", "near"),
 ) -> dict[str, Any]:
     """The report: nested numbers and short strings."""
     removed = {
@@ -37,7 +43,7 @@ def summary(
             split: int(((duplicates["method"] == method) & (duplicates["removed_split"] == split)).sum())
             for split in SPLITS
         }
-        for method in ("exact", "near")
+        for method in methods
     }
     across = duplicates["removed_split"] != duplicates["kept_split"]
     sizes = duplicates.groupby("kept_id").size()
@@ -54,7 +60,7 @@ def summary(
         "removed": removed,
         "across_splits": int(across.sum()),
         "with_another_label": int(differ.sum()),
-        "pairs": {method: int((pairs["method"] == method).sum()) for method in ("exact", "near")},
+        "pairs": {method: int((pairs["method"] == method).sum()) for method in methods},
         "largest_cluster": int(sizes.max()) + 1 if len(sizes) else 1,
         "largest_share_removed": largest_share(records),
         "threshold": rule.threshold,

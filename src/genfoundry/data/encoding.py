@@ -5,49 +5,53 @@ they are, byte for byte, and nothing is trained anew. Which record a row is stan
 hold 8 bytes of each hash, so that a model can say which records it has seen.
 """
 
-from collections.abc import Iterator
+import shutil
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genfoundry.data.codes import Codes
+from genfoundry.data.memo import memo_of, prune
+from genfoundry.data.pinned import pinned
 from genfoundry.errors import DataError
 from genfoundry.io import (
     publish_folder,
     read_all_records,
-    read_records,
     read_table,
     record_columns,
     write_json,
     write_table,
 )
 from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Encode
+from genfoundry.settings import Encode, Execution
 from genfoundry.specs import RECORD_COLUMNS, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_arrays(modality: ModuleType, config: Encode, paths: DatasetPaths) -> None:
+def write_arrays(
+    modality: ModuleType,
+    config: Encode,
+    paths: DatasetPaths,
+    execution: Execution = Execution(),  # noqa: B008 -- frozen
+) -> None:
     """Publish ``arrays`` (with ``spec.json``), ``index`` and ``encode.json``."""
     index = _index(paths)
     counts = {split: int((index["split"] == split).sum()) for split in SPLITS}
-    rows = index.set_index("id")[["split", "row"]]
-
-    def read(split: str) -> "Iterator[pd.DataFrame]":
-        for table in read_records(paths.clean):
-            table = table.drop(columns="split").join(rows[rows["split"] == split], on="id", how="inner")
-            if len(table):
-                yield table
-
+    memo = memo_of(paths, execution.data_cache)
     with publish_folder(paths.arrays) as folder:
-        spec, report = modality.encode(read, counts, config, folder)
+        codes = Codes(paths.clean, folder / ".work", index, pinned(paths, config), memo, execution)
+        spec, report = modality.encode(codes, counts, config, folder)
+        shutil.rmtree(folder / ".work", ignore_errors=True)
+        prune(memo)
         if labels := _labels(index):
             spec = spec.model_copy(update={"labels": labels})
             for split in SPLITS:
                 mine = index[index["split"] == split]["label"]
-                numbers = np.array([labels.index(label) for label in mine], np.int64)
+                place = {label: number for number, label in enumerate(labels)}
+                numbers = np.array([place[label] for label in mine], np.int64)
                 np.save(folder / f"{split}_labels.npy", numbers, allow_pickle=False)
         for split in SPLITS:
             mine = index[index["split"] == split]["sha256"]

@@ -68,6 +68,8 @@ def _begin() -> None:
     """A worker ends with the process that started it, and leaves signals for the group to that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # As many processes as cores: threads of the tokenizer on top would only stand in each other's way.
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
     end_with([], signal.SIGKILL)
 
 

@@ -1,16 +1,17 @@
 """Read a source of any modality into shards of records; set aside what can't be read, and count it."""
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from genfoundry.data.shards import write_shards
+from genfoundry.data.memo import memo_of, prune
+from genfoundry.data.sources import shards
 from genfoundry.errors import DataError
 from genfoundry.io import publish_folder, write_json, write_table
 from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Ingest
+from genfoundry.settings import Execution, Ingest
 from genfoundry.specs import REJECTED_COLUMNS
 
 if TYPE_CHECKING:
@@ -65,24 +66,32 @@ class Rejects:
         raise DataError("\n".join([f"{where}: {share}, {setting} allows {limit:.1%}; mend them or raise it", *listed]))
 
 
-def read_source(modality: ModuleType, source: Path, config: Ingest, paths: DatasetPaths) -> None:
+def read_source(
+    modality: ModuleType,
+    source: Path,
+    config: Ingest,
+    paths: DatasetPaths,
+    execution: Execution = Execution(),  # noqa: B008 -- frozen
+) -> None:
     """Publish the records of a source, with ``rejected.parquet`` beside them, and ``ingest.json``."""
     rejects = Rejects()
     labels: Counter[str] = Counter()
     splits: Counter[str] = Counter()
-    size = 0
-
-    def tables() -> "Iterator[pd.DataFrame]":
-        nonlocal size
-        for records, rejected in modality.read(source, config):
-            rejects.add(rejected)
-            labels.update(records["label"].dropna())
-            splits.update(records["split"].dropna())
-            size += sum(map(_bytes, records["content"]))
-            yield records
-
+    size = count = written = 0
+    memo = memo_of(paths, execution.data_cache)
     with publish_folder(paths.records) as folder:
-        count = write_shards(folder, tables(), config.shard)
+        work = folder / ".work"
+        for shard in shards(modality, source, config, work, memo):
+            rejects.add(shard.rejected())
+            labels.update(shard.facts["labels"])
+            splits.update(shard.facts["splits"])
+            size, count = size + shard.facts["bytes"], count + shard.facts["records"]
+            if shard.facts["records"]:
+                shard.records.replace(folder / f"part-{written:05d}.parquet")
+                written += 1
+            shutil.rmtree(shard.folder)
+        shutil.rmtree(work, ignore_errors=True)
+        prune(memo)
         rejects.check(count, config.max_rejected, str(_shown(source, paths)), "ingest.max_rejected")
         write_table(folder / "rejected.parquet", rejects.table())
     report: dict[str, Any] = {
@@ -93,10 +102,6 @@ def read_source(modality: ModuleType, source: Path, config: Ingest, paths: Datas
         "labels": {"total": len(labels), "records": dict(sorted(labels.items())) if len(labels) <= LISTED else {}},
     }
     write_json(paths.reports / "ingest.json", report)
-
-
-def _bytes(content: bytes | str) -> int:
-    return len(content.encode()) if isinstance(content, str) else len(content)
 
 
 def _shown(source: Path, paths: DatasetPaths) -> Path:

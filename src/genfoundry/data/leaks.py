@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genfoundry.data import contract, splitpage
+from genfoundry.data import contract, executor, splitpage
 from genfoundry.data.dedup import RULE
-from genfoundry.data.guards import External, read_guards, remove
+from genfoundry.data.guards import COLUMNS, External, read_guards, remove
 from genfoundry.data.keepers import Rule
-from genfoundry.data.leakcheck import nearest
-from genfoundry.data.prints import Gathered, gather
-from genfoundry.data.setjoin import Collection, contained
+from genfoundry.data.leaksearch import TRAINING, Outcome, Task, groups, most_elements, search
+from genfoundry.data.prints import Prepared
+from genfoundry.data.shelf import HASH
 from genfoundry.data.validation import Run, sentence
 from genfoundry.errors import DataError
 from genfoundry.io import (
@@ -26,7 +26,7 @@ from genfoundry.io import (
 )
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Dedup, Execution, Preprocess, Split
-from genfoundry.specs import EVALUATION_SPLITS, SPLITS, Sets
+from genfoundry.specs import EVALUATION_SPLITS, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,23 +54,27 @@ def guard_splits(
             broken: one is too small, or a label of the test records never occurs in training.
     """
     records = _records(paths)
+    if not len(records):
+        raise DataError(f"datasets.{paths.key}: no record reached the splits; look at preprocess.html")
     rule = Rule(**read_json(paths.unique / RULE))
     external = read_guards(modality, config.guard, preprocess, dedup, paths.root, paths.key)
     with publish_folder(paths.splits) as folder:
-        gathered = gather(modality, dedup, paths, records, external.prints, folder / ".work", execution)
+        work = folder / ".work/prints"
+        prepared = Prepared.of(modality, dedup, paths.clean, records, external.prints, work, execution)
+        training = (records["split"] == "train").to_numpy()
+        most = most_elements(float(getattr(dedup, "memory", 0)))
+        stays, removed = _guarded(prepared, records, training, external, rule, config.max_containment, most)
+        np.save(work.parent / TRAINING, stays)
+        found = _searched(prepared, ~training, rule, config.max_containment, most, execution)
         shutil.rmtree(folder / ".work", ignore_errors=True)
-        if gathered is None:
-            raise DataError(f"datasets.{paths.key}: no record reached the splits; look at preprocess.html")
-        training, removed = remove(gathered, records, external, rule, config.max_containment)
-        aside = _contained(records, gathered, training, config.max_containment)
-        gone = {*aside["id"], *removed["removed_id"]}
-        records["used"] = ~records["id"].isin(gone)
-        closest = _closest(records, gathered, training, external, rule, config.max_containment)
+        aside = _aside(records, found)
+        records["used"] = ~records["id"].isin({*aside["id"], *removed["removed_id"]})
+        closest = _closest(records, found, external)
         used = records[records["used"]].drop(columns="used").reset_index(drop=True)
         outcomes = contract.hold(used, config, paths.key, run)
-        found = splitpage.Found(records, aside, removed, closest, external, outcomes)
-        report = _report(found, rule)
-        splitpage.write(paths, modality, report, found)
+        shown = splitpage.Found(records, aside, removed, closest, external, outcomes)
+        report = _report(shown, rule)
+        splitpage.write(paths, modality, report, shown)
         faults = [*_leaks(closest, config.max_leaks), *(f"  {sentence(one)}" for one in outcomes if one.stops)]
         if faults:
             page = (paths.reports / "split.html").relative_to(paths.root)
@@ -89,49 +93,82 @@ def _records(paths: DatasetPaths) -> "pd.DataFrame":
     return records.join(facts, on="id")
 
 
-def _contained(records: "pd.DataFrame", gathered: Gathered, training: np.ndarray, share: float) -> "pd.DataFrame":
+def _guarded(
+    prepared: Prepared,
+    records: "pd.DataFrame",
+    training: np.ndarray,
+    external: External,
+    rule: Rule,
+    share: float,
+    most: float,
+) -> "tuple[np.ndarray, pd.DataFrame]":
+    """(which training records stay, bool by record; what is removed for the external sets)."""
+    import pandas as pd
+
+    if external.prints is None:
+        return training, pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+    stays, parts = np.zeros(len(training), bool), []
+    for block in prepared.gather(np.zeros(len(training), bool), training, True, most):
+        rows, removed = remove(block, records, external, rule, share)
+        stays[block.record[rows]] = True
+        parts.append(removed)
+    return stays, pd.concat(parts).sort_values("removed_id", ignore_index=True)
+
+
+def _searched(
+    prepared: Prepared, evaluation: np.ndarray, rule: Rule, share: float, most: float, execution: Execution
+) -> list[Outcome]:
+    """What is found of evaluation in training, group by group; of the external sets last."""
+    mine, elements = np.flatnonzero(evaluation), prepared.elements(len(evaluation))
+    asked = [mine[group] for group in groups(elements[mine], most)]
+    if prepared.guards is not None:
+        asked.append(np.empty(0, np.int64))
+    tasks = [Task(prepared.work, group, rule, share, most) for group in asked]
+    # Each one reads all of training: its size counts for each.
+    return list(executor.run(search, tasks, execution, HASH * int(elements.sum()) * len(tasks)))
+
+
+def _aside(records: "pd.DataFrame", found: list[Outcome]) -> "pd.DataFrame":
     """Evaluation records that a training record contains, with the one that holds most of them."""
     import pandas as pd
 
     columns = {"id": "str", "split": "str", "contained_in": "str", "share": "float64"}
-    empty = pd.DataFrame(columns=list(columns)).astype(columns)
-    prints, evaluation = gathered.prints, gathered.evaluation
-    if not isinstance(prints, Sets) or not len(evaluation) or not len(training):
-        return empty
-    found = contained(Collection(prints), evaluation, training, share)
-    first, second = gathered.record[found.first], gathered.record[found.second]
-    order = np.lexsort((second, -found.score, first))
-    first, place = np.unique(first[order], return_index=True)
-    if not len(first):
-        return empty
-    inner, outer = records.iloc[first], records.iloc[second[order][place]]
-    rows = zip(inner["id"], inner["split"], outer["id"], np.round(found.score[order][place], ROUNDING), strict=True)
+    inner, outer, share = (np.concatenate([[], *(one[n] for one in found)]) for n in range(3))
+    first, second = records.iloc[inner.astype(np.int64)], records.iloc[outer.astype(np.int64)]
+    rows = zip(first["id"], first["split"], second["id"], np.round(share, ROUNDING), strict=True)
     return pd.DataFrame(list(rows), columns=list(columns)).astype(columns).sort_values("id", ignore_index=True)
 
 
-def _closest(
-    records: "pd.DataFrame", gathered: Gathered, training: np.ndarray, external: External, rule: Rule, share: float
-) -> "pd.DataFrame":
+def _closest(records: "pd.DataFrame", found: list[Outcome], external: External) -> "pd.DataFrame":
     """Evaluation records in use, external ones too, with the training record most like them; leaks first."""
     import pandas as pd
 
-    used = records["used"].to_numpy()
-    evaluation = gathered.evaluation[used[gathered.record[gathered.evaluation]]]
-    looked = np.concatenate([evaluation, gathered.guards])
-    found = nearest(gathered.prints, looked, training, rule, share, gathered.sizes)
-    names = records["id"].to_numpy(dtype=object)
-    outside = external.records["id"].to_numpy(dtype=object) if len(gathered.guards) else np.empty(0, object)
-    splits = records["split"].to_numpy(dtype=object)[gathered.record[evaluation]]
-    table = pd.DataFrame(
-        {
-            "id": [*names[gathered.record[evaluation]], *outside[gathered.record[gathered.guards]]],
-            "split": [*splits, *[EXTERNAL] * len(gathered.guards)],
-            "nearest": ["" if row < 0 else names[gathered.record[row]] for row in found.row],
-            "score": np.round(found.score, ROUNDING),
-            "containment": np.round(found.containment, ROUNDING),
-            "leak": found.leaks,
-        }
-    )
+    names, splits = records["id"].to_numpy(dtype=object), records["split"].to_numpy(dtype=object)
+    outside = external.records["id"].to_numpy(dtype=object) if external.prints is not None else None
+    tables = []
+    for number, one in enumerate(found):
+        foreign = outside is not None and number == len(found) - 1
+        tables.append(
+            pd.DataFrame(
+                {
+                    "id": (outside if foreign else names)[one.asked],  # type: ignore[index]
+                    "split": EXTERNAL if foreign else splits[one.asked],
+                    "nearest": ["" if row < 0 else names[row] for row in one.nearest],
+                    "score": np.round(one.score, ROUNDING),
+                    "containment": np.round(one.containment, ROUNDING),
+                    "leak": one.leaks,
+                }
+            )
+        )
+    columns = {
+        "id": "str",
+        "split": "str",
+        "nearest": "str",
+        "score": "float64",
+        "containment": "float64",
+        "leak": "bool",
+    }
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=list(columns)).astype(columns)
     return table.sort_values(["leak", "score", "id"], ascending=[False, False, True], ignore_index=True)
 
 

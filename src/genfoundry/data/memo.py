@@ -2,6 +2,9 @@
 
 A result is found by what it was made of (the shard's bytes, the settings, the code, the lock), never by time or name,
 and its files are hashed before they are used again. So a memo moves time, never a byte.
+
+Where an output holds the same bytes, both are names of one file (as DVC's cache then is a third), so that remembering
+takes no room until the output changes.
 """
 
 import os
@@ -13,7 +16,7 @@ from typing import Any, NamedTuple
 
 from genfoundry.dag import lock_digest
 from genfoundry.errors import DataError
-from genfoundry.io import MANIFEST, digest_of, publish_folder, read_json, tree_digest, verify_folder
+from genfoundry.io import MANIFEST, digest_of, publish_folder, tree_digest, verify_folder
 from genfoundry.paths import Paths
 
 CODE = ("data", "modalities", "io.py", "specs.py", "settings.py", "pages.py")
@@ -25,7 +28,7 @@ class Memo(NamedTuple):
 
     folder: Path
     limit: float
-    """Most bytes to keep; 0 keeps nothing."""
+    """Most bytes to keep beside those that an output holds too; 0 keeps nothing."""
     basis: str
     """Digest of the code and of what is installed."""
 
@@ -50,19 +53,19 @@ def remembered(memo: Memo, key: Any, target: Path, make: Callable[[Path], None])
         target: Folder for the files, on the memo's file system if links are to be made.
         make: Writes the files into a folder.
     """
-    held = memo.folder / digest_of({"basis": memo.basis, "key": key})
-    if memo.limit and _fetch(held, target):
+    if fetch(memo, key, target):
         return True
     target.mkdir(parents=True)
     make(target)
-    if memo.limit:
-        with publish_folder(held) as folder:
-            for file in target.iterdir():
-                _link(file, folder / file.name)
+    keep(memo, key, target)
     return False
 
 
-def _fetch(held: Path, target: Path) -> bool:
+def fetch(memo: Memo, key: Any, target: Path) -> bool:
+    """Fill the new folder ``target`` with what is kept under a key; False if that is nothing, or was changed since."""
+    held = _place(memo, key)
+    if not memo.limit or not held.is_dir():
+        return False
     try:
         verify_folder(held)
     except DataError:
@@ -76,6 +79,18 @@ def _fetch(held: Path, target: Path) -> bool:
     return True
 
 
+def keep(memo: Memo, key: Any, made: Path) -> None:
+    """Keep the files of a folder under a key, in place of what was there."""
+    if memo.limit:
+        with publish_folder(_place(memo, key), durable=False) as folder:
+            for file in made.iterdir():
+                _link(file, folder / file.name)
+
+
+def _place(memo: Memo, key: Any) -> Path:
+    return memo.folder / digest_of({"basis": memo.basis, "key": key})
+
+
 def _link(source: Path, target: Path) -> None:
     """One set of bytes under two names, or a copy where the file system can't."""
     try:
@@ -85,14 +100,14 @@ def _link(source: Path, target: Path) -> None:
 
 
 def prune(memo: Memo) -> None:
-    """Forget what was used longest ago, until the rest is within the limit."""
+    """Forget what was used longest ago, until the rest is within the limit; a file that has another name counts not."""
     found = []
     for held in memo.folder.iterdir() if memo.folder.is_dir() else ():
         try:
-            files = read_json(held / MANIFEST)["files"]
-            found.append((held.stat().st_mtime, held, sum(file["bytes"] for file in files.values())))
-        except (DataError, FileNotFoundError):
-            continue  # being written, or just forgotten by another process
+            files = [file.stat() for file in held.iterdir()]
+            found.append((held.stat().st_mtime, held, sum(file.st_size for file in files if file.st_nlink == 1)))
+        except FileNotFoundError:
+            continue  # just forgotten by another process
     total = sum(size for _, _, size in found)
     for _, held, size in sorted(found):
         if total <= memo.limit:

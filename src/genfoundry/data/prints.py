@@ -1,7 +1,8 @@
 """Fingerprints of the records in use, gathered so that memory holds evaluation, not training.
 
 A set of training matters to evaluation only by what both share. So of training only the shared elements are kept,
-beside the true sizes; every count of common elements, and so every share and Jaccard index, stays exact.
+beside the true sizes; every count of common elements, and so every share and Jaccard index, stays exact. Evaluation
+may be taken in groups, each with its own share of training.
 """
 
 import importlib
@@ -14,8 +15,7 @@ import numpy as np
 
 from genfoundry.data import executor
 from genfoundry.data.keepers import Fingerprints, count, join, take
-from genfoundry.io import read_table
-from genfoundry.paths import DatasetPaths
+from genfoundry.io import folder_digest, read_table, write_table
 from genfoundry.settings import Dedup, Execution
 from genfoundry.specs import Sets, Vectors
 
@@ -26,6 +26,10 @@ MOST_BITS = 28
 """Largest table of seen low bits: 256 MB."""
 
 
+SAMPLE, RECORD = "sample.parquet", "record.npy"
+"""Files of a shard: records set apart, and the number of each record among those in use (-1: none of them)."""
+
+
 class Task(NamedTuple):
     """One shard of clean records to fingerprint."""
 
@@ -33,7 +37,9 @@ class Task(NamedTuple):
     shard: Path
     config: Dedup
     target: Path
-    """Folder for ``ids.npy`` and one file for each array of the fingerprints."""
+    """Folder for ``ids.npy``, ``lengths.npy`` and one file for each array of the fingerprints."""
+    sample: frozenset[str]
+    """Ids of records to set apart."""
 
 
 class Gathered(NamedTuple):
@@ -57,7 +63,9 @@ class Shared:
     """Tells which elements occur in a collection of sets."""
 
     def __init__(self, hashes: np.ndarray) -> None:
-        self.kinds = np.unique(hashes)
+        # Sorted by hand: numpy's own unique goes through a hash table, which takes four times as long (tried).
+        ordered = np.sort(hashes)
+        self.kinds = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
         bits = min(MOST_BITS, max(10, int(8 * len(self.kinds)).bit_length()))
         self.mask = np.uint64((1 << bits) - 1)
         self.seen = np.zeros(1 << bits, bool)
@@ -83,77 +91,173 @@ def print_shard(task: Task) -> Path:
     found = importlib.import_module(task.modality).fingerprints(table, task.config)
     task.target.mkdir(parents=True)
     np.save(task.target / "ids.npy", table["id"].to_numpy(dtype=np.str_), allow_pickle=False)
+    np.save(task.target / "lengths.npy", table["content"].str.len().to_numpy(np.int64), allow_pickle=False)
     for name, values in found._asdict().items():
         np.save(task.target / f"{name}.npy", values, allow_pickle=False)
+    if task.sample and len(chosen := table[table["id"].isin(task.sample)]):
+        write_table(task.target / SAMPLE, chosen)
     return task.target
 
 
-def gather(
+def print_shards(
     modality: ModuleType,
     config: Dedup,
-    paths: DatasetPaths,
-    records: "pd.DataFrame",
-    guards: Fingerprints | None,
+    clean: Path,
     work: Path,
     execution: Execution,
-) -> Gathered | None:
-    """Fingerprints of the records in use; None if there are none.
+    sample: frozenset[str] = frozenset(),
+) -> Iterator[Path]:
+    """Fingerprint all clean records; a folder for each shard, in order, as they are done.
 
     Args:
         modality: Makes them.
         config: How.
-        paths: Where the clean records lie.
-        records: Those in use, with ``id`` and ``split``.
-        guards: Fingerprints of external evaluation sets, if there are any.
-        work: New folder for files in between.
+        clean: Folder of clean records.
+        work: Folder for the results.
         execution: Who works on the shards.
+        sample: Ids of records to set apart in ``SAMPLE``.
     """
-    import pandas as pd
+    folder_digest(clean)
+    shards = sorted(clean.glob("part-*.parquet"))
+    tasks = [Task(modality.__name__, shard, config, work / shard.stem, sample) for shard in shards]
+    return executor.run(print_shard, tasks, execution, sum(shard.stat().st_size for shard in shards))
 
-    shards = sorted(paths.clean.glob("part-*.parquet"))
-    tasks = [Task(modality.__name__, shard, config, work / shard.stem) for shard in shards]
-    done = list(executor.run(print_shard, tasks, execution, sum(shard.stat().st_size for shard in shards)))
-    place = pd.Series(np.arange(len(records)), index=records["id"])
-    training = (records["split"] == "train").to_numpy()
-    rows, parts, sizes = [], [], []
 
-    def add(row: np.ndarray, part: Fingerprints, size: np.ndarray) -> None:
-        rows.append(row)
-        parts.append(part)
-        sizes.append(size)
+def load(folder: Path) -> Fingerprints:
+    """Fingerprints of a shard, in their files."""
+    kind = Sets if (folder / "ptr.npy").exists() else Vectors
+    return kind(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in kind._fields))
 
-    for row, part in _chosen(done, place, ~training):
-        add(row, part, _sizes(part))
-    evaluation = sum(map(len, rows))
-    held = evaluation
-    if guards is not None and count(guards):
-        add(np.arange(count(guards)), guards, _sizes(guards))
-        held += count(guards)
-    shared = Shared(np.concatenate([part.hashes for part in parts])) if parts and isinstance(parts[0], Sets) else None
-    for row, part in _chosen(done, place, training):
-        size = _sizes(part)
-        if isinstance(part, Sets):
-            part = shared.keep(part) if shared else Sets(part.hashes[:0], np.zeros(len(size) + 1, np.int64))
-        add(row, part, size)
-    if not parts:
-        return None
-    record = np.concatenate(rows)
-    number = np.arange(len(record))
-    return Gathered(
-        join(parts), np.concatenate(sizes), record, number[:evaluation], number[evaluation:held], number[held:]
-    )
+
+class Prepared:
+    """Fingerprints of the records in use, in files: gathered as a search needs them, by any process."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.folders = sorted(folder for folder in work.iterdir() if folder.is_dir())
+
+    @classmethod
+    def of(
+        cls,
+        modality: ModuleType,
+        config: Dedup,
+        clean: Path,
+        records: "pd.DataFrame",
+        guards: Fingerprints | None,
+        work: Path,
+        execution: Execution,
+    ) -> "Prepared":
+        """Fingerprint the clean records, and note which of ``records`` each one is."""
+        import pandas as pd
+
+        work.mkdir(parents=True)
+        names = pd.Index(records["id"])
+        for folder in print_shards(modality, config, clean, work, execution):
+            np.save(folder / RECORD, names.get_indexer(np.load(folder / "ids.npy")).astype(np.int64))
+        prepared = cls(work)
+        if guards is not None:
+            for name, values in guards._asdict().items():
+                np.save(work / f"{name}.npy", values, allow_pickle=False)
+        return prepared
+
+    @property
+    def guards(self) -> Fingerprints | None:
+        """Fingerprints of external evaluation sets, if there are any."""
+        found = load(self.work) if any(self.work.glob("*.npy")) else None
+        return found if found is not None and count(found) else None
+
+    def elements(self, number: int) -> np.ndarray:
+        """int64 (number,): elements of the set of each record; of vectors 0."""
+        found = np.zeros(number, np.int64)
+        for folder in self.folders:
+            record = np.load(folder / RECORD)
+            mine = record >= 0
+            found[record[mine]] = _sizes(load(folder))[mine]
+        return found
+
+    def gather(
+        self, evaluation: np.ndarray, training: np.ndarray, guards: bool, most: float = float("inf")
+    ) -> Iterator[Gathered]:
+        """What a search for some evaluation records in some training records needs, training in blocks; one at least.
+
+        Args:
+            evaluation: bool, by record: those to look for; they are part of every block.
+            training: bool, by record: those to look in.
+            guards: Whether to look for the records of external evaluation sets too.
+            most: Elements of training in a block, about: what every record says may be shared by all of them.
+        """
+        block = _Block()
+        for row, part in self._chosen(evaluation):
+            block.add(row, part, _sizes(part))
+        asked = block.records
+        if guards and (own := self.guards) is not None:
+            block.add(np.arange(count(own)), own, _sizes(own))
+        held, whole = block.records, block
+        hashes = [part.hashes for part in block.parts if isinstance(part, Sets)]
+        shared = Shared(np.concatenate(hashes)) if hashes else None
+        block = whole.copy()
+        for row, part in self._chosen(training):
+            size = _sizes(part)
+            if isinstance(part, Sets):
+                part = shared.keep(part) if shared else Sets(part.hashes[:0], np.zeros(len(size) + 1, np.int64))
+            if block.records > held and block.elements - whole.elements + _elements(part) > most:
+                yield block.gathered(asked, held)
+                block = whole.copy()
+            block.add(row, part, size)
+        yield block.gathered(asked, held)
+
+    def _chosen(self, wanted: np.ndarray) -> Iterator[tuple[np.ndarray, Fingerprints]]:
+        """(records, fingerprints) of the wanted records of each shard."""
+        for folder in self.folders:
+            record = np.load(folder / RECORD)
+            mine = np.flatnonzero((record >= 0) & wanted[record])
+            if len(mine):
+                prints = load(folder)
+                yield record[mine], prints if len(mine) == len(record) else take(prints, mine)
+
+
+class _Block:
+    """Fingerprints that come part by part."""
+
+    def __init__(self) -> None:
+        self.rows: list[np.ndarray] = []
+        self.parts: list[Fingerprints] = []
+        self.sizes: list[np.ndarray] = []
+        self.records = self.elements = 0
+
+    def copy(self) -> "_Block":
+        """The same parts, to which others may be added."""
+        other = _Block()
+        other.rows, other.parts, other.sizes = [*self.rows], [*self.parts], [*self.sizes]
+        other.records, other.elements = self.records, self.elements
+        return other
+
+    def add(self, row: np.ndarray, part: Fingerprints, size: np.ndarray) -> None:
+        self.rows.append(row)
+        self.parts.append(part)
+        self.sizes.append(size)
+        self.records, self.elements = self.records + len(row), self.elements + _elements(part)
+
+    def gathered(self, asked: int, held: int) -> Gathered:
+        """All of it; the first ``asked`` records are evaluation, those up to ``held`` of external sets."""
+        if not self.parts:
+            empty = np.empty(0, np.int64)
+            return Gathered(Sets(np.empty(0, np.uint64), np.zeros(1, np.int64)), empty, empty, empty, empty, empty)
+        record = np.concatenate(self.rows)
+        number = np.arange(len(record))
+        return Gathered(
+            join(self.parts),
+            np.concatenate(self.sizes),
+            record,
+            number[:asked],
+            number[asked:held],
+            number[held:],
+        )
+
+
+def _elements(part: Fingerprints) -> int:
+    return len(part.hashes) if isinstance(part, Sets) else 0
 
 
 def _sizes(part: Fingerprints) -> np.ndarray:
     return np.diff(part.ptr) if isinstance(part, Sets) else np.zeros(len(part.vectors), np.int64)
-
-
-def _chosen(done: list[Path], place: "pd.Series", wanted: np.ndarray) -> Iterator[tuple[np.ndarray, Fingerprints]]:
-    """(rows in the table of records, fingerprints) of the wanted records of each shard."""
-    for folder in done:
-        row = place.reindex(np.load(folder / "ids.npy")).fillna(-1).to_numpy().astype(np.int64)
-        mine = np.flatnonzero((row >= 0) & wanted[row])
-        if len(mine):
-            kind = Sets if (folder / "ptr.npy").exists() else Vectors
-            prints = kind(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in kind._fields))
-            yield row[mine], take(prints, mine)

@@ -9,7 +9,7 @@ from genfoundry import pages
 from genfoundry.data.expectations import Outcome
 from genfoundry.data.guards import External
 from genfoundry.data.validation import contract_table
-from genfoundry.io import read_records
+from genfoundry.io import pick_records
 from genfoundry.paths import DatasetPaths
 from genfoundry.specs import SPLITS
 
@@ -41,7 +41,7 @@ def write(paths: DatasetPaths, modality: ModuleType, report: dict[str, Any], fou
     near = found.closest[found.closest["nearest"] != ""].head(SHOWN)
     gone = found.removed.sort_values(["score", "removed_id"], ascending=[False, True]).head(SHOWN)
     own = {*aside["id"], *aside["contained_in"], *near["id"], *near["nearest"], *gone["removed_id"]}
-    contents = _contents(paths, own)
+    contents = pick_records(paths.clean, own)
     outside = found.external.records
     for row in outside.to_dict("records") if len(outside) else ():
         contents.setdefault(row["id"], row)
@@ -110,10 +110,3 @@ def _pair(
         f"<h3>{what} {score:.4f}</h3><p>train <code>{pages.escape(train)}</code><br>{pages.escape(split)} "
         f"<code>{pages.escape(name)}</code></p>{modality.compare(contents[train], contents[name])}"
     )
-
-
-def _contents(paths: DatasetPaths, names: set[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for table in read_records(paths.clean):
-        found.update({row["id"]: row for row in table[table["id"].isin(names)].to_dict("records")})
-    return found

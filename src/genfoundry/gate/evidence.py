@@ -133,7 +133,7 @@ def _read_by(subject: Subject, terms: Terms, folder: Path) -> DatasetPaths:
 def _recode(subject: Subject, dataset: DatasetPaths, target: Path) -> None:
     """Publish the test documents as the model's tokenizer writes them."""
     from genfoundry.io import read_table
-    from genfoundry.modalities.shared import tokens
+    from genfoundry.modalities.shared import streams, tokens
 
     index = read_table(dataset.index / "test.parquet", ["id", "row"]).set_index("id")
 
@@ -147,7 +147,7 @@ def _recode(subject: Subject, dataset: DatasetPaths, target: Path) -> None:
         for name in (SPEC, TOKENIZER):
             shutil.copyfile(subject.model / name, folder / name)
         shutil.copyfile(dataset.arrays / "test_records.npy", folder / "test_records.npy")
-        tokens.write_split(tokens.load(folder), tables(), len(index), folder, "test")
+        streams.write_split(tokens.load(folder), tables(), len(index), folder, "test")
 
 
 def present_records(dataset: DatasetPaths) -> np.ndarray:

@@ -81,7 +81,7 @@ Dedup, Encode = _copies.Dedup, _tokens.Encode
 
 
 # ------------------------------------------------------------------------------------------------ read
-def read(source: Path, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
+def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of files and of what was set aside."""
     texts = ("language", "license", *(["group"] if config.group_folders else []))
     tables = _tables.Tables(FACTS, texts)

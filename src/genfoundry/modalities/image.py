@@ -92,7 +92,7 @@ class Encode(settings.Encode):
 
 
 # ------------------------------------------------------------------------------------------------ read
-def read(source: Path, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
+def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of pictures and of what was set aside."""
     tables = _tables.Tables(FACTS)
     seen: set[str] = set()

@@ -88,7 +88,7 @@ Dedup, Encode = _copies.Dedup, _tokens.Encode
 
 
 # ------------------------------------------------------------------------------------------------ read
-def read(source: Path, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
+def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of documents and of what was set aside."""
     extra = {name: column for name in _EXTRA if (column := getattr(config, f"{name}_column"))}
     tables, seen = _tables.Tables(FACTS, tuple(extra)), set()

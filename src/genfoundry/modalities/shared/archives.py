@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pydantic import Field
 
 from genfoundry.errors import DataError
-from genfoundry.modalities.shared.tables import files, given_split, storable
+from genfoundry.modalities.shared.tables import Part, files, given_split, storable
 from genfoundry.specs import Section
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -80,7 +80,7 @@ class Found(NamedTuple):
         return PurePosixPath(bare(self.name)).suffix.lower()
 
 
-def members(source: Path, limits: Limits) -> Iterator[Found]:
+def members(source: Path | Part, limits: Limits) -> Iterator[Found]:
     """Every file of a source in a fixed order: of a folder by name, of an archive as they stand in it.
 
     Raises:

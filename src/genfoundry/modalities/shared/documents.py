@@ -1,12 +1,13 @@
 """What text and code share: facts and faults of a document, its canonical record, its tokens, how it is shown."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from genfoundry.modalities.shared import streams as _streams
 from genfoundry.modalities.shared import tables as _tables
 from genfoundry.modalities.shared import tokens as _tokens
 from genfoundry.pages import escape
@@ -85,16 +86,54 @@ def cleaned(
 
 
 # ------------------------------------------------------------------------------------------------ arrays
+class Source(Protocol):
+    """The records in use, as encoding reads them."""
+
+    sizes: Mapping[str, np.ndarray]
+    """int64 (records,) of each split: bytes of content by row."""
+    pinned: bytes | None
+    """The tokenizer that the data set is to keep, as JSON; None: it is learnt."""
+
+    def __call__(self, split: str) -> "Iterator[pd.DataFrame]":
+        """Tables of a split, with column ``row``."""
+
+    def each(self, encode: Callable[[Sequence[str], Path], _streams.Encoded], folder: Path) -> "Pieces":
+        """All records, encoded shard by shard with what lies in ``tokenizer.json`` of a folder."""
+
+
+class Pieces(Protocol):
+    """Encoded records, to be gone through as often as one likes."""
+
+    def of(self, split: str) -> Iterable[_streams.Placed]:
+        """Those of a split, one shard at a time."""
+
+
 def encode(
-    read: "Callable[[str], Iterator[pd.DataFrame]]", counts: Mapping[str, int], config: _tokens.Encode, folder: Path
+    read: Source, counts: Mapping[str, int], config: _tokens.Encode, folder: Path
 ) -> tuple[DataSpec, dict[str, Any]]:
-    """Token streams with their tokenizer; see ``tokens``."""
-    tokenizer = _tokens.train(config, (text for table in read("train") for text in table["content"]))
-    tokenizer.save(str(folder / "tokenizer.json"))
+    """Token streams with their tokenizer; see ``streams``."""
+    if read.pinned is None:
+        tokenizer = _tokens.train(config, _learnt(read, config))
+        tokenizer.save(str(folder / _tokens.FILE))
+    else:
+        (folder / _tokens.FILE).write_bytes(read.pinned)
+        tokenizer = _tokens.load(folder)
+    pieces = read.each(_streams.encode_file, folder)
     report: dict[str, Any] = {"vocabulary": tokenizer.get_vocab_size()}
     for split, count in counts.items():
-        report[split] = _tokens.write_split(tokenizer, read(split), count, folder, split)
+        report[split] = _streams.write_stream(tokenizer, pieces.of(split), count, folder, split)
     return TokenSpec(vocab_size=tokenizer.get_vocab_size()), report
+
+
+def _learnt(read: Source, config: _tokens.Encode) -> Iterator[str]:
+    """The texts that a tokenizer learns on."""
+    if config.tokenizer == "bytes":
+        return
+    rows = len(read.sizes["train"])
+    if config.tokenizer == "bpe":
+        rows = _streams.sampled(read.sizes["train"], config.sample)
+    for table in read("train"):
+        yield from table["content"][table["row"] < rows]
 
 
 def decode(samples: Sequence[Sequence[int]], folder: Path) -> list[str]:

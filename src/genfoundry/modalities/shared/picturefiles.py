@@ -10,6 +10,7 @@ from pydantic import Field
 from genfoundry import settings
 from genfoundry.errors import DataError
 from genfoundry.modalities.shared import archives as _archives
+from genfoundry.modalities.shared.tables import Part
 from genfoundry.specs import SPLITS
 
 ROWS = 64
@@ -46,7 +47,7 @@ class Row(NamedTuple):
     detail: str = ""
 
 
-def rows(source: Path, config: Source) -> Iterator[Row]:
+def rows(source: Path | Part, config: Source) -> Iterator[Row]:
     """Every picture of a source, in a fixed order.
 
     Raises:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genfoundry.errors import DataError
 from genfoundry.specs import RECORD_COLUMNS, REJECTED_COLUMNS, SPLITS
@@ -18,12 +18,20 @@ TABLE_ROWS = 20_000
 """Rows of one table, when the records are tiny."""
 
 
-def files(source: Path) -> list[tuple[str, Path]]:
+class Part(NamedTuple):
+    """Some files of a source, under the names that they have in it: read as the whole would be."""
+
+    files: tuple[tuple[str, Path], ...]
+
+
+def files(source: Path | Part) -> list[tuple[str, Path]]:
     """(path inside the source in posix form, path) of every file that is not hidden, sorted by the former.
 
     Raises:
         DataError: The source is missing, or holds no file.
     """
+    if isinstance(source, Part):
+        return list(source.files)
     if source.is_file():
         return [(source.name, source)]
     if not source.is_dir():

@@ -1,22 +1,16 @@
-"""Tokenizers and token streams on disk.
-
-A split is one stream: boundary, document, boundary, document, ... with an index of where each document's boundary
-stands, so that windows may cross documents and a document can be priced on its own.
-"""
+"""Tokenizers: learnt on the training split, and loaded again."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from pydantic import Field
 
 from genfoundry import settings
 from genfoundry.errors import DataError
 
 if TYPE_CHECKING:
-    import pandas as pd
     from tokenizers import Tokenizer
 
 
@@ -34,13 +28,21 @@ class Encode(settings.Encode):
     """
     vocab_size: int = Field(default=4096, ge=257)
     """Tokens of the byte pair encoding at most, the boundary and 256 bytes among them."""
+    sample: float = Field(default=256.0, gt=0)
+    """Megabytes of training text that byte pairs are learnt on at most: the documents of the smallest hash. More text
+    moves few of the pairs, but takes its time and memory.
+    """
+
+
+FILE = "tokenizer.json"
+"""Name of a tokenizer's file beside the arrays, and in a model."""
 
 
 def load(folder: Path) -> "Tokenizer":
     """The tokenizer of a folder."""
     from tokenizers import Tokenizer
 
-    path = folder / "tokenizer.json"
+    path = folder / FILE
     if not path.is_file():
         raise DataError(f"{path}: no such file; run dvc repro")
     return Tokenizer.from_file(str(path))
@@ -110,33 +112,3 @@ def _byte_letters() -> list[str]:
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = iter(range(256, 512))
     return [chr(byte) if byte in shown else chr(next(hidden)) for byte in range(256)]
-
-
-def write_split(
-    tokenizer: "Tokenizer", tables: "Iterator[pd.DataFrame]", count: int, folder: Path, split: str
-) -> dict[str, Any]:
-    """Write the arrays of a split, documents in the order of column ``row``; returns its figures."""
-    kind = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
-    encoded: list[np.ndarray] = [np.empty(0, kind)] * count
-    sizes = {name: np.zeros(count, np.int64) for name in ("bytes", "characters", "words")}
-    for table in tables:
-        texts = list(table["content"])
-        for start in range(0, len(texts), 1024):
-            part, rows = texts[start : start + 1024], table["row"].to_numpy()[start : start + 1024]
-            for row, text, found in zip(rows, part, tokenizer.encode_batch_fast(part), strict=True):
-                encoded[row] = np.array([0, *found.ids], kind)
-                sizes["bytes"][row] = len(text.encode())
-                sizes["characters"][row] = len(text)
-                sizes["words"][row] = len(text.split())
-    offsets = np.concatenate([[0], np.cumsum([len(tokens) for tokens in encoded])]).astype(np.int64)
-    np.save(
-        folder / f"{split}_tokens.npy", np.concatenate(encoded) if encoded else np.empty(0, kind), allow_pickle=False
-    )
-    np.save(folder / f"{split}_offsets.npy", offsets, allow_pickle=False)
-    for name, values in sizes.items():
-        np.save(folder / f"{split}_{name}.npy", values, allow_pickle=False)
-    tokens, size = int(offsets[-1]) - count, int(sizes["bytes"].sum())
-    report = {"records": count, "tokens": tokens, "bytes": size, "bytes_per_token": round(size / max(tokens, 1), 4)}
-    if (escape := tokenizer.token_to_id(ESCAPE)) is not None:
-        report["unknown_bytes"] = sum(int((row == escape).sum()) for row in encoded)
-    return report
