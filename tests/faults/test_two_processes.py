@@ -126,13 +126,21 @@ def test_two_processes_draw_every_curve_of_one(
         project.stage("train", IMAGES)
         paths.append(project.root / f"reports/models/{IMAGES}/history.csv")
 
-    one, two = ([*map(dict, csv.DictReader(path.open()))] for path in paths)
+    one, two = (points(path) for path in paths)
     assert len(one) == len(two) and one[0].keys() == two[0].keys()
-    for before, after in zip(one, two, strict=True):
-        numbers = {name: float(value) for name, value in before.items() if value}
-        found = {name: float(value) for name, value in after.items() if value}
-        # Sums of another order: an error of one step goes on into the next.
-        assert found == pytest.approx(numbers, rel=1e-4, abs=1e-6)
+    for number, (before, after) in enumerate(zip(one, two, strict=True)):
+        # Sums of another order: an error of one step goes on into the next, and two players make it grow, just as
+        # much in one process that takes its batch in two halves. A wrong share of a rank would show at once.
+        assert after == pytest.approx(before, rel=1e-3 if number and family == "gan" else 2e-5, abs=1e-6)
+
+
+def points(path: Path) -> list[dict[str, float]]:
+    """A curve; of a critic's mean logits the gap, as their common height is in no loss and drifts with rounding."""
+    rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(path.open())]
+    for row in rows:
+        if "real" in row:
+            row["gap"] = row.pop("real") - row.pop("generated")
+    return rows
 
 
 def started(project: Project, model: str) -> subprocess.Popen[bytes]:
