@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.errors import BusyError, ConfigError, GenfoundryError
-from genfoundry.promotion.locks import held, locks
+from genfoundry.promotion.locks import judging
 from genfoundry.retraining import files, protection
 from genfoundry.retraining.engine import no_crash
 from genfoundry.retraining.options import Keep
@@ -89,7 +89,7 @@ def upkeep(
     done = Upkeep()
     for plan in _plans(root, state, keep, clock):
         # Nobody may judge or move models meanwhile.
-        lock = nullcontext() if dry_run else held(locks(state)[0], 0, "upkeep")
+        lock = nullcontext() if dry_run else judging(state, 0, "upkeep")
         try:
             with lock:
                 # All of a part is planned before any of it goes.
