@@ -23,8 +23,7 @@ from genfoundry.tracking.store import Store
 from genfoundry.tracking.versions import Registered
 
 if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel, Run
-    from mlflow.entities.model_registry import ModelVersion
+    from genfoundry.tracking.entities import LoggedModel, ModelVersion, Run
 
 MODEL_PATH = re.compile(r"^artifacts/models/[a-z0-9_-]+/model$")
 

@@ -30,7 +30,7 @@ from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.store import Store
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from genfoundry.tracking.entities import Run
 
 LIMIT_S = 7 * 86_400.0
 """A rebuild takes as long as the training took; a person watches it."""

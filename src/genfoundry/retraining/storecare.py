@@ -19,7 +19,7 @@ from genfoundry.tracking.removal import (
 )
 
 if TYPE_CHECKING:
-    from mlflow.entities import LoggedModel, Run
+    from genfoundry.tracking.entities import LoggedModel, Run
 
 Planned = tuple[str, str, int, str, Callable[[], Any]]
 """Kind, what, bytes, why, and how."""
