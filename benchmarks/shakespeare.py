@@ -12,7 +12,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,9 @@ import torch
 from genfoundry import settings
 from genfoundry.dag import Node
 from genfoundry.data.batches import TokenData
-from genfoundry.io import publish_folder, read_json, write_json
+from genfoundry.data.codes import Codes
+from genfoundry.data.memo import Memo
+from genfoundry.io import publish_folder, read_json, write_json, write_table
 from genfoundry.modalities import text as modality
 from genfoundry.modelfile import build, load_model
 from genfoundry.models.transformer import Config
@@ -69,13 +71,18 @@ def lay_out(root: Path, text: str, share: float = 0.9) -> DatasetPaths:
     place = int(share * len(text))
     parts = {"train": text[:place], "val": text[place - len(text) // 50 : place], "test": text[place:]}
     dataset = DatasetPaths(root, "shakespeare")
-    with publish_folder(dataset.arrays) as folder:
-
-        def read(split: str) -> Iterator[pd.DataFrame]:
-            yield pd.DataFrame({"row": [0], "content": [parts[split]]})
-
+    with publish_folder(dataset.clean) as folder:
+        write_table(
+            folder / "part-000.parquet",
+            pd.DataFrame({"id": list(parts), "split": list(parts), "content": list(parts.values())}),
+        )
+    sizes = [len(part.encode()) for part in parts.values()]
+    index = pd.DataFrame({"id": list(parts), "split": list(parts), "row": 0, "bytes": sizes})
+    with tempfile.TemporaryDirectory() as work, publish_folder(dataset.arrays) as folder:
+        nothing = Memo(root / "cache", 0, "")
+        codes = Codes(dataset.clean, Path(work), index, None, nothing, Execution(data_executor="serial"))
         config = modality.Encode(tokenizer="characters")
-        spec, _ = modality.encode(read, dict.fromkeys(parts, 1), config, folder)
+        spec, _ = modality.encode(codes, dict.fromkeys(parts, 1), config, folder)
         write_json(folder / "spec.json", spec.model_dump(mode="json"))
         for number, split in enumerate(parts):
             np.save(folder / f"{split}_records.npy", np.array([number], np.uint64))
