@@ -137,3 +137,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Projec
 def project(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished miniature project, free to be changed."""
     return finished.copy(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh store of project ``p``, made once: copying it takes 20 ms, migrating a new one a second."""
+    from genfoundry.tracking.store import open_store
+
+    state = tmp_path_factory.mktemp("store")
+    open_store(state, "p")
+    return state

@@ -1,17 +1,13 @@
 """Promotion on a real MLflow server, which machines share that have no disk in common."""
 
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from registry import KEY, add_version
+from servers import mlflow_server
 
 from genfoundry.errors import BusyError
 from genfoundry.io import folder_digest
@@ -31,33 +27,12 @@ pytestmark = pytest.mark.long
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store on a server, with two versions."""
     home = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{home / 'server.db'}"]
-    command += ["--artifacts-destination", str(home / "artifacts"), "--port", str(port), "--workers", "1"]
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    base = f"http://127.0.0.1:{port}"
-    for _ in range(1200):
-        try:
-            urllib.request.urlopen(f"{base}/health", timeout=2)
-            break
-        except OSError:
-            time.sleep(0.5)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_TRACKING_URI", base)
-            store = open_store(home / "one", "shared")
-            for text in ("one", "two"):
-                add_version(store, home / "one", text)
-            yield store
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+    with mlflow_server(home) as base, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", base)
+        store = open_store(home / "one", "shared")
+        for text in ("one", "two"):
+            add_version(store, home / "one", text)
+        yield store
 
 
 def test_models_come_back_and_aliases_move_over_the_network(store: Store, tmp_path: Path) -> None:

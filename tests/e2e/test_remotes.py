@@ -1,13 +1,7 @@
 """Remotes in place of the embedded defaults: DVC's in a folder and on S3, MLflow's as a server, all real ones."""
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Project
 from histories import SetClock
+from servers import free_port, mlflow_server
 
 from genfoundry.errors import InfrastructureError
 from genfoundry.io import folder_digest
@@ -28,12 +23,6 @@ CANARY = "canary-8c1d7f"
 """Stands in a password: found in no file afterwards."""
 
 MODEL = "artifacts/models/bars-vae/model"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def files_with(text: str, *places: Path) -> list[Path]:
@@ -109,27 +98,10 @@ def test_a_server_that_is_not_there_is_said_in_seconds_and_without_its_password(
 @pytest.fixture()
 def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Address and folder of an MLflow server that keeps runs in sqlite and passes artifacts on."""
-    folder, port = tmp_path / "server", free_port()
+    folder = tmp_path / "server"
     folder.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "kept")]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
-            break
-        except OSError:
-            time.sleep(0.5)
-    yield f"http://me:{CANARY}@127.0.0.1:{port}", folder
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with mlflow_server(folder) as base:
+        yield base.replace("://", f"://me:{CANARY}@"), folder
 
 
 def _run_of(store: Store, key: str) -> str:

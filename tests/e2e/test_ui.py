@@ -2,45 +2,21 @@
 
 import json
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import Project
+from servers import free_port, serving
 
 
 @pytest.fixture(scope="module")
 def server(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     project = finished.copy(tmp_path_factory.mktemp("ui") / "project")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "genfoundry.cli", "ui", "--port", str(port)],
-        cwd=project.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    base = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{base}/health", timeout=2)
-            break
-        except OSError:
-            time.sleep(0.5)
-    yield base
-    import os
-
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    port = free_port()
+    with serving(["genfoundry.cli", "ui", "--port", str(port)], port, project.root, 60) as base:
+        yield base
 
 
 def ask(base: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -15,9 +15,7 @@ from genfoundry.tracking.store import open_store
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> History:
-    template = tmp_path_factory.mktemp("store")
-    open_store(template, "p")
+def original(tmp_path_factory: pytest.TempPathFactory, template: Path) -> History:
     return tinymodel.lay_out(tmp_path_factory.mktemp("tiny") / "project", template)
 
 

@@ -13,13 +13,6 @@ from genfoundry.tracking.transfer import Transfer
 from genfoundry.tracking.versions import Registered
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    state = tmp_path_factory.mktemp("store")
-    open_store(state, "p")
-    return state
-
-
 @pytest.fixture()
 def history(template: Path, tmp_path: Path) -> History:
     """Versions 1, 3 and 4 (2 was deleted) with aliases, curves, parameters, a parent, and a page that names a run."""

@@ -10,14 +10,6 @@ from genfoundry.retraining.options import Keep
 from genfoundry.retraining.upkeep import Upkeep, upkeep
 from genfoundry.tracking import removal, tags
 from genfoundry.tracking.events import append_event, read_events
-from genfoundry.tracking.store import open_store
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    state = tmp_path_factory.mktemp("store")
-    open_store(state, "p")
-    return state
 
 
 def tidy(history: History, keep: Keep, dry_run: bool = False) -> Upkeep:

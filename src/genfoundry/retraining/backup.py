@@ -13,6 +13,7 @@ from typing import Any
 from genfoundry.errors import DataError, DiskError, InfrastructureError
 from genfoundry.io import FORMAT
 from genfoundry.retraining import dvccache, protection
+from genfoundry.retraining.checkout import Git
 from genfoundry.retraining.depot import Depot, free_bytes
 from genfoundry.retraining.journal import stamp
 from genfoundry.retraining.options import Keep
@@ -82,7 +83,7 @@ def backup(
         "format": FORMAT,
         "project": project,
         "at": stamp(clock.now()),
-        "head": protection.git(root, "rev-parse", "HEAD").strip(),
+        "head": Git(root)("rev-parse", "HEAD", check=False),
         "refs": refs,
         "damaged": faults,
         "files": files,
@@ -172,7 +173,7 @@ def _state_files(state: Path) -> Iterator[tuple[str, Path]]:
 
 def _bundle(root: Path, before: dict[str, Any], taker: _Taker) -> str:
     """All of git's refs and what they lead to, as one file; returns the refs."""
-    refs = protection.git(root, "for-each-ref", "--format=%(objectname) %(refname)")
+    refs = Git(root)("for-each-ref", "--format=%(objectname) %(refname)", check=False)
     if refs == before["refs"] and BUNDLE in before["files"]:
         taker.files[BUNDLE] = before["files"][BUNDLE]
         return refs

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.errors import ConfigError, DataError
-from genfoundry.io import FORMAT, disk_errors, read_json, write_json
+from genfoundry.io import FORMAT, disk_errors, file_digest, read_json, write_json
 
 CHUNK = 1 << 20
 
@@ -150,9 +150,8 @@ class Depot:
         """Every object hashed again: what is damaged, and what a manifest names that is not there."""
         found = []
         for path in self._objects():
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != path.name:
-                    found.append(f"{path}: damaged")
+            if file_digest(path) != path.name:
+                found.append(f"{path}: damaged")
         for snapshot in self.snapshots():
             for name, entry in read_json(snapshot)["files"].items():
                 if not self.object(entry["sha256"]).is_file():

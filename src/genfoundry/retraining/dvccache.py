@@ -17,7 +17,8 @@ from pathlib import Path
 
 from genfoundry.errors import BusyError, DataError, InfrastructureError
 from genfoundry.processes import alive
-from genfoundry.retraining.protection import git, workspaces
+from genfoundry.retraining.checkout import Git
+from genfoundry.retraining.protection import workspaces
 
 MD5 = re.compile(r"\bmd5: ['\"]?([0-9a-f]{32}(?:\.dir)?)\b")
 """As dvc.lock and .dvc files write it; of dependencies too, which does no harm."""
@@ -57,12 +58,15 @@ def damaged(md5: str, file: Path) -> bool:
 
 def _blobs(root: Path) -> set[str]:
     """Git's ids of all dvc.lock and .dvc files that a ref, HEAD or the head of a worktree stands on."""
-    heads = set(git(root, "for-each-ref", "--format=%(objecttype) %(objectname) %(*objectname)").split())
-    heads |= {line.split()[1] for line in git(root, "worktree", "list", "--porcelain").splitlines() if "HEAD " in line}
-    heads |= {git(root, "rev-parse", "HEAD").strip()}
+    git = Git(root)
+    heads = set(git("for-each-ref", "--format=%(objecttype) %(objectname) %(*objectname)", check=False).split())
+    heads |= {
+        line.split()[1] for line in git("worktree", "list", "--porcelain", check=False).splitlines() if "HEAD " in line
+    }
+    heads |= {git("rev-parse", "HEAD", check=False)}
     found = set()
     for commit in sorted(head for head in heads if re.fullmatch(r"[0-9a-f]{40,64}", head)):
-        for line in git(root, "ls-tree", "-r", commit).splitlines():
+        for line in git("ls-tree", "-r", commit, check=False).splitlines():
             facts, _, name = line.partition("\t")
             if name.endswith((".dvc", "dvc.lock")):
                 found.add(facts.split()[2])

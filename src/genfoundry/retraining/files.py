@@ -16,9 +16,10 @@ from typing import Any
 from genfoundry.errors import BusyError
 from genfoundry.processes import alive
 from genfoundry.retraining import dvccache
+from genfoundry.retraining.checkout import Git
 from genfoundry.retraining.journal import home, read_whole
 from genfoundry.retraining.options import Keep
-from genfoundry.retraining.protection import git, workspaces
+from genfoundry.retraining.protection import workspaces
 from genfoundry.tracking.recipe import locked_model
 
 Planned = tuple[str, str, int, str, Callable[[], Any]]
@@ -122,7 +123,7 @@ def _worktrees(root: Path, state: Path, keep: Keep, now: datetime) -> Iterator[P
 def _remove_worktree(root: Path, folder: Path) -> None:
     remove_folder(folder)
     # Of this one alone, never `prune`: the user's own worktrees may lie on a disk that is not plugged in.
-    git(root, "worktree", "remove", "--force", "--force", str(folder))
+    Git(root)("worktree", "remove", "--force", "--force", str(folder), check=False)
 
 
 def _journals(
@@ -144,12 +145,12 @@ def _journals(
         if place <= keep.retrains or key in standing:
             continue
         branch = f"retrain/{key}"
-        lock = git(root, "show", f"refs/heads/{branch}:./dvc.lock")
+        lock = Git(root)("show", f"refs/heads/{branch}:./dvc.lock", check=False)
         if lock and (models is None or _holds(lock, models)):
             continue
         why = f"more than {keep.retrains} newer ones"
         if lock:
-            yield "branch", branch, 0, why, partial(git, root, "branch", "--delete", "--force", branch)
+            yield "branch", branch, 0, why, partial(Git(root), "branch", "--delete", "--force", branch, check=False)
         yield "journal", key, folder_bytes(folder), why, partial(remove_folder, folder)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from genfoundry.errors import ConfigError
 from genfoundry.io import MANIFEST, file_digest
+from genfoundry.retraining.checkout import Git
 from genfoundry.retraining.journal import read_whole
 from genfoundry.retraining.options import Keep
 from genfoundry.settings import load
@@ -28,17 +28,12 @@ if TYPE_CHECKING:
 MODEL_PATH = re.compile(r"^artifacts/models/[a-z0-9_-]+/model$")
 
 
-def git(root: Path, *words: str) -> str:
-    """What a git command prints; empty if it fails."""
-    done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else ""
-
-
 def workspaces(root: Path) -> list[Path]:
     """This checkout, all its git worktrees, and copies in which DVC runs queued experiments."""
-    told = git(root, "worktree", "list", "--porcelain").splitlines()
+    git = Git(root)
+    told = git("worktree", "list", "--porcelain", check=False).splitlines()
     # The project need not be the top of its repository.
-    inside = git(root, "rev-parse", "--show-prefix").strip()
+    inside = git("rev-parse", "--show-prefix", check=False)
     found = [Path(line.removeprefix("worktree ")) / inside for line in told if line.startswith("worktree ")]
     found += [path.parent for path in sorted((root / ".dvc/tmp/exps").glob("*/dvc.yaml"))]
     return list(dict.fromkeys([root, *(path for path in found if path.is_dir())]))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.errors import ConfigError, DiskError
-from genfoundry.retraining import dvccache, protection
+from genfoundry.retraining import dvccache
 from genfoundry.retraining.backup import BUNDLE, DATABASE
+from genfoundry.retraining.checkout import Git
 from genfoundry.retraining.depot import Depot, free_bytes
 from genfoundry.retraining.protocol import Clock
 from genfoundry.tracking.events import append_event
@@ -72,7 +73,7 @@ def restore(root: Path, state: Path, project: str, source: Path, clock: Clock, n
         for run in all_runs(store, "attributes.status = 'RUNNING'"):
             fail(store, run.info.run_id, "its machine is gone: this store was restored from a backup")
         done.models = _verified(store)
-    head = protection.git(root, "rev-parse", "HEAD").strip()
+    head = Git(root)("rev-parse", "HEAD", check=False)
     if told["head"] and head != told["head"]:
         done.notes.append(f"the backup was made at commit {told['head'][:12]}, here is {head[:12]}; git log backup/...")
     done.notes += [f"was damaged when the backup was made: {fault}" for fault in told["damaged"]]
