@@ -11,7 +11,7 @@ POLL = 0.5
 """Seconds between two looks at the processes that this one must not outlive."""
 
 
-def _stat(pid: int) -> list[str]:
+def stat_fields(pid: int) -> list[str]:
     """Fields of ``/proc/<pid>/stat`` after the name: state, parent, ...; empty if there is none (proc(5))."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -21,7 +21,7 @@ def _stat(pid: int) -> list[str]:
 
 def start_of(pid: int) -> str:
     """Start in clock ticks since boot, which tells a recycled pid from its former owner; "" if dead or unknown."""
-    fields = _stat(pid)
+    fields = stat_fields(pid)
     return "" if not fields or fields[0] in "ZX" else fields[19]
 
 
@@ -57,7 +57,7 @@ def callers() -> list[int]:
     containers, stays between the two and does not notice that DVC was killed.
     """
     pids = [os.getppid()]
-    while (fields := _stat(pids[-1])) and _has_stage(pids[-1]):
+    while (fields := stat_fields(pids[-1])) and _has_stage(pids[-1]):
         pids.append(int(fields[1]))
     return pids
 

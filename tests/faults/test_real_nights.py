@@ -19,10 +19,10 @@ from miniature import document
 from months import JumpingClock
 
 from genfoundry.errors import Exit
-from genfoundry.retraining.journal import home, read_whole, stamp
+from genfoundry.retraining.journal import home, read_whole
 from genfoundry.retraining.options import Schedule
 from genfoundry.retraining.watch import World, schedule_file, watch
-from genfoundry.tracking.events import read_events
+from genfoundry.tracking.events import read_events, stamp
 
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)
 MODEL = "notes-transformer"

@@ -22,8 +22,8 @@ from genfoundry.retraining import children, learnt, preflight
 from genfoundry.retraining.checkout import Checkout
 from genfoundry.retraining.commands import slot_of, stoppable
 from genfoundry.retraining.engine import Outcome, retrain
-from genfoundry.retraining.journal import Journal, home
-from genfoundry.retraining.line import RealLine, failure, worktrees
+from genfoundry.retraining.journal import Journal, home, worktrees
+from genfoundry.retraining.line import RealLine, failure
 from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.plan import plan
 from genfoundry.retraining.protocol import Request, Snapshot, SystemClock, Work

@@ -7,7 +7,7 @@ from uuid import uuid4
 from genfoundry.promotion.moves import RESTORED, Move, begin, carry_out
 from genfoundry.promotion.story import events_of
 from genfoundry.tracking import tags
-from genfoundry.tracking.events import now_utc
+from genfoundry.tracking.events import stamp
 from genfoundry.tracking.versions import CHAMPION, PREVIOUS, Registered, Version
 
 
@@ -35,7 +35,7 @@ def standing(state: Path, registered: Registered) -> tuple[str | None, str]:
         before=None,
         previous=None if previous == last else previous,
         previous_before=previous,
-        at=now_utc(),
+        at=stamp(),
         words=words,
     )
     begin(state, move)

@@ -6,10 +6,10 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from genfoundry.errors import BusyError
+from genfoundry.tracking.events import stamp
 from genfoundry.tracking.registry_lock import registry_lock
 from genfoundry.tracking.store import Store
 
@@ -66,8 +66,7 @@ def held(path: Path, wait: float, what: str) -> Iterator[None]:
                     ) from None
                 time.sleep(POLL)
         file.truncate(0)
-        began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        file.write(f"process {os.getpid()} on {socket.gethostname()} ({what}, since {began})")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} ({what}, since {stamp()})")
         file.flush()
         yield
         file.truncate(0)

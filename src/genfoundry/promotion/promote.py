@@ -26,7 +26,7 @@ from genfoundry.promotion.reconcile import Reconciled, reconcile
 from genfoundry.promotion.servability import Served, serves
 from genfoundry.promotion.story import decision_words, timeline
 from genfoundry.tracking import tags
-from genfoundry.tracking.events import append_event, now_utc, read_events
+from genfoundry.tracking.events import append_event, read_events, stamp
 from genfoundry.tracking.runs import user
 from genfoundry.tracking.versions import PREVIOUS, Registered, Version, registry_errors
 
@@ -271,7 +271,7 @@ class _Promotion:
             before=champion,
             previous=champion or (previous if previous != challenger.number else None),
             previous_before=previous,
-            at=now_utc(),
+            at=stamp(),
             words=told["words"],
             gate={
                 "dataset": found.dataset,

@@ -13,7 +13,7 @@ from genfoundry.promotion.champions import last_champion
 from genfoundry.promotion.locks import moving
 from genfoundry.promotion.moves import ROLLED_BACK, Move, begin, carry_out, drop
 from genfoundry.promotion.servability import Served, serves
-from genfoundry.tracking.events import now_utc
+from genfoundry.tracking.events import stamp
 from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.runs import user
 from genfoundry.tracking.store import Store, open_store
@@ -112,7 +112,7 @@ def _move(key: str, wanted: Version, aliases: dict[str, str], reason: str) -> Mo
         before=before,
         previous=left,
         previous_before=previous,
-        at=now_utc(),
+        at=stamp(),
         words=f"back from version {before or 'none'} to version {wanted.number}" + (f": {reason}" if reason else ""),
         facts={"reason": reason, "digest": wanted.digest, "by": user()},
     )

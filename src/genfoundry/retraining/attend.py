@@ -14,11 +14,12 @@ from typing import Any
 from genfoundry.errors import BusyError, ConfigError, Exit, GenfoundryError
 from genfoundry.retraining import notify, web
 from genfoundry.retraining.heartbeat import beat
-from genfoundry.retraining.journal import stamp
 from genfoundry.retraining.lock import HeldError, describe, project_lock
 from genfoundry.retraining.options import Retraining, Schedule
 from genfoundry.retraining.protocol import SystemClock
 from genfoundry.retraining.watch import World, watch
+from genfoundry.tracking.events import stamp
+from genfoundry.tracking.runs import first_line
 
 GRACE_S = 150.0
 """From SIGTERM to SIGKILL for a retrain: its own stages have 120 s."""
@@ -111,7 +112,7 @@ def attend(root: Path, state: Path) -> Exit:
                 web.call(notify.address_of(current.held.heartbeat), current.held.allow)
             except (GenfoundryError, OSError, ValueError) as error:
                 # A monitor that is away must not end the schedule.
-                say(f"heartbeat: {(str(error).splitlines() or [type(error).__name__])[0]}")
+                say(f"heartbeat: {first_line(error)}")
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     try:

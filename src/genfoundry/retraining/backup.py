@@ -15,10 +15,9 @@ from genfoundry.io import FORMAT
 from genfoundry.retraining import dvccache, protection
 from genfoundry.retraining.checkout import Git
 from genfoundry.retraining.depot import Depot, free_bytes
-from genfoundry.retraining.journal import stamp
 from genfoundry.retraining.options import Keep
 from genfoundry.retraining.protocol import Clock
-from genfoundry.tracking.events import append_event
+from genfoundry.tracking.events import append_event, stamp
 from genfoundry.tracking.store import open_store, store_uri
 
 DATABASE, BUNDLE = "mlruns/mlflow.db", "git.bundle"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from genfoundry.errors import ConfigError
-from genfoundry.processes import alive
+from genfoundry.processes import alive, stat_fields
 from genfoundry.retraining.secrets import redact
 
 GRACE_S = 120.0
@@ -193,12 +193,7 @@ def _numbers() -> list[int]:
 
 def members(group: int) -> list[int]:
     """Processes of a group, as far as this system tells."""
-    found = []
-    for pid in _numbers():
-        with contextlib.suppress(OSError, IndexError):
-            if int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[2]) == group:
-                found.append(pid)
-    return found
+    return [pid for pid in _numbers() if stat_fields(pid)[2:3] == [str(group)]]
 
 
 def marked(state: Path) -> list[int]:
@@ -217,10 +212,7 @@ def _ancestors() -> set[int]:
     pids, pid = {os.getpid()}, os.getppid()
     while pid > 1 and pid not in pids:
         pids.add(pid)
-        try:
-            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        except (OSError, IndexError):
-            break
+        pid = int((stat_fields(pid) or ["", "0"])[1])
     return pids
 
 

@@ -5,12 +5,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
 from genfoundry.errors import ConfigError, Exit, PreemptedError
 from genfoundry.paths import state_root
+from genfoundry.tracking.events import stamp
 
 
 def add_retrain_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,7 @@ def slot_of(text: str) -> str:
         raise ConfigError(f"--slot {text!r}: not a time; write it as 2026-03-29T01:00:00Z") from None
     if moment.tzinfo is None:
         raise ConfigError(f"--slot {text!r}: has no time zone; write it as {text}Z or {text}+01:00")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return stamp(moment)
 
 
 @contextmanager

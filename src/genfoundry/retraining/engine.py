@@ -19,11 +19,11 @@ from typing import Any
 from genfoundry.errors import Exit, GenfoundryError, PreemptedError
 from genfoundry.io import write_json
 from genfoundry.processes import start_of
-from genfoundry.retraining.journal import Journal, home, read_whole, stamp
+from genfoundry.retraining.journal import Journal, home, read_whole
 from genfoundry.retraining.lock import HeldError, project_lock
 from genfoundry.retraining.protocol import Asked, Clock, Decision, Facts, Line, Reason, Request, Snapshot, Work
 from genfoundry.retraining.secrets import redact, redacted
-from genfoundry.tracking.events import append_event, read_events
+from genfoundry.tracking.events import append_event, read_events, stamp
 
 PREPARE = ("preflight", "worktree", "data", "contracts")
 BUILD = ("train", "record")

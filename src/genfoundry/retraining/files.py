@@ -17,7 +17,7 @@ from genfoundry.errors import BusyError
 from genfoundry.processes import alive
 from genfoundry.retraining import dvccache
 from genfoundry.retraining.checkout import Git
-from genfoundry.retraining.journal import home, read_whole
+from genfoundry.retraining.journal import home, read_whole, worktrees
 from genfoundry.retraining.options import Keep
 from genfoundry.retraining.protection import workspaces
 from genfoundry.tracking.recipe import locked_model
@@ -63,9 +63,9 @@ def plan_files(
         data_cache: GB of remembered shards that may stay.
     """
     yield from _checkpoints(state, keep, now)
-    worktrees = list(_worktrees(root, state, keep, now))
-    yield from worktrees
-    yield from _journals(root, state, keep, now, models, {what for _, what, _, _, _ in worktrees})
+    copies = list(_worktrees(root, state, keep, now))
+    yield from copies
+    yield from _journals(root, state, keep, now, models, {what for _, what, _, _, _ in copies})
     yield from _shards(state, data_cache)
     yield from _gate(state, keep, now)
     yield from _leftovers(root, state, now)
@@ -106,7 +106,7 @@ def _open_key(state: Path) -> str:
 
 
 def _worktrees(root: Path, state: Path, keep: Keep, now: datetime) -> Iterator[Planned]:
-    folders = [folder for folder in _folders(home(state) / "worktrees") if folder.name != _open_key(state)]
+    folders = [folder for folder in _folders(worktrees(state)) if folder.name != _open_key(state)]
     ended = [folder for folder in folders if _ended(state, folder.name)]
     ended.sort(key=lambda folder: (_ended(state, folder.name), folder.name), reverse=True)
     for place, folder in enumerate(ended, 1):
@@ -130,7 +130,7 @@ def _journals(
     root: Path, state: Path, keep: Keep, now: datetime, models: Collection[str] | None, going: Collection[str]
 ) -> Iterator[Planned]:
     """Journals of ended retrains, each with its branch; one whose worktree stays, stays."""
-    standing = {folder.name for folder in _folders(home(state) / "worktrees")} - set(going)
+    standing = {folder.name for folder in _folders(worktrees(state))} - set(going)
     ended = [
         (_ended(state, folder.name), folder.name, folder)
         for folder in _folders(home(state))

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.io import write_json
-from genfoundry.retraining.journal import home, read_whole, stamp
+from genfoundry.retraining.journal import home, read_whole
 from genfoundry.retraining.protocol import Clock
+from genfoundry.tracking.events import stamp
 
 
 def heartbeat_file(state: Path) -> Path:

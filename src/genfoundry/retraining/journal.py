@@ -7,12 +7,13 @@ attempt ends; ``<state>/mlruns/retraining/open.json`` names the attempt under wa
 import json
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from genfoundry.io import disk_errors, write_json
 from genfoundry.retraining.secrets import redacted
+from genfoundry.tracking.events import stamp
 
 
 def home(state: Path) -> Path:
@@ -20,9 +21,9 @@ def home(state: Path) -> Path:
     return state / "mlruns/retraining"
 
 
-def stamp(moment: datetime) -> str:
-    """UTC to the second, as in the file of events."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def worktrees(state: Path) -> Path:
+    """Folder of the worktrees of retrains."""
+    return home(state) / "worktrees"
 
 
 def read_whole(path: Path) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from genfoundry.paths import DatasetPaths
 from genfoundry.retraining import children, notify, snapshots
 from genfoundry.retraining.checkout import PREFIX, Checkout, Git, clean_environment, has_remote
 from genfoundry.retraining.heartbeat import beat
-from genfoundry.retraining.journal import home, read_whole
+from genfoundry.retraining.journal import home, read_whole, worktrees
 from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.protocol import Asked, Clock, Decision, Facts, Request, Snapshot, Work
 from genfoundry.retraining.secrets import redact
@@ -45,11 +45,6 @@ class StepError(GenfoundryError):
     def __init__(self, code: Exit, message: str) -> None:
         super().__init__(message)
         self.exit_code = code  # type: ignore[misc]
-
-
-def worktrees(state: Path) -> Path:
-    """Folder of the worktrees of retrains."""
-    return home(state) / "worktrees"
 
 
 class RealLine:

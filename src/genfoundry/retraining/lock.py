@@ -19,8 +19,9 @@ from typing import IO, Any
 from genfoundry.errors import BusyError
 from genfoundry.io import disk_errors
 from genfoundry.processes import start_of
-from genfoundry.retraining.journal import home, stamp
+from genfoundry.retraining.journal import home
 from genfoundry.retraining.protocol import Clock
+from genfoundry.tracking.events import stamp
 
 POLL_S = 1.0
 """Seconds between two looks at a lock that is waited for."""

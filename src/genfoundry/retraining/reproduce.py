@@ -18,8 +18,8 @@ from genfoundry.io import MANIFEST, file_digest, folder_digest, read_json
 from genfoundry.processes import processor
 from genfoundry.retraining import children
 from genfoundry.retraining.checkout import Checkout, Git, clean_environment
-from genfoundry.retraining.journal import home, read_whole
-from genfoundry.retraining.line import failure, worktrees
+from genfoundry.retraining.journal import home, read_whole, worktrees
+from genfoundry.retraining.line import failure
 from genfoundry.retraining.protection import inputs_of
 from genfoundry.retraining.protocol import Clock
 from genfoundry.stage import FAILURE_FILE

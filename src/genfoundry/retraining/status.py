@@ -18,7 +18,8 @@ from genfoundry.retraining.lock import describe, holder
 from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.protocol import Clock
 from genfoundry.retraining.snapshots import POINTER, parsed
-from genfoundry.tracking.events import read_events
+from genfoundry.retraining.watch import schedule_file
+from genfoundry.tracking.events import read_events, stamp
 from genfoundry.tracking.glance import Glance, glances
 
 FILES_HASHED, BYTES_HASHED = 20_000, 1 << 30
@@ -35,7 +36,7 @@ def status(root: Path, state: Path, clock: Clock) -> dict[str, Any]:
     decided = [event for event in retrains if event.get("outcome") in DECIDED and event.get("decisions")]
     return {
         "project": tree.project,
-        "at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "at": stamp(now),
         "models": _champions(state, tree.project, list(tree.models), events, now),
         "retrain": {
             "last": retrains[-1] if retrains else None,
@@ -90,7 +91,7 @@ def _champion(champion: Glance, events: list[dict[str, Any]], now: datetime) -> 
     made = datetime.fromtimestamp(champion.made_ms / 1000, UTC)
     return {
         "champion": champion.version,
-        "since": since.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "since": stamp(since),
         "champion_for_h": _age_h(now, since),
         "age_h": _age_h(now, made),
         "scores": scores,
@@ -124,10 +125,10 @@ def _schedule(state: Path, options: Retraining, now: datetime) -> dict[str, Any]
     told: dict[str, Any] = {"cron": options.schedule.cron, "timezone": options.schedule.timezone}
     try:
         (slot,) = next_slots(options.schedule, now, 1)
-        told["next"] = slot.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        told["next"] = stamp(slot)
     except GenfoundryError as error:
         told["fault"] = str(error)
-    watched = read_whole(home(state) / "schedule.json") or {}
+    watched = read_whole(schedule_file(state)) or {}
     told |= {name: watched[name] for name in ("paused", "last", "failures") if name in watched}
     return told
 

@@ -19,10 +19,10 @@ from genfoundry.errors import ConfigError, Exit
 from genfoundry.io import write_json
 from genfoundry.retraining.cron import Slots, slots_of
 from genfoundry.retraining.engine import EVENT, NAMES
-from genfoundry.retraining.journal import home, read_whole, stamp
+from genfoundry.retraining.journal import home, read_whole
 from genfoundry.retraining.options import Schedule
 from genfoundry.retraining.protocol import Clock
-from genfoundry.tracking.events import append_event, read_events
+from genfoundry.tracking.events import append_event, read_events, stamp
 
 FORMAT = 1
 

@@ -20,14 +20,14 @@ def events_file(state: Path) -> Path:
     return state / "mlruns/events.jsonl"
 
 
-def now_utc(at: datetime | None = None) -> str:
+def stamp(at: datetime | None = None) -> str:
     """A moment, by default this one, in UTC to the second."""
     return (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def append_event(state: Path, kind: str, at: datetime | None = None, **facts: Any) -> dict[str, Any]:
     """Note an event and return it: ``at`` in UTC to the second, ``kind``, and what the caller says of it."""
-    event = {"at": now_utc(at), "kind": kind, **facts}
+    event = {"at": stamp(at), "kind": kind, **facts}
     line = json.dumps(event, ensure_ascii=False, allow_nan=False)
     path = events_file(state)
     with locked(path.with_suffix(".lock")), disk_errors(path), path.open("ab+") as file:
