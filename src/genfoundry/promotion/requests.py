@@ -85,14 +85,10 @@ class Sampled:
     def _text(self, row: Mapping[str, Any]) -> str:
         import torch
 
-        from genfoundry.nn.contract import Requests
-        from genfoundry.sampling import SEED_STRIDE
+        from genfoundry.sampling import SEED_STRIDE, draw_loaded
 
         length = row.get("max_tokens")
-        options = self.sampling.model_dump() | ({"length": int(length)} if length and length == length else {})
+        asked = self.sampling.model_copy(update={"length": int(length)} if length and length == length else {})
         prompt = self.tokenizer.encode(row["prompt"] or "", add_special_tokens=False).ids
-        device = next(self.loaded.model.parameters()).device
-        seeds = torch.tensor([int(row["seed"]) * SEED_STRIDE], device=device)
-        with torch.inference_mode():
-            (tokens,) = self.loaded.model.sample(Requests(seeds, None, [prompt], options))
+        (tokens,) = draw_loaded(self.loaded, torch.tensor([int(row["seed"]) * SEED_STRIDE]), asked, prompts=[prompt])
         return str(self.tokenizer.decode(tokens))
