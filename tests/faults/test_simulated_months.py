@@ -41,7 +41,9 @@ def promised(until: datetime) -> list[str]:
 def deadly(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Kills the watch before and after what it writes; leaves out waiting for the disk."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
-    monkeypatch.setattr("genfoundry.retraining.files.git", lambda *words: "")  # no branches here
+    monkeypatch.setattr(
+        "genfoundry.retraining.files.Git", lambda folder: lambda *words, **options: ""
+    )  # no branches here
 
     def arm(months: Months) -> None:
         for name in ("append_event", "write_json"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from histories import SetClock, age, git
 
-from genfoundry.errors import BusyError, DataError
+from genfoundry.errors import BusyError, DataError, InfrastructureError
 from genfoundry.retraining import dvccache, files
 from genfoundry.retraining.heartbeat import beat, heartbeat_file, last_beat
 from genfoundry.retraining.options import Keep
@@ -246,6 +246,14 @@ def test_an_object_is_needed_if_any_pointer_leads_to_it(root: Path, monkeypatch:
     (root / ".dvc/tmp/rwlock").write_text(json.dumps(table))
     with pytest.raises(BusyError, match=f"DVC is at work .process {os.getpid()}"):
         list(files.plan_cache(root, keep, CLOCK.now(), []))
+
+
+def test_where_git_knows_no_answer_nothing_is_collected(root: Path) -> None:
+    """A branch whose commit is lost: what it needs is not known, which is not the same as nothing."""
+    (root / ".git/refs/heads/lost").write_text("1" * 40 + "\n")
+
+    with pytest.raises(InfrastructureError, match="for-each-ref"):
+        list(dvccache.pointers(root))
 
 
 def test_a_damaged_list_of_a_folder_stops_the_collection(tmp_path: Path) -> None:

@@ -59,17 +59,18 @@ def damaged(md5: str, file: Path) -> bool:
 def _blobs(root: Path) -> set[str]:
     """Git's ids of all dvc.lock and .dvc files that a ref, HEAD or the head of a worktree stands on."""
     git = Git(root)
-    heads = set(git("for-each-ref", "--format=%(objecttype) %(objectname) %(*objectname)", check=False).split())
-    heads |= {
-        line.split()[1] for line in git("worktree", "list", "--porcelain", check=False).splitlines() if "HEAD " in line
-    }
-    heads |= {git("rev-parse", "HEAD", check=False)}
+    # No answer of git is not "nothing stands there": what a branch needs would be swept. So these two must not fail.
+    facts = "%(objecttype) %(objectname)%0a%(*objecttype) %(*objectname)"
+    told = git("for-each-ref", f"--format={facts}").splitlines()
+    heads = {line.split()[1] for line in told if line.startswith(("commit ", "tree "))}
+    heads |= {line.split()[1] for line in git("worktree", "list", "--porcelain").splitlines() if line[:5] == "HEAD "}
+    heads |= {git("rev-parse", "HEAD", check=False)}  # empty before the first commit
     found = set()
-    for commit in sorted(head for head in heads if re.fullmatch(r"[0-9a-f]{40,64}", head)):
-        for line in git("ls-tree", "-r", commit, check=False).splitlines():
-            facts, _, name = line.partition("\t")
+    for head in sorted(head for head in heads if head.strip("0")):
+        for line in git("ls-tree", "-r", head).splitlines():
+            about, _, name = line.partition("\t")
             if name.endswith((".dvc", "dvc.lock")):
-                found.add(facts.split()[2])
+                found.add(about.split()[2])
     return found
 
 
