@@ -14,9 +14,11 @@ import numpy as np
 from genfoundry.data import dedup_page, dedup_report, embeddings
 from genfoundry.data.embeddings import METHODS, Found
 from genfoundry.data.keepers import Fingerprints, Rule, engine_of, join, keep, shelf_of, take
+from genfoundry.data.memo import memo_of, prune
 from genfoundry.data.planted import PLANTED, calibrate
 from genfoundry.data.prints import SAMPLE, load, print_shards
 from genfoundry.data.shelf import Shelf
+from genfoundry.data.verdicts import Verdicts, verdicts_of
 from genfoundry.errors import DataError
 from genfoundry.io import (
     pick_records,
@@ -56,7 +58,10 @@ def drop_copies(
         records, prints, order, sample = _unique(modality, config, paths, records, execution, work)
         unique = records[records["unique"]]
         rule, planted = calibrate(modality, config, sample)
-        found = _settled(prints, order, rule, unique, config, paths)
+        memo = memo_of(paths, execution.data_cache)
+        with verdicts_of(memo, ["deduplicate", paths.key], work / "verdicts") as verdicts:
+            found = _settled(prints, order, rule, unique, config, paths, verdicts)
+        prune(memo)
         del prints
     duplicates, pairs = _tables(records, unique, found)
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
@@ -124,15 +129,18 @@ def _settled(
     unique: "pd.DataFrame",
     config: Dedup,
     paths: DatasetPaths,
+    verdicts: Verdicts,
 ) -> Found:
     """Which of the unique records go, and for whom."""
     engine = engine_of(config)
     if not config.embeddings.source:
-        kept = keep(prints, rule, order, engine)
+        kept = keep(prints, rule, order, engine, verdicts)
         return Found(kept, np.zeros(len(kept.keeper), np.uint8), np.zeros(len(kept.pairs.first), np.uint8))
     where = f"datasets.{paths.key}.dedup.embeddings"
     vectors = embeddings.read(config.embeddings, paths.root, unique["id"], where)
-    return embeddings.settle(lambda rows: keep(prints, rule, order[rows], engine), vectors, config.embeddings.threshold)
+    return embeddings.settle(
+        lambda rows: keep(prints, rule, order[rows], engine, verdicts), vectors, config.embeddings.threshold
+    )
 
 
 def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", found: Found) -> "tuple[pd.DataFrame, pd.DataFrame]":

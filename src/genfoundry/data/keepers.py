@@ -13,6 +13,7 @@ from genfoundry.data import setjoin, vectorjoin
 from genfoundry.data.setjoin import EXACT, Engine, Matches
 from genfoundry.data.setkeepers import settle
 from genfoundry.data.shelf import Shelf
+from genfoundry.data.verdicts import Verdicts
 from genfoundry.specs import Sets, Vectors
 
 BLOCK = 1024
@@ -93,12 +94,16 @@ def index_of(fingerprints: Fingerprints, rule: Rule, engine: Engine = EXACT) -> 
     return setjoin.Index(rows, setjoin.tokens_of(rows, sketch, rule.threshold, engine), rule.threshold)
 
 
-def _vector_index(vectors: Vectors, rule: Rule) -> vectorjoin.Index:
-    return vectorjoin.Index(vectors, rule.threshold, rule.floor, rule.mirror)
+def _vector_index(vectors: Vectors, rule: Rule, verdicts: Verdicts | None = None) -> vectorjoin.Index:
+    return vectorjoin.Index(vectors, rule.threshold, rule.floor, rule.mirror, verdicts)
 
 
 def keep(
-    fingerprints: Fingerprints | Shelf, rule: Rule, order: np.ndarray | None = None, engine: Engine = EXACT
+    fingerprints: Fingerprints | Shelf,
+    rule: Rule,
+    order: np.ndarray | None = None,
+    engine: Engine = EXACT,
+    verdicts: Verdicts | None = None,
 ) -> Kept:
     """Settle all rows; the first one in ``order`` (default: as they stand) has the highest priority.
 
@@ -106,7 +111,7 @@ def keep(
     """
     if isinstance(fingerprints, Vectors):
         fingerprints = fingerprints if order is None else take(fingerprints, order)
-        gone, pairs = _settle_vectors(_vector_index(fingerprints, rule), count(fingerprints))
+        gone, pairs = _settle_vectors(_vector_index(fingerprints, rule, verdicts), count(fingerprints))
     else:
         shelf = fingerprints if isinstance(fingerprints, Shelf) else Shelf.of(fingerprints)
         order = np.arange(len(shelf)) if order is None else order

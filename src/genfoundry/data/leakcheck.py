@@ -6,6 +6,7 @@ import numpy as np
 
 from genfoundry.data.keepers import Rule
 from genfoundry.data.vectorjoin import Verifier
+from genfoundry.data.verdicts import Verdicts
 from genfoundry.modalities.shared.descriptor import MIRROR
 from genfoundry.specs import Sets, Vectors
 
@@ -33,6 +34,7 @@ def nearest(
     rule: Rule,
     max_containment: float,
     sizes: np.ndarray | None = None,
+    verdicts: Verdicts | None = None,
 ) -> Nearest:
     """Compare every evaluation row with every training row.
 
@@ -43,6 +45,7 @@ def nearest(
         rule: What counts as similar.
         max_containment: Share of an evaluation row inside one training row that is a leak.
         sizes: int64, true number of elements of each set, where ``prints`` holds only what evaluation shares.
+        verdicts: What was said of pairs of pictures before.
     """
     found = Nearest(
         np.full(len(evaluation), -1, np.int64),
@@ -55,7 +58,7 @@ def nearest(
     if isinstance(prints, Sets):
         _nearest_sets(prints, evaluation, training, rule, max_containment, sizes, found)
     else:
-        _nearest_vectors(prints, evaluation, training, rule, found)
+        _nearest_vectors(prints, evaluation, training, rule, found, verdicts)
     return found
 
 
@@ -90,11 +93,16 @@ def _nearest_sets(
 
 
 def _nearest_vectors(
-    vectors: Vectors, evaluation: np.ndarray, training: np.ndarray, rule: Rule, found: Nearest
+    vectors: Vectors,
+    evaluation: np.ndarray,
+    training: np.ndarray,
+    rule: Rule,
+    found: Nearest,
+    verdicts: Verdicts | None,
 ) -> None:
     """By products in double precision over all pairs, plain and mirrored; whatever is close is verified."""
     signs = [np.ones_like(MIRROR), MIRROR] if rule.mirror else [np.ones(vectors.vectors.shape[1], np.float32)]
-    verifier = Verifier(vectors, rule.floor, rule.mirror)
+    verifier = Verifier(vectors, rule.floor, rule.mirror, verdicts)
     for start in range(0, len(evaluation), BLOCK):
         mine = evaluation[start : start + BLOCK]
         sides = [(vectors.vectors[mine] * sign).astype(np.float64) @ vectors.vectors[training].T for sign in signs]

@@ -11,6 +11,7 @@ from genfoundry.data.dedup import RULE
 from genfoundry.data.guards import COLUMNS, External, read_guards, remove
 from genfoundry.data.keepers import Rule
 from genfoundry.data.leaksearch import TRAINING, Outcome, Task, groups, most_elements, search
+from genfoundry.data.memo import Memo, memo_of, prune
 from genfoundry.data.prints import Prepared
 from genfoundry.data.shelf import HASH
 from genfoundry.data.validation import Run, sentence
@@ -65,7 +66,12 @@ def guard_splits(
         most = most_elements(float(getattr(dedup, "memory", 0)))
         stays, removed = _guarded(prepared, records, training, external, rule, config.max_containment, most)
         np.save(work.parent / TRAINING, stays)
-        found = _searched(prepared, ~training, rule, config.max_containment, most, execution)
+        memo = memo_of(paths, execution.data_cache)
+        tasks = _tasks(prepared, ~training, rule, config.max_containment, most, memo, paths.key)
+        # Each one reads all of training: its size counts for each.
+        elements = int(prepared.elements(len(training)).sum())
+        found = list(executor.run(search, tasks, execution, HASH * elements * len(tasks)))
+        prune(memo)
         shutil.rmtree(folder / ".work", ignore_errors=True)
         aside = _aside(records, found)
         records["used"] = ~records["id"].isin({*aside["id"], *removed["removed_id"]})
@@ -115,17 +121,15 @@ def _guarded(
     return stays, pd.concat(parts).sort_values("removed_id", ignore_index=True)
 
 
-def _searched(
-    prepared: Prepared, evaluation: np.ndarray, rule: Rule, share: float, most: float, execution: Execution
-) -> list[Outcome]:
-    """What is found of evaluation in training, group by group; of the external sets last."""
+def _tasks(
+    prepared: Prepared, evaluation: np.ndarray, rule: Rule, share: float, most: float, memo: Memo, key: str
+) -> list[Task]:
+    """Groups of evaluation to look for in training; the external sets last."""
     mine, elements = np.flatnonzero(evaluation), prepared.elements(len(evaluation))
     asked = [mine[group] for group in groups(elements[mine], most)]
     if prepared.guards is not None:
         asked.append(np.empty(0, np.int64))
-    tasks = [Task(prepared.work, group, rule, share, most) for group in asked]
-    # Each one reads all of training: its size counts for each.
-    return list(executor.run(search, tasks, execution, HASH * int(elements.sum()) * len(tasks)))
+    return [Task(prepared.work, group, rule, share, most, memo, (key, n)) for n, group in enumerate(asked)]
 
 
 def _aside(records: "pd.DataFrame", found: list[Outcome]) -> "pd.DataFrame":

@@ -12,8 +12,10 @@ import numpy as np
 
 from genfoundry.data.keepers import Rule
 from genfoundry.data.leakcheck import Nearest, nearest
+from genfoundry.data.memo import Memo
 from genfoundry.data.prints import Gathered, Prepared
 from genfoundry.data.setjoin import Collection, contained
+from genfoundry.data.verdicts import verdicts_of
 from genfoundry.specs import Sets
 
 ELEMENT = 100
@@ -37,6 +39,10 @@ class Task(NamedTuple):
     """Of an evaluation record's elements in one training record, at which it is contained."""
     most: float
     """Elements of a block of training."""
+    memo: Memo
+    """Of what was said of pairs of pictures before."""
+    name: tuple[str, int]
+    """Dataset, and number of the group."""
 
 
 class Outcome(NamedTuple):
@@ -86,13 +92,15 @@ def search(task: Task) -> Outcome:
     wanted = np.zeros(len(training), bool)
     wanted[task.group] = True
     best, inside = None, _Inside()
-    for block in prepared.gather(wanted, training, not len(task.group), task.most):
-        inside.add(*_contained(block, task.share))
-        asked = np.concatenate([block.evaluation, block.guards])
-        found = nearest(block.prints, asked, block.training, task.rule, task.share, block.sizes)
-        row = np.where(found.row >= 0, block.record[found.row], -1) if len(asked) else found.row
-        found = found._replace(row=row.astype(np.int64))
-        best = found if best is None else _better(best, found, isinstance(block.prints, Sets))
+    work = task.work.parent / f"verdicts-{task.name[1]}"
+    with verdicts_of(task.memo, ["split", *task.name], work) as verdicts:
+        for block in prepared.gather(wanted, training, not len(task.group), task.most):
+            inside.add(*_contained(block, task.share))
+            asked = np.concatenate([block.evaluation, block.guards])
+            found = nearest(block.prints, asked, block.training, task.rule, task.share, block.sizes, verdicts)
+            row = np.where(found.row >= 0, block.record[found.row], -1) if len(asked) else found.row
+            found = found._replace(row=row.astype(np.int64))
+            best = found if best is None else _better(best, found, isinstance(block.prints, Sets))
     assert best is not None
     numbers, stays = block.record[asked], np.ones(len(asked), bool)
     stays[: len(block.evaluation)] = ~np.isin(numbers[: len(block.evaluation)], inside.inner)

@@ -10,6 +10,7 @@ Rows without small pictures (embeddings that a user gives) are similar by their 
 import numpy as np
 
 from genfoundry.data.setjoin import PAIRS, Matches
+from genfoundry.data.verdicts import Verdicts, digests, keys
 from genfoundry.modalities.shared.descriptor import MIRROR
 from genfoundry.specs import Vectors
 
@@ -36,8 +37,9 @@ def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 class Verifier:
     """Scores pairs of rows; keeps the edges of every picture that it met."""
 
-    def __init__(self, vectors: Vectors, floor: float, mirror: bool) -> None:
-        self.all, self.floor, self.mirror = vectors, floor, mirror
+    def __init__(self, vectors: Vectors, floor: float, mirror: bool, verdicts: Verdicts | None = None) -> None:
+        self.all, self.floor, self.mirror, self.verdicts = vectors, floor, mirror, verdicts
+        self.digests = digests(vectors) if verdicts and vectors.details.size else np.empty((0, 2), np.uint64)
         self.edges = np.empty((len(vectors.vectors), 2, *vectors.details.shape[1:3]), np.int16)
         self.strength = np.zeros(len(vectors.vectors), np.int64)
         self.met = np.zeros(len(vectors.vectors), bool)
@@ -53,12 +55,27 @@ class Verifier:
                 near = cosine(self.all.vectors[a], turned)
                 place = np.flatnonzero(near >= self.floor)
                 if self.all.details.size:
-                    near[place] = self._aligned(a[place], b[place], mirrored, least)
+                    near[place] = self._recalled(a[place], b[place], mirrored, least)
                 keep = place[near[place] >= least]
                 found[start + keep] = np.maximum(found[start + keep], near[keep])
         return found
 
-    def _aligned(self, first: np.ndarray, second: np.ndarray, mirrored: bool, least: float) -> np.ndarray:
+    def _recalled(self, first: np.ndarray, second: np.ndarray, mirrored: bool, least: float) -> np.ndarray:
+        """``_aligned``, without the pairs whose verdict is known; -1 where the score is below ``least``."""
+        if self.verdicts is None:
+            return self._aligned(first, second, mirrored, least)[0]
+        pairs = keys(self.digests[first], self.digests[second], mirrored)
+        settled, score = self.verdicts.recall(pairs, least)
+        new = np.flatnonzero(~settled)
+        if len(new):
+            score[new], bound = self._aligned(first[new], second[new], mirrored, least)
+            self.verdicts.add(pairs[new], np.where(bound < 0, score[new], bound), bound >= 0)
+        return score
+
+    def _aligned(
+        self, first: np.ndarray, second: np.ndarray, mirrored: bool, least: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(score, -1 where it is below ``least``; the bound that ruled a pair out, -1 where none did)."""
         from genfoundry.modalities.shared import alignment
 
         new = np.unique(np.concatenate([first, second]))
@@ -72,6 +89,7 @@ class Verifier:
         for_edges, for_structure, for_colour = alignment.WEIGHTS
         score = decimals(for_edges * shift[:, 0] + for_structure + for_colour)
         hope = np.flatnonzero(score >= least)
+        bound = np.where(score < least, score, -1.0)
         score[score < least] = -1.0
         if len(hope):
             rows, place = np.unique(first[hope], return_inverse=True)
@@ -82,15 +100,17 @@ class Verifier:
             looks = alignment.compared(alignment.structure(thumbs), colours, place, other + len(rows), shift[hope])
             total = for_edges * shift[hope, 0] + for_structure * looks[:, 0] + for_colour * looks[:, 1]
             score[hope] = np.where(decimals(looks[:, 2]) >= alignment.LEAST_LOCAL, decimals(total), -1.0)
-        return score
+        return score, bound
 
 
 class Index:
     """Vectors that were entered, searched exactly."""
 
-    def __init__(self, vectors: Vectors, threshold: float, floor: float, mirror: bool) -> None:
+    def __init__(
+        self, vectors: Vectors, threshold: float, floor: float, mirror: bool, verdicts: Verdicts | None = None
+    ) -> None:
         self.all, self.threshold, self.floor, self.mirror = vectors, threshold, floor, mirror
-        self.verifier = Verifier(vectors, floor, mirror)
+        self.verifier = Verifier(vectors, floor, mirror, verdicts)
         self.entered = np.empty(len(vectors.vectors), np.int64)
         # Even cosines first, then odd ones: two contiguous halves.
         self.order = np.argsort(-MIRROR, kind="stable") if mirror else np.arange(vectors.vectors.shape[1])
