@@ -14,6 +14,7 @@ from genfoundry.io import read_json, read_table, verify_folder
 from genfoundry.settings import read_yaml
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.trace import trace
 
 
 def store_of(project: Project) -> Store:
@@ -288,7 +289,7 @@ def test_a_deleted_store_is_rebuilt_and_a_copied_project_mended(project: Project
     assert "logged to MLflow from files" not in project.genfoundry("record").stdout
 
 
-def test_trace_leads_back_from_anything(project: Project) -> None:
+def test_trace_leads_back_from_anything(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     commit = project.git("rev-parse", "HEAD~1")[:12]
     client = store_of(project).client
     client.set_registered_model_alias("bars-vae", "champion", "1")
@@ -311,15 +312,18 @@ def test_trace_leads_back_from_anything(project: Project) -> None:
         "short digest": digest[:12],
         "DVC's md5": md5,
     }
+    told_outside = project.genfoundry("trace", queries["sample id"]).stdout
+    monkeypatch.chdir(project.root)
     for name, query in queries.items():
-        told = project.genfoundry("trace", query).stdout
+        told = "\n".join(trace(project.root, store_of(project), query, forward=False))
+        assert name != "sample id" or told.strip() == told_outside.strip()
         assert "train@bars-vae" in told and model.info.run_id in told, f"{name}: {told}"
         assert re.search(r"data/bars  [0-9a-f]{16}  raw data", told), f"{name}: {told}"
         assert commit in told, f"{name}: {told}"
         assert "data.dvc: data is" in told, f"{name}: {told}"
-    forward = project.genfoundry("trace", "data/bars", "--forward").stdout
+    forward = "\n".join(trace(project.root, store_of(project), "data/bars", forward=True))
     assert "evaluate@bars-vae" in forward and "notes" not in forward
-    record = project.genfoundry("trace", "bars:h/000.png").stdout
+    record = "\n".join(trace(project.root, store_of(project), "bars:h/000.png", forward=False))
     assert re.search(r"record h/000.png: (in split|removed as)", record)
     assert client.get_run(model.info.run_id)
 
