@@ -3,6 +3,7 @@
     python benchmarks/data_line.py --megabytes 40                 # 1 % more, with the tokenizer pinned
     python benchmarks/data_line.py --memory 20 200                # peak memory by size of the source
     python benchmarks/data_line.py --real 1000 --limit 2000       # 1 GB of real text, each stage within 2 GB
+    python benchmarks/data_line.py --images data/cifar10          # pictures: every hundredth one comes later
 
 CPU seconds of all processes. Made-up documents are drawn from 20,000 words by Zipf's law, so nothing is a copy by
 chance; of every file one document stands in the next one too. Real text is the source code of the installed packages,
@@ -27,7 +28,7 @@ import numpy as np
 from genfoundry import settings
 from genfoundry.data import cleaning, dedup, encoding, ingest, keepers, leaks, pinned, validation
 from genfoundry.io import read_records
-from genfoundry.modalities import text
+from genfoundry.modalities import image, text
 from genfoundry.modalities.shared import tokens
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Execution
@@ -97,24 +98,34 @@ class Line:
         self, root: Path, shard: float, execution: Execution, tokenizer: str = "bpe", limit: float = 0
     ) -> None:
         self.paths, self.source, self.execution = DatasetPaths(root, "data"), root / "raw", execution
-        self.ingest_config = text.Ingest(shard=shard)
-        self.encode_config = text.Encode(tokenizer=tokenizer)  # type: ignore[arg-type]
+        self.modality: Any = text
+        self.ingest_config: Any = text.Ingest(shard=shard)
+        self.encode_config: Any = text.Encode(tokenizer=tokenizer)  # type: ignore[arg-type]
         # A third of a limit is for the search for copies, the rest for what is imported and for tables of ids.
-        self.dedup_config = text.Dedup(memory=limit / 3) if limit else text.Dedup()
-        self.clean_config, self.split_config = text.Preprocess(), settings.Split()
+        self.dedup_config: Any = text.Dedup(memory=limit / 3) if limit else text.Dedup()
+        self.clean_config: Any = text.Preprocess()
+        self.split_config = settings.Split()
+
+    @classmethod
+    def of_images(cls, root: Path, execution: Execution) -> "Line":
+        """The line of pictures of 32 pixels."""
+        line = cls(root, 1, execution)
+        line.modality, line.ingest_config, line.encode_config = image, image.Ingest(), image.Encode()
+        line.clean_config, line.dedup_config = image.Preprocess(height=32, width=32, mode="RGB"), image.Dedup()
+        return line
 
     def stages(self) -> dict[str, Callable[[], Any]]:
         """Each stage by name, in order."""
-        paths, split = self.paths, self.split_config
+        modality, paths, split = self.modality, self.paths, self.split_config
         return {
-            "ingest": lambda: ingest.read_source(text, self.source, self.ingest_config, paths, self.execution),
-            "validate": lambda: validation.validate(text, settings.Validation(), paths, Silent()),
-            "preprocess": lambda: cleaning.clean_records(text, self.clean_config, split, paths, self.execution),
-            "deduplicate": lambda: dedup.drop_copies(text, self.dedup_config, paths, self.execution),
+            "ingest": lambda: ingest.read_source(modality, self.source, self.ingest_config, paths, self.execution),
+            "validate": lambda: validation.validate(modality, settings.Validation(), paths, Silent()),
+            "preprocess": lambda: cleaning.clean_records(modality, self.clean_config, split, paths, self.execution),
+            "deduplicate": lambda: dedup.drop_copies(modality, self.dedup_config, paths, self.execution),
             "split": lambda: leaks.guard_splits(
-                text, split, self.dedup_config, self.clean_config, paths, Silent(), self.execution
+                modality, split, self.dedup_config, self.clean_config, paths, Silent(), self.execution
             ),
-            "encode": lambda: encoding.write_arrays(text, self.encode_config, paths, self.execution),
+            "encode": lambda: encoding.write_arrays(modality, self.encode_config, paths, self.execution),
         }
 
     def parts(self) -> dict[str, Callable[[], Any]]:
@@ -182,6 +193,39 @@ def growth(megabytes: float, shard: float) -> None:
     whole, grown, same = (sum(found.values()) for found in (full, more, again))
     print(f"| all | {whole:.1f} | {sum(bare.values()):.1f} | {grown:.1f} | {grown / whole:.0%} | {same:.1f} |")
     print(f"disk, MB: {disk}")
+
+
+def images(folder: Path) -> None:
+    """Print the cost of the line over a folder of pictures, then of the same line with the last hundredth of them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        root = Path(scratch)
+        line = Line.of_images(root, Execution(data_executor="serial"))
+        import great_expectations  # noqa: F401 -- its import is no stage's work
+
+        def add(chosen: list[Path], raw: Path) -> None:
+            for path in chosen:
+                target = raw / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, target)
+
+        add(files[:: max(1, len(files) // 400)], root / "warm-up/raw")
+        for stage in (
+            Line.of_images(root / "warm-up", Execution(data_executor="serial", data_cache=0)).stages().values()
+        ):
+            stage()
+        add([path for number, path in enumerate(files) if number % 100], root / "raw")
+        full = {name: seconds(stage) for name, stage in line.stages().items()}
+        add(files[::100], root / "raw")
+        more = {name: seconds(stage) for name, stage in line.stages().items()}
+        again = {name: seconds(stage) for name, stage in line.stages().items()}
+        kept = size_of([root / "cache"]) / 1e6
+    print(f"{len(files)} pictures; CPU seconds")
+    print("| stage | whole line | 1 % more | share | nothing more |\n|---|---|---|---|---|")
+    for name, value in full.items():
+        print(f"| {name} | {value:.1f} | {more[name]:.1f} | {more[name] / value:.0%} | {again[name]:.1f} |")
+    whole, grown, same = (sum(found.values()) for found in (full, more, again))
+    print(f"| all | {whole:.1f} | {grown:.1f} | {grown / whole:.0%} | {same:.1f} |\nremembered, MB: {kept:.1f}")
 
 
 def warm_up(root: Path) -> None:
@@ -261,6 +305,7 @@ def main() -> None:
     parser.add_argument("--memory", type=float, nargs="*", help="sizes in MB: peak memory instead")
     parser.add_argument("--real", type=float, help="MB of real text: each stage under --limit instead")
     parser.add_argument("--limit", type=float, default=0, help="MB of data that a stage may hold")
+    parser.add_argument("--images", type=Path, help="folder of pictures: the cost of 1 % more of them instead")
     parser.add_argument("--bpe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
@@ -278,6 +323,8 @@ def main() -> None:
         else:
             with tempfile.TemporaryDirectory() as folder:
                 real(options.real, options.shard, options.limit, Path(folder))
+    elif options.images:
+        images(options.images)
     elif options.memory:
         memory(options.memory, options.shard)
     else:

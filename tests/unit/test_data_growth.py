@@ -1,6 +1,7 @@
 """More data: only what is new is worked on, and the bytes are those of a line that remembers nothing."""
 
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
-from genfoundry.data import encoding, ingest, leaks, leaksearch, pinned, sources
+from genfoundry.data import cleaning, dedup, encoding, ingest, leaks, leaksearch, pinned, sources
 from genfoundry.data.leaksearch import groups, most_elements
 from genfoundry.data.memo import memo_of
 from genfoundry.errors import ConfigError, DataError
@@ -252,3 +253,24 @@ def test_columns_alike_make_bytes_alike_whatever_they_came_from(tmp_path: Path) 
     write_table(tmp_path / "parts", pd.concat([table.iloc[:7], table.iloc[7:400], table.iloc[400:]]))
 
     assert (tmp_path / "one").read_bytes() == (tmp_path / "parts").read_bytes()
+
+
+def test_artifacts_and_memory_take_two_and_a_half_times_the_text_at_most(tmp_path: Path) -> None:
+    """Real text, as made-up words take twice the tokens; DVC's cache is further names of the same files."""
+    modules = sorted(Path(pd.__file__).parent.rglob("*.py"))
+    rows = [{"text": text} for text in (path.read_text("utf-8")[:30_000] for path in modules) if len(text) > 400]
+    write_jsonl(tmp_path / "raw/modules.jsonl", rows[:300])
+    line = Line(tmp_path / "line", "text", tmp_path / "raw", ingest={"shard": 1})
+
+    line.ingest()
+    split = [line.sections[name] for name in ("split", "dedup", "preprocess")]
+    cleaning.clean_records(line.modality, line.sections["preprocess"], split[0], line.paths, SERIAL)
+    dedup.drop_copies(line.modality, line.sections["dedup"], line.paths, SERIAL)
+    leaks.guard_splits(line.modality, *split, line.paths, execution=SERIAL)
+    encoded(line, SERIAL)
+
+    files = [file.stat() for name in ("artifacts", "cache") for file in (tmp_path / "line" / name).rglob("*.*")]
+    taken = sum({file.st_ino: file.st_size for file in files if stat.S_ISREG(file.st_mode)}.values())
+    canonical = sum(len(content.encode()) for content in line.clean()["content"])
+    assert canonical > 2e6
+    assert taken <= 2.5 * canonical, taken / canonical
