@@ -5,7 +5,7 @@ Every modality becomes one of two specs, so that a model family sees only these:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -70,6 +70,11 @@ the content. content: bytes (as read, or uint8 pixels once clean) or str.
 
 REJECTED_COLUMNS = ("id", "reason", "detail")
 """Columns of ``rejected.parquet``: what was set aside, under which reason, and what exactly was wrong."""
+
+
+def tops(ids: Iterable[str]) -> list[str]:
+    """The file or top folder of the source that each id comes from."""
+    return [one.split("#", 1)[0].split("/", 1)[0] for one in ids]
 
 
 class Sets(NamedTuple):

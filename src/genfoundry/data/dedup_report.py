@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genfoundry.specs import SPLITS
+from genfoundry.specs import SPLITS, tops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,9 @@ def shares(records: "pd.DataFrame", least: int = 10) -> "pd.DataFrame":
 
     A group is a source; without sources a label; without labels the file or folder.
     """
-    group = records["id"].str.split("#").str[0].str.split("/").str[0]
+    import pandas as pd
+
+    group = pd.Series(tops(records["id"]), index=records.index, dtype="str")
     for column in ("label", "source"):
         if column in records:
             group = records[column].where(records[column].notna(), group)

@@ -25,7 +25,7 @@ from genfoundry.io import (
 )
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Encode, Execution
-from genfoundry.specs import RECORD_COLUMNS, SPLITS
+from genfoundry.specs import RECORD_COLUMNS, SPLITS, tops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,13 +71,15 @@ def _index(paths: DatasetPaths) -> "pd.DataFrame":
     ``source`` is the file or top folder that a record comes from; facts are the columns that the modality or the user's
     data added.
     """
+    import pandas as pd
+
     facts = [name for name in record_columns(paths.clean) if name not in RECORD_COLUMNS]
     splits = read_table(paths.splits / "ids.parquet", ["id", "split", "sha256"])
     table = read_all_records(paths.clean, ["id", "label", *facts]).set_index("id")
     index = splits.join(table, on="id").sort_values(["sha256", "id"], ignore_index=True)
     index["row"] = index.groupby("split").cumcount().astype("int64")
     if "source" not in facts:
-        index["source"] = index["id"].str.split("#").str[0].str.split("/").str[0]
+        index["source"] = pd.Series(tops(index["id"]), index=index.index, dtype="str")
     return index[["row", "id", "sha256", "label", "source", *(name for name in facts if name != "source"), "split"]]
 
 

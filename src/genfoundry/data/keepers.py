@@ -70,8 +70,8 @@ def take(fingerprints: Fingerprints, rows: np.ndarray) -> Fingerprints:
     """Fingerprints of some rows, in that order."""
     if isinstance(fingerprints, Vectors):
         return Vectors(fingerprints.vectors[rows], fingerprints.details[rows])
-    bounds = fingerprints.ptr
-    parts = [fingerprints.hashes[bounds[row] : bounds[row + 1]] for row in rows]
+    bounds, hashes = fingerprints.ptr, np.asarray(fingerprints.hashes)  # a slice of a memmap costs ten microseconds
+    parts = [hashes[start:stop] for start, stop in zip(bounds[rows].tolist(), bounds[rows + 1].tolist(), strict=True)]
     ptr = np.concatenate([[0], np.cumsum(np.diff(bounds)[rows])]).astype(np.int64)
     return Sets(np.concatenate([np.empty(0, np.uint64), *parts]), ptr)
 

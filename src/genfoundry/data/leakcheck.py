@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genfoundry.data.keepers import Rule
+from genfoundry.data.keepers import Rule, take
+from genfoundry.data.prints import Shared
 from genfoundry.data.vectorjoin import Verifier
 from genfoundry.data.verdicts import Verdicts
 from genfoundry.modalities.shared.descriptor import MIRROR
@@ -74,11 +75,15 @@ def _nearest_sets(
     """By a sparse matrix product: entry (i, j) counts the elements that i and j share."""
     from scipy.sparse import csr_matrix
 
+    sizes = np.diff(sets.ptr) if sizes is None else sizes
+    # What no training row holds counts for nothing, and is most of it: numbering it would take the most time.
+    held = take(sets, training)
+    assert isinstance(held, Sets)
+    sets = Shared(held.hashes).keep(sets)
     _, column = np.unique(sets.hashes, return_inverse=True)
     matrix = csr_matrix(
         (np.ones(len(column), np.int32), column, sets.ptr), shape=(len(sets.ptr) - 1, column.max(initial=0) + 1)
     )
-    sizes = np.diff(sets.ptr) if sizes is None else sizes
     other = matrix[training].T.tocsr()
     for start in range(0, len(evaluation), BLOCK):
         mine = evaluation[start : start + BLOCK]

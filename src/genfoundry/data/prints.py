@@ -67,16 +67,21 @@ class Shared:
         ordered = np.sort(hashes)
         self.kinds = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
         bits = min(MOST_BITS, max(10, int(8 * len(self.kinds)).bit_length()))
-        self.mask = np.uint64((1 << bits) - 1)
-        self.seen = np.zeros(1 << bits, bool)
-        self.seen[self._low(self.kinds)] = True
+        self.mask, self.bits = np.uint64((1 << bits) - 1), np.uint64(bits)
+        # Two tables, by different bits of a hash: both let an element pass by chance once in a hundred times.
+        self.low, self.high = np.zeros(1 << bits, bool), np.zeros(1 << bits, bool)
+        self.low[self._low(self.kinds)], self.high[self._high(self.kinds)] = True, True
 
     def _low(self, hashes: np.ndarray) -> np.ndarray:
         return (hashes & self.mask).astype(np.int64)
 
+    def _high(self, hashes: np.ndarray) -> np.ndarray:
+        return (hashes >> (np.uint64(64) - self.bits)).astype(np.int64)
+
     def keep(self, sets: Sets) -> Sets:
         """The sets without the elements that do not occur in the collection."""
-        maybe = np.flatnonzero(self.seen[self._low(sets.hashes)])
+        maybe = np.flatnonzero(self.low[self._low(sets.hashes)])
+        maybe = maybe[self.high[self._high(sets.hashes[maybe])]]
         if len(maybe):
             place = np.minimum(np.searchsorted(self.kinds, sets.hashes[maybe]), len(self.kinds) - 1)
             maybe = maybe[self.kinds[place] == sets.hashes[maybe]]

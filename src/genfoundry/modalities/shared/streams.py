@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from tokenizers import Tokenizer
 
-BATCH = 1024
-"""Documents that the tokenizer gets at once."""
+BATCH = 1024, 2**20
+"""Documents and characters, about, that the tokenizer gets at once: it takes a hundred bytes for a token."""
 
 SIZES = ("bytes", "characters", "words")
 """What is known of each document beside its tokens."""
@@ -57,8 +57,7 @@ def encoded(texts: Sequence[str], tokenizer: "Tokenizer") -> Encoded:
     """Documents as tokens; each one for itself, whatever the others are."""
     kind = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
     rows: list[np.ndarray] = [np.empty(0, kind)]
-    for start in range(0, len(texts), BATCH):
-        part = list(texts[start : start + BATCH])
+    for part in _batches(texts):
         rows += [np.array([0, *found.ids], kind) for found in tokenizer.encode_batch_fast(part)]
     sizes = [[len(text.encode()), len(text), len(text.split())] for text in texts]
     return Encoded(
@@ -66,6 +65,18 @@ def encoded(texts: Sequence[str], tokenizer: "Tokenizer") -> Encoded:
         np.cumsum([len(row) for row in rows]).astype(np.int64),
         np.array(sizes, np.int64).reshape(-1, len(SIZES)).T.copy(),
     )
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    part, characters = [], 0
+    for text in texts:
+        if part and (len(part) == BATCH[0] or characters + len(text) > BATCH[1]):
+            yield part
+            part, characters = [], 0
+        part.append(text)
+        characters += len(text)
+    if part:
+        yield part
 
 
 def encode_file(texts: Sequence[str], path: Path) -> Encoded:
