@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -235,7 +236,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     options = _parser().parse_args(argv)
     try:
-        return int(options.run(options, workspace()))
+        code = int(options.run(options, workspace()))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever read has gone, as `| head` does: the rest is for nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except GenfoundryError as error:
         print(f"genfoundry {options.command}: {error}", file=sys.stderr)
         return int(error.exit_code)
