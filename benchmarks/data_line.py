@@ -8,7 +8,9 @@
 CPU seconds of all processes. Made-up documents are drawn from 20,000 words by Zipf's law, so nothing is a copy by
 chance; of every file one document stands in the next one too. Real text is the source code of the installed packages,
 again and again, each time with one word in twenty changed: copies of one another, below the threshold. A stage with a
-limit is a process of its own in which no more than that many megabytes of data can be had (RLIMIT_DATA).
+limit is a process of its own in which no more than that many megabytes of data can be had (RLIMIT_DATA), or,
+with ``--cgroup FOLDER``, a process in that memory cgroup, whose limit it writes: there only what is used counts, not what
+libraries reserve.
 """
 
 import argparse
@@ -262,7 +264,18 @@ def size_of(folders: list[Path]) -> int:
     return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in stats}.values())
 
 
-def real(megabytes: float, shard: float, limit: float, root: Path) -> None:
+def confine(limit: float, cgroup: Path | None) -> None:
+    """Let this process have no more megabytes."""
+    if cgroup is None:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(limit * 1e6),) * 2)
+        return
+    cgroup.mkdir(exist_ok=True)
+    (name,) = (one for one in ("memory.max", "memory.limit_in_bytes") if (cgroup / one).exists())
+    (cgroup / name).write_text(str(int(limit * 1e6)))
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def real(megabytes: float, shard: float, limit: float, root: Path, cgroup: Path | None) -> None:
     """Print seconds and peak memory of each stage over real text, each a process of its own under a limit."""
     (root / "raw").mkdir(parents=True, exist_ok=True)
     if not any((root / "raw").iterdir()):
@@ -272,9 +285,8 @@ def real(megabytes: float, shard: float, limit: float, root: Path) -> None:
     for stage in ("ingest", "validate", "preprocess", "deduplicate", "split", "encode"):
         command = [sys.executable, __file__, "--stage", stage, "--root", str(root), "--shard", str(shard)]
         before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        told = subprocess.run(
-            [*command, "--limit", str(limit), "--bpe"], check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
+        command += ["--limit", str(limit), "--bpe", *(["--cgroup", str(cgroup)] if cgroup else [])]
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - begun
         cpu = sum(after[:2]) - sum(before[:2])
         print(
@@ -309,6 +321,7 @@ def main() -> None:
     parser.add_argument("--memory", type=float, nargs="*", help="sizes in MB: peak memory instead")
     parser.add_argument("--real", type=float, help="MB of real text: each stage under --limit instead")
     parser.add_argument("--limit", type=float, default=0, help="MB of data that a stage may hold")
+    parser.add_argument("--cgroup", type=Path, help="memory cgroup to hold the limit, made if it is missing")
     parser.add_argument("--images", type=Path, help="folder of pictures: the cost of 1 % more of them instead")
     parser.add_argument("--bpe", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stage", help=argparse.SUPPRESS)
@@ -316,17 +329,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.stage:
         if options.limit:
-            resource.setrlimit(resource.RLIMIT_DATA, (int(options.limit * 1e6),) * 2)
+            confine(options.limit, options.cgroup)
         execution = Execution(data_executor="serial", data_cache=0.5 if options.limit else 0)
         line = Line(options.root, options.shard, execution, "bpe" if options.bpe else "bytes", options.limit)
         line.stages()[options.stage]()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     elif options.real:
         if options.root:
-            real(options.real, options.shard, options.limit, options.root)
+            real(options.real, options.shard, options.limit, options.root, options.cgroup)
         else:
             with tempfile.TemporaryDirectory() as folder:
-                real(options.real, options.shard, options.limit, Path(folder))
+                real(options.real, options.shard, options.limit, Path(folder), options.cgroup)
     elif options.images:
         images(options.images)
     elif options.memory:
