@@ -9,7 +9,7 @@ CPU seconds of all processes. Made-up documents are drawn from 20,000 words by Z
 chance; of every file one document stands in the next one too. Real text is the source code of the installed packages,
 again and again, each time with one word in twenty changed: copies of one another, below the threshold. A stage with a
 limit is a process of its own in which no more than that many megabytes of data can be had (RLIMIT_DATA), or,
-with ``--cgroup FOLDER``, a process in that memory cgroup, whose limit it writes: there only what is used counts, not what
+with ``--cgroup FOLDER``, a process in that memory cgroup, whose limit it writes: there what is used counts, not what
 libraries reserve.
 """
 
