@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,8 @@ def test_a_served_review_takes_answers_until_it_is_stopped(small: Project) -> No
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": "src"},
+        # A shell that starts the suite in the background lets it ignore SIGINT, and its children with it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     try:
