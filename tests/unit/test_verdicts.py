@@ -1,115 +1,139 @@
-"""Verdicts on pairs of pictures that are remembered: the ones that would be reached, and new pairs alone verified."""
+"""Scores in words, and one model against another from what the stages left."""
 
+import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from dataline import Line, save
-from test_alignment import scene
 
-from genfoundry.data import dedup, leaks
-from genfoundry.data.memo import Memo
-from genfoundry.data.vectorjoin import Verifier
-from genfoundry.data.verdicts import Verdicts, verdicts_of
-from genfoundry.io import folder_digest
-from genfoundry.modalities.shared import descriptor, edits
-from genfoundry.settings import Execution
-from genfoundry.specs import Vectors
+from genfoundry.evaluation import verdicts
+from genfoundry.evaluation.influences import paired_se, read_influences, write_influences
+from genfoundry.evaluation.results import ModelResult
+from genfoundry.evaluation.verdicts import against, contests, copies, plus_minus, ranked
+from genfoundry.gate import rules
+from genfoundry.tracking import views
 
-REMEMBER, FORGET = Execution(data_executor="serial", data_cache=1), Execution(data_executor="serial", data_cache=0)
+KEY = "bits_per_byte@aa11bb22"
+HARD = np.random.default_rng(0).normal(size=200) / 100
+"""What each document adds to the error of both models alike."""
 
 
-def pictures(count: int) -> list[np.ndarray]:
-    """Scenes, every kind of edit of the first ones, and pictures that are half alike: neither copies nor strangers."""
-    generator = np.random.default_rng(11)
-    originals = [scene(seed) for seed in range(count)]
-    edited = [edit(one, generator) for one, edit in zip(originals, edits.EDITS.values(), strict=False)]
-    shares = np.linspace(0.3, 0.9, 12)
-    return originals + edited + [(s * scene(500) + (1 - s) * scene(501)).astype(np.uint8) for s in shares]
+def model(key: str, value: float, own: float = 0.0, score: str = KEY) -> ModelResult:
+    influence = HARD + own * np.random.default_rng(len(key)).normal(size=200)
+    se = math.sqrt(float((influence**2).sum()))
+    found = ModelResult(key, "notes", "rnn", {})
+    found.scores = {score: {"value": value, "se": se, "low": value - 1.96 * se, "high": value + 1.96 * se, "n": 200}}
+    found.protocols = {score: {"higher_is_better": False}}
+    found.influences = {score: {"test": influence}}
+    return found
 
 
-def scored(prints: Vectors, floor: float, mirror: bool, least: float, verdicts: Verdicts | None) -> np.ndarray:
-    rows = np.arange(len(prints.vectors))
-    first, second = (side.ravel() for side in np.meshgrid(rows, rows, indexing="ij"))
-    return Verifier(prints, floor, mirror, verdicts).score(first, second, least)
+def test_what_both_models_share_cancels() -> None:
+    good, bad = model("good", 1.70, own=1e-4), model("worse", 1.75, own=1e-4)
+
+    (contest,) = contests([bad, good])
+
+    assert contest.paired
+    assert contest.better == "good"
+    assert contest.se < 0.02 * good.scores[KEY]["se"]
+    assert contest.words.startswith("good is better than worse by 0.05 ± 0.00")
+    assert contest.interval[0] < contest.difference < contest.interval[1]
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-@pytest.mark.parametrize(("then", "now"), [(0.9, 0.9), (0.99, 0.6), (0.6, 0.9), (0.99, -1.0), (-1.0, 0.75)])
-def test_a_remembered_verdict_is_the_one_that_would_be_reached(
-    tmp_path: Path, mirror: bool, then: float, now: float
-) -> None:
-    memo, prints = Memo(tmp_path / "memo", 1e9, "code"), descriptor.describe(np.stack(pictures(24)))
-    few = Vectors(prints.vectors[::2], prints.details[::2])
-    with verdicts_of(memo, "a", tmp_path / "work") as before:
-        scored(few, 0.0, mirror, then, before)
-    with verdicts_of(memo, "a", tmp_path / "work") as after:
-        warm = scored(prints, -0.2, mirror, now, after)
+def test_without_influences_the_bar_is_wider_and_no_one_wins() -> None:
+    good, bad = model("good", 1.70), model("worse", 1.75)
+    good.influences = {}
 
-    np.testing.assert_array_equal(warm, scored(prints, -0.2, mirror, now, None))
-    assert before.new > 0 and after.new > 0
-    with verdicts_of(memo, "a", tmp_path / "work") as again:
-        np.testing.assert_array_equal(scored(prints, -0.2, mirror, now, again), warm)
-    assert again.new == 0
-    with verdicts_of(memo._replace(basis="other code"), "a", tmp_path / "work") as other:
-        scored(few, 0.0, mirror, then, other)
-    assert other.new == before.new
+    (contest,) = contests([good, bad])
+
+    assert not contest.paired
+    assert contest.better == ""
+    assert contest.se == pytest.approx(math.hypot(good.scores[KEY]["se"], bad.scores[KEY]["se"]))
+    assert "can't be told apart" in contest.words
 
 
-def test_pairs_that_are_met_no_more_are_forgotten_and_a_damaged_file_is_no_memory(tmp_path: Path) -> None:
-    memo, prints = Memo(tmp_path / "memo", 1e9, "code"), descriptor.describe(np.stack(pictures(12)))
-    few = Vectors(prints.vectors[:6], prints.details[:6])
-    for rows in (prints, few):
-        with verdicts_of(memo, "a", tmp_path / "work") as verdicts:
-            scored(rows, -1.0, True, 0.8, verdicts)
-    (kept,) = memo.folder.glob("*/key.npy")
-    assert verdicts.new == 0 and len(np.load(kept)) == 2 * 6 * 6  # plain and mirrored
-
-    kept.chmod(0o644)
-    kept.write_bytes(kept.read_bytes()[:-8])
-    with verdicts_of(memo, "a", tmp_path / "work") as verdicts:
-        scored(few, -1.0, True, 0.8, verdicts)
-    assert verdicts.new == 2 * 6 * 6
-    assert not (tmp_path / "work").exists()
+def test_models_measured_otherwise_are_not_compared() -> None:
+    assert contests([model("good", 1.7), model("other", 9.0, score="bits_per_byte@cc33dd44")]) == []
 
 
-def test_a_picture_more_costs_its_own_pairs_and_the_bytes_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def save_alike(seed: int) -> None:
-        mixed = 0.65 * scene(1000) + 0.35 * scene(seed)
-        save(tmp_path / f"raw/{seed:03d}.png", mixed.astype(np.uint8))
+def test_the_p_value_is_that_of_the_normal_law() -> None:
+    good, bad = model("good", 1.0), model("worse", 1.2)
+    good.influences = bad.influences = {}
+    good.scores[KEY]["se"], bad.scores[KEY]["se"] = 0.06, 0.08
 
-    # Pictures alike enough to be verified; planted copies are verified without memory, which is not counted.
-    for seed in range(40):
-        save_alike(seed)
-    sections = {"dedup": {"threshold": 0.97, "floor": 0.65}, "split": {"val": 0.2, "test": 0.2}}
-    line = Line(tmp_path / "line", "image", tmp_path / "raw", **sections)
-    verified: list[int] = []
-    aligned = Verifier._aligned
+    (contest,) = contests([good, bad])
 
-    def watched(self: Verifier, first: np.ndarray, *rest: Any) -> Any:
-        if self.verdicts is not None:
-            verified.append(len(first))
-        return aligned(self, first, *rest)
+    assert contest.p_value == pytest.approx(0.0455003, rel=1e-5)  # two deviations
+    assert contest.better == "good"
 
-    monkeypatch.setattr(Verifier, "_aligned", watched)
 
-    def stages(execution: Execution) -> tuple[int, list[str]]:
-        verified.clear()
-        line.ingest().preprocess()
-        dedup.drop_copies(line.modality, line.sections["dedup"], line.paths, execution)
-        split = (line.sections[name] for name in ("split", "dedup", "preprocess"))
-        leaks.guard_splits(line.modality, *split, line.paths, execution=execution)
-        folders = line.paths.unique, line.paths.copies, line.paths.splits
-        return sum(verified), [folder_digest(folder) for folder in folders]
+def test_equal_models_have_a_p_value_of_one() -> None:
+    (contest,) = contests([model("one", 1.0), model("two", 1.0)])
 
-    cold, first = stages(REMEMBER)
-    assert stages(REMEMBER) == (0, first)
-    save_alike(40)
-    warm, second = stages(REMEMBER)
-    whole, fresh = stages(FORGET)
+    assert (contest.p_value, contest.better) == (1.0, "")
 
-    assert second == fresh != first
-    assert cold > 200 and 0 < warm < whole / 5
+
+def test_ranking_follows_the_direction() -> None:
+    first, second = model("first", 1.0), model("second", 2.0)
+
+    assert [found.key for found in ranked([second, first], KEY)] == ["first", "second"]
+    first.protocols = {KEY: {"higher_is_better": True}}
+    second.protocols = first.protocols
+    assert [found.key for found in ranked([second, first], KEY)] == ["second", "first"]
+
+
+def test_copying_is_read_against_held_out_records() -> None:
+    result = model("copyist", 1.0)
+    result.scores = {
+        "exact_copies@a": {"value": 0.05, "se": 0.01, "low": 0.03, "high": 0.07, "floor": 0.0},
+        "near_copies@b": {"value": 0.012, "se": 0.004, "low": 0.004, "high": 0.02, "floor": 0.01},
+    }
+
+    said, bad = copies(result)
+
+    assert bad
+    assert said.startswith("5.00% are exact copies of training records (held-out records: 0.00%)")
+    result.scores.pop("exact_copies@a")
+    assert copies(result)[1] is False
+
+
+@pytest.mark.parametrize(
+    ("score", "higher", "words"),
+    [
+        ({"value": 9.0, "se": 1.0, "low": 7.0, "high": 11.0, "floor": 7.5}, False, "its interval reaches real data's"),
+        ({"value": 9.8, "se": 0.1, "low": 9.6, "high": 10.0, "floor": 9.5}, True, "which is no merit"),
+        ({"value": 60.0, "floor": 7.5, "relative": 8.0}, False, "8 times real data's 7.5"),
+        ({"value": 4.0, "unigram": 3.0}, False, "33% above the unigram model's 3: worse"),
+        ({"value": 0.2, "floor": 0.0}, False, "real data has 0"),
+    ],
+)
+def test_a_score_against_what_it_is_held_against(score: dict[str, float], higher: bool, words: str) -> None:
+    assert words in against(score, higher)
+
+
+def test_the_error_bar_is_that_of_the_interval() -> None:
+    assert plus_minus({"value": 9.0, "se": 1.5}) == "9 ± 2.9"
+    assert plus_minus({"value": 9.0}) == "9"
+
+
+def test_influences_come_back_as_written(tmp_path: Path) -> None:
+    influences = {"m@1": {"sample": np.arange(3.0), "test": np.ones(2)}, "bare@2": {}}
+
+    write_influences(tmp_path / "one.npz", influences)
+    write_influences(tmp_path / "two.npz", influences)
+
+    found = read_influences(tmp_path / "one.npz")
+    assert found.keys() == {"m@1"}
+    np.testing.assert_array_equal(found["m@1"]["sample"], np.arange(3.0))
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert read_influences(tmp_path / "none.npz") == {}
+
+
+def test_influences_of_unequal_units_can_not_be_paired() -> None:
+    assert math.isnan(paired_se({"test": np.ones(3)}, {"test": np.ones(4)}))
+    assert math.isnan(paired_se({}, {}))
+    assert paired_se({"test": np.ones(4)}, {"test": np.zeros(4)}) == 2.0
+
+
+def test_the_page_the_gate_and_mlflow_rank_by_the_same_scores() -> None:
+    assert tuple(rules.PRIMARY.values()) == verdicts.PRIMARY == views.RANKED
