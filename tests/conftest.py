@@ -6,9 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from histories import History
 
 ROOT = Path(__file__).resolve().parents[1]
 for name, value in {
@@ -147,3 +151,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("store")
     open_store(state, "p")
     return state
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, template: Path) -> "History":
+    """The project of ``tinymodel``, made once a file. Look, don't touch: ``tinymodel.copied`` gives one to change."""
+    import tinymodel
+
+    return tinymodel.lay_out(tmp_path_factory.mktemp("tiny") / "project", template)

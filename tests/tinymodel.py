@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from histories import History, git
+from histories import History, SetClock, git
 
 from genfoundry.io import folder_digest
 from genfoundry.tracking import tags
@@ -89,6 +89,12 @@ def lay_out(root: Path, template: Path) -> History:
     history = History(root, open_store(root, "p"))
     register(history)
     return history
+
+
+def copied(history: History, root: Path, clock: SetClock) -> History:
+    """A copy of the project under another root, at a time of its own."""
+    shutil.copytree(history.root, root, symlinks=True)
+    return History(root, open_store(root, "p"), clock, dict(history.digests), dict(history.runs))
 
 
 def register(history: History) -> str:

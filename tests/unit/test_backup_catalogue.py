@@ -1,7 +1,6 @@
 """Backup and restore of a project of a few bytes, with real git, DVC and MLflow."""
 
 import os
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,17 +21,9 @@ from genfoundry.tracking import removal
 from genfoundry.tracking.store import open_store
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, template: Path) -> History:
-    return tinymodel.lay_out(tmp_path_factory.mktemp("tiny") / "project", template)
-
-
 @pytest.fixture()
-def history(original: History, tmp_path: Path) -> History:
-    shutil.copytree(original.root, tmp_path / "project", symlinks=True)
-    clock = SetClock(datetime(2026, 11, 26, 3, 0, tzinfo=UTC))
-    root = tmp_path / "project"
-    return History(root, open_store(root, "p"), clock, dict(original.digests), dict(original.runs))
+def history(tiny: History, tmp_path: Path) -> History:
+    return tinymodel.copied(tiny, tmp_path / "project", SetClock(datetime(2026, 11, 26, 3, 0, tzinfo=UTC)))
 
 
 def save(history: History, depot: Path, **more: object) -> Backup:

@@ -11,19 +11,11 @@ from genfoundry.errors import ConfigError
 from genfoundry.retraining.reproduce import Reproduction, reproduce
 from genfoundry.tracking import tags
 from genfoundry.tracking.events import read_events
-from genfoundry.tracking.store import open_store
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, template: Path) -> History:
-    return tinymodel.lay_out(tmp_path_factory.mktemp("tiny") / "project", template)
 
 
 @pytest.fixture()
-def history(original: History, tmp_path: Path) -> History:
-    shutil.copytree(original.root, tmp_path / "project", symlinks=True)
-    root = tmp_path / "project"
-    return History(root, open_store(root, "p"), SetClock(), dict(original.digests), dict(original.runs))
+def history(tiny: History, tmp_path: Path) -> History:
+    return tinymodel.copied(tiny, tmp_path / "project", SetClock())
 
 
 def rebuilt(history: History, **more: bool) -> Reproduction:
