@@ -56,6 +56,7 @@ def draw(
     advance: Callable[[int], None] = lambda done: None,
     prompts: Sequence[Sequence[int]] = (),
     stopped: Callable[[Sequence[int]], bool] | None = None,
+    labels_B: Tensor | None = None,
 ) -> Tensor | list[list[int]]:
     """One sample a seed: uint8 (B, C, *shape), or token lists.
 
@@ -68,11 +69,12 @@ def draw(
         advance: Told the number of new samples.
         prompts: Tokens to continue, in turn over the samples; none for new documents.
         stopped: Whether a text needs no more tokens.
+        labels_B: int64 (B,); by default ``labels_of``.
 
     Raises:
         DataError: A sample is not finite.
     """
-    labels_B = labels_of(spec, len(seeds_B))
+    labels_B = labels_of(spec, len(seeds_B)) if labels_B is None else labels_B
     device = next(model.parameters()).device
     grids: list[Tensor] = []
     texts: list[list[int]] = []

@@ -77,6 +77,11 @@ def tops(ids: Iterable[str]) -> list[str]:
     return [one.split("#", 1)[0].split("/", 1)[0] for one in ids]
 
 
+def record_hashes(digests: Iterable[str]) -> np.ndarray:
+    """uint64: the first 8 bytes of each sha256 in hex, by which arrays and models name records."""
+    return np.array([int(digest[:16], 16) for digest in digests], np.uint64)
+
+
 class Sets(NamedTuple):
     """N sets of 64-bit hashes, for similarity by Jaccard index; row i is ``hashes[ptr[i]:ptr[i+1]]``, sorted."""
 

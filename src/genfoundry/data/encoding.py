@@ -25,7 +25,7 @@ from genfoundry.io import (
 )
 from genfoundry.paths import DatasetPaths
 from genfoundry.settings import Encode, Execution
-from genfoundry.specs import RECORD_COLUMNS, SPLITS, tops
+from genfoundry.specs import RECORD_COLUMNS, SPLITS, record_hashes, tops
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,7 @@ def write_arrays(
                 np.save(folder / f"{split}_labels.npy", numbers, allow_pickle=False)
         for split in SPLITS:
             mine = index[index["split"] == split]["sha256"]
-            hashes = np.array([int(digest[:16], 16) for digest in mine], np.uint64)
-            np.save(folder / f"{split}_records.npy", hashes, allow_pickle=False)
+            np.save(folder / f"{split}_records.npy", record_hashes(mine), allow_pickle=False)
         write_json(folder / "spec.json", spec.model_dump(mode="json"))
     with publish_folder(paths.index) as folder:
         for split in SPLITS:

@@ -59,28 +59,21 @@ class Sampled:
     def _grids(self, row: Mapping[str, Any]) -> "np.ndarray":
         import torch
 
-        from genfoundry.nn.contract import Requests
-        from genfoundry.sampling import SEED_STRIDE, to_levels
+        from genfoundry.sampling import SEED_STRIDE, draw_loaded, labels_of
 
         spec, count = self.loaded.spec, int(row["n"])
         assert isinstance(spec, GridSpec)
         if not 1 <= count <= MOST:
             raise ConfigError(f"n is {count}: ask for 1 to {MOST} samples")
-        device = next(self.loaded.model.parameters()).device
-        seeds = int(row["seed"]) * SEED_STRIDE + torch.arange(count, device=device)
-        labels = None
-        if spec.labels:
-            wanted = row.get("label")
-            if not isinstance(wanted, str):
-                labels = torch.arange(count, device=device) % len(spec.labels)
-            elif wanted in spec.labels:
-                labels = torch.full((count,), spec.labels.index(wanted), device=device)
-            else:
+        labels, wanted = labels_of(spec, count), row.get("label")
+        if labels is not None and isinstance(wanted, str):
+            if wanted not in spec.labels:
                 raise ConfigError(f"label is {wanted!r}: the model knows {', '.join(spec.labels)}")
-        with torch.inference_mode():
-            drawn = self.loaded.model.sample(Requests(seeds, labels, None, self.sampling.model_dump()))
+            labels = torch.full_like(labels, spec.labels.index(wanted))
+        seeds = int(row["seed"]) * SEED_STRIDE + torch.arange(count)
+        drawn = draw_loaded(self.loaded, seeds, self.sampling, labels_B=labels)
         assert isinstance(drawn, torch.Tensor)
-        return to_levels(drawn, spec).numpy()
+        return drawn.numpy()
 
     def _text(self, row: Mapping[str, Any]) -> str:
         import torch

@@ -16,6 +16,7 @@ from genfoundry.io import MANIFEST, publish_folder, read_all_records, read_json,
 from genfoundry.paths import DatasetPaths
 from genfoundry.retraining.journal import home
 from genfoundry.retraining.shift import ROWS, profile
+from genfoundry.specs import record_hashes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +45,7 @@ def present(paths: DatasetPaths) -> "pd.DataFrame":
     """id and hash (uint64, of the first 8 bytes of sha256) of the records that would be learnt, by rising hash."""
     table = read_table(paths.splits / "ids.parquet", ["id", "split", "sha256"])
     table = table[table["split"].isin(HELD)]
-    hashes = np.array([int(digest[:16], 16) for digest in table["sha256"]], np.uint64)
-    return table[["id"]].assign(hash=hashes).sort_values("hash", ignore_index=True)
+    return table[["id"]].assign(hash=record_hashes(table["sha256"])).sort_values("hash", ignore_index=True)
 
 
 def fields(paths: DatasetPaths, ids: "pd.Series") -> "pd.DataFrame":
