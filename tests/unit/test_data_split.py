@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
-from genfoundry.data import leaksearch
+from genfoundry.data import leakcheck, leaksearch
 from genfoundry.data.keepers import Rule
 from genfoundry.data.leakcheck import nearest
 from genfoundry.data.setjoin import Matches
@@ -17,7 +17,9 @@ from genfoundry.modalities import text
 from genfoundry.modalities.shared import descriptor as _descriptor
 from genfoundry.modalities.shared import edits as _edits
 from genfoundry.modalities.shared import shingles as _shingles
+from genfoundry.modalities.shared.descriptor import MIRROR
 from genfoundry.settings import Split
+from genfoundry.specs import Vectors
 
 COLUMNS = {"split_column": "split", "id_column": "id", "label_column": "label"}
 
@@ -122,6 +124,36 @@ def test_the_check_finds_similar_texts_and_pictures() -> None:
     vectors = _descriptor.describe(levels)
     found = nearest(vectors, np.array([3, 4]), np.array([0, 1, 2]), Rule(0.95, 0.9), 1.0)
     assert found.leaks.tolist() == [False, True] and found.row[1] == 1
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("floor", [-1.0, 0.3, 0.9])
+def test_the_check_of_pictures_is_that_of_every_pair(
+    monkeypatch: pytest.MonkeyPatch, mirror: bool, floor: float
+) -> None:
+    monkeypatch.setattr(leakcheck, "COLUMNS", 16)
+    monkeypatch.setattr(leakcheck, "PAIRS", 50)
+    monkeypatch.setattr(leakcheck, "BLOCK", 8)
+    generator = np.random.default_rng(6)
+    vectors = generator.normal(size=(120, len(MIRROR))).astype(np.float32)
+    vectors[70:90] = vectors[:20] + 0.3 * generator.normal(size=(20, len(MIRROR)))
+    vectors[90:100], vectors[100:110] = vectors[30:40] * MIRROR, vectors[30:40]  # ties: the first one counts
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[119] = 0
+    training, evaluation = generator.permutation(60), np.arange(60, 120)
+
+    prints = Vectors(vectors, np.empty((120, 0, 0, 0), np.uint8))
+    found = nearest(prints, evaluation, training, Rule(0.9, floor, mirror), 1.0)
+
+    exact = vectors.astype(np.float64)
+    every = exact[evaluation] @ exact[training].T
+    if mirror:
+        every = np.maximum(every, (exact * MIRROR)[evaluation] @ exact[training].T)
+    every = np.round(every, 6)
+    np.testing.assert_array_equal(found.row, training[every.argmax(axis=1)])
+    np.testing.assert_array_equal(found.score, every.max(axis=1))
+    np.testing.assert_array_equal(found.leaks, (every >= 0.9).any(axis=1))
+    assert 10 <= found.leaks.sum() <= 40
 
 
 def test_a_split_too_small_or_a_label_never_trained_on_fails(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from typing import NamedTuple
 import numpy as np
 
 from genfoundry.data.keepers import Rule, take
+from genfoundry.data.pairs import Verdicts
 from genfoundry.data.prints import Shared
-from genfoundry.data.vectorjoin import Verifier
-from genfoundry.data.verdicts import Verdicts
+from genfoundry.data.vectorjoin import MARGIN, Verifier, cosine
 from genfoundry.modalities.shared.descriptor import MIRROR
 from genfoundry.specs import Sets, Vectors
 
-BLOCK = 256
-"""Evaluation rows compared with all training rows at once."""
+BLOCK, COLUMNS = 256, 4096
+"""Evaluation rows compared at once, and training rows of one product."""
+
+PAIRS = 1 << 16
+"""Pairs whose cosine is taken in double precision at once."""
 
 
 class Nearest(NamedTuple):
@@ -105,19 +108,42 @@ def _nearest_vectors(
     found: Nearest,
     verdicts: Verdicts | None,
 ) -> None:
-    """By products in double precision over all pairs, plain and mirrored; whatever is close is verified."""
+    """By products over all pairs, plain and mirrored; double precision decides, and whatever is close is verified."""
     signs = [np.ones_like(MIRROR), MIRROR] if rule.mirror else [np.ones(vectors.vectors.shape[1], np.float32)]
     verifier = Verifier(vectors, rule.floor, rule.mirror, verdicts)
+    held = np.ascontiguousarray(vectors.vectors[training])
     for start in range(0, len(evaluation), BLOCK):
         mine = evaluation[start : start + BLOCK]
-        sides = [(vectors.vectors[mine] * sign).astype(np.float64) @ vectors.vectors[training].T for sign in signs]
-        cosine = np.round(np.max(sides, axis=0), 6)
-        best = cosine.argmax(axis=1)
-        places = np.arange(start, start + len(mine))
-        found.row[places], found.score[places] = training[best], cosine[np.arange(len(mine)), best]
-        row, column = np.nonzero(cosine >= rule.floor)
+        row, column = _close(vectors.vectors[mine], held, signs, rule.floor - MARGIN)
+        near = np.empty(len(row))
+        for part in (slice(first, first + PAIRS) for first in range(0, len(row), PAIRS)):
+            asked, other = vectors.vectors[mine[row[part]]], held[column[part]]
+            near[part] = np.max([cosine(asked * sign, other) for sign in signs], axis=0)
+        order = np.lexsort((-column, near))  # the best is written last
+        found.row[start + row[order]], found.score[start + row[order]] = training[column[order]], near[order]
+        row, column = row[near >= rule.floor], column[near >= rule.floor]
         score = verifier.score(mine[row], training[column], rule.threshold)
-        order = np.lexsort((-column, score))  # the best is written last
+        order = np.lexsort((-column, score))
         row, column, score = (values[order][score[order] >= rule.threshold] for values in (row, column, score))
         found.row[start + row], found.score[start + row] = training[column], score
         found.leaks[start + row] = True
+
+
+def _close(asked: np.ndarray, held: np.ndarray, signs: list[np.ndarray], floor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places (asked, held) of every pair whose cosine may reach the floor, or may be the row's largest.
+
+    Single precision: off by less than ``MARGIN``, which is a hundred times what it can be.
+    """
+    turned, best = [asked * sign for sign in signs], np.full(len(asked), -2.0, np.float32)
+    rows, columns = [], []
+    for left in range(0, len(held), COLUMNS):
+        other = held[left : left + COLUMNS].T
+        product = turned[0] @ other
+        for one in turned[1:]:
+            np.maximum(product, one @ other, out=product)
+        np.maximum(best, product.max(axis=1), out=best)
+        least = np.minimum(best - np.float32(2 * MARGIN), np.float32(floor))
+        place = np.flatnonzero(product >= least[:, None])
+        rows.append(place // other.shape[1])
+        columns.append(place % other.shape[1] + left)
+    return np.concatenate(rows), np.concatenate(columns)
