@@ -66,7 +66,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 def calibrated(pixels: np.ndarray) -> Rule:
     """The rule as the stage calibrates it."""
     names = [hashlib.sha256(one.tobytes()).hexdigest() for one in pixels]
-    order = np.argsort(names)[:: max(1, len(names) // planted.PLANTED)][: planted.PLANTED]
+    order = np.argsort(names)[: planted.PLANTED]
     contents = [pixels[row].tobytes() for row in order]
     sample = pd.DataFrame({"content": contents, "height": pixels.shape[1], "width": pixels.shape[2]}).assign(id="x")
     return planted.calibrate(image, image.Dedup(), sample)[0]

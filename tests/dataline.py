@@ -10,8 +10,21 @@ from PIL import Image
 
 from genfoundry import parts, settings
 from genfoundry.data import cleaning, dedup, encoding, ingest, leaks
-from genfoundry.io import read_all_records, read_json, read_table
+from genfoundry.data.shards import Ends
+from genfoundry.io import read_all_records, read_json, read_table, write_table
 from genfoundry.paths import DatasetPaths
+
+
+def write_shards(folder: Path, tables: list[pd.DataFrame], megabytes: float) -> None:
+    """Record tables as shards with borders by content, into a folder that is being published."""
+    ends, number = Ends(megabytes * 2**20), 0
+    table = pd.concat(tables, ignore_index=True)
+    sizes, small = ends.marks(table)
+    start = 0
+    while start < len(table):
+        stop = start + (ends.next(sizes[start:], small[start:]) or len(table) - start)
+        write_table(folder / f"part-{number:05d}.parquet", table.iloc[start:stop])
+        start, number = stop, number + 1
 
 
 class Line:

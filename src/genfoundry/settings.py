@@ -32,6 +32,8 @@ class Ingest(Section):
     """Megabytes of content in a shard, about: what one process works on at a time, and what is worked on again when
     something in it changes.
     """
+    shard_records: int = Field(default=0, ge=0)
+    """Records in a shard, about, where that comes to less: work on small ones goes by their number; 0 for no bound."""
 
 
 class Expectation(Section):

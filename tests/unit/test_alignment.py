@@ -171,3 +171,11 @@ def test_planted_copies_set_a_wide_rule_and_look_alikes_a_strict_one(monkeypatch
     assert wide.mirror and wide.threshold < 0.93 and wide.floor < 0.9 and found.recall > 0.9
     assert not strict.mirror and strict.threshold > wide.threshold and strict.floor > 0.95
     assert given == Rule(0.77, 0.7, True)
+
+
+@pytest.mark.parametrize(
+    ("quantile", "limit"), [(0.8668, 0.86), (0.7018, 0.7), (0.9821, 0.982), (0.86, 0.86), (1.0, 1.0), (-0.3, -0.3)]
+)
+def test_a_calibrated_limit_is_rounded_down_so_that_a_little_more_data_leaves_it(quantile: float, limit: float) -> None:
+    assert planted._quantile(np.array([quantile] * 3), 0.0) == limit
+    assert planted._quantile(np.array([quantile] * 3), 0.8123) == 0.8123

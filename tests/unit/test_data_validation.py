@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from dataline import Line, write_jsonl
+from dataline import Line, write_jsonl, write_shards
 
 from genfoundry import parts, settings
 from genfoundry.data import expectations, validation
@@ -131,7 +131,6 @@ def test_the_default_suite_of_every_modality_is_valid(name: str) -> None:
 def test_duplicate_ids_break_the_default_contract(tmp_path: Path) -> None:
     import pandas as pd
 
-    from genfoundry.data.shards import write_shards
     from genfoundry.io import publish_folder
 
     line = Line(tmp_path, "text", write_jsonl(tmp_path / "raw.jsonl", [{"text": "some words"}])).ingest()

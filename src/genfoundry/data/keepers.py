@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from genfoundry.data import setjoin, vectorjoin
+from genfoundry.data.pairs import Verdicts
 from genfoundry.data.setjoin import EXACT, Engine, Matches
 from genfoundry.data.setkeepers import settle
 from genfoundry.data.shelf import Shelf
-from genfoundry.data.verdicts import Verdicts
 from genfoundry.specs import Sets, Vectors
 
 BLOCK = 1024

@@ -13,9 +13,9 @@ import numpy as np
 from genfoundry.data.keepers import Rule
 from genfoundry.data.leakcheck import Nearest, nearest
 from genfoundry.data.memo import Memo
+from genfoundry.data.pairs import verdicts_of
 from genfoundry.data.prints import Gathered, Prepared
 from genfoundry.data.setjoin import Collection, contained
-from genfoundry.data.verdicts import verdicts_of
 from genfoundry.specs import Sets
 
 ELEMENT = 100

@@ -118,10 +118,16 @@ def _closeness(pairs: Vectors, mirror: bool) -> np.ndarray:
 
 
 def _quantile(score: np.ndarray, given: float, share: float = CALIBRATED) -> float:
-    """The given value, or the calibrated one if that is 0: rounded down to four decimals."""
+    """The given value, or the calibrated one if that is 0.
+
+    Rounded down, so that its distance from 1 has two digits: where data grow by a little, it mostly stays as it is, and
+    with it what was said of every pair.
+    """
     if given or not len(score):
         return float(given or 1.0)
-    return math.floor(float(np.quantile(score, share)) * 1e4) / 1e4
+    distance = 1 - float(np.quantile(score, share))
+    unit = 10.0 ** (math.floor(math.log10(max(distance, 1e-4))) - 1)
+    return round(1 - math.ceil(round(distance / unit, 6)) * unit, 6)
 
 
 def _crowded(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", rule: Rule) -> bool:

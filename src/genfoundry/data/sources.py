@@ -29,8 +29,8 @@ UNIT = 2 * 2**20
 MOST = 4
 """Times this a unit is ended by any file."""
 
-ENTRY = 512
-"""Bytes that a file counts beside its own: a unit of empty files ends too."""
+ENTRY = 16 * 1024
+"""Bytes that a file counts beside its own, so that a unit is a hundred small files, about: they cost time by number."""
 
 RECORDS, REJECTED, FACTS = "records.parquet", "rejected.parquet", "facts.json"
 """Files of a shard in the memo."""
@@ -174,7 +174,7 @@ def shards(modality: ModuleType, source: Path, config: Ingest, work: Path, memo:
     The last one may be without records.
     """
     parts = units(source, config, memo.limit > 0)
-    stream = Stream(modality, config, parts, Ends(config.shard * 2**20))
+    stream = Stream(modality, config, parts, Ends(config.shard * 2**20, config.shard_records))
     place, number, last = Place(0, 0), 0, False
     basis = {"modality": modality.__name__, "ingest": config.model_dump(mode="json", exclude={"max_rejected"})}
     while not last:

@@ -9,8 +9,8 @@ Rows without small pictures (embeddings that a user gives) are similar by their 
 
 import numpy as np
 
+from genfoundry.data.pairs import Verdicts, digests, keys
 from genfoundry.data.setjoin import PAIRS, Matches
-from genfoundry.data.verdicts import Verdicts, digests, keys
 from genfoundry.modalities.shared.descriptor import MIRROR
 from genfoundry.specs import Vectors
 

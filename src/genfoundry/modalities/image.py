@@ -45,6 +45,8 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.err
 class Ingest(_picturefiles.Source):
     """How pictures are read."""
 
+    shard_records: int = Field(default=512, ge=0)
+    """Pictures in a shard, about, where that comes to less: work on small ones goes by their number; 0 for no bound."""
     formats: tuple[Format, ...] = ("png", "jpeg", "webp", "bmp", "gif", "tiff")
     """Formats that may be decoded; others are set aside."""
     max_pixels: int = Field(default=64 * 10**6, ge=1)

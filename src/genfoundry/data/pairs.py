@@ -102,19 +102,22 @@ def keys(first: np.ndarray, second: np.ndarray, mirrored: bool) -> np.ndarray:
 
 
 @contextmanager
-def verdicts_of(memo: Memo, key: Any, work: Path) -> Iterator[Verdicts]:
-    """Verdicts kept under a key; in the end those that were used are kept in their place.
+def verdicts_of(memo: Memo, key: Any, work: Path) -> Iterator[Verdicts | None]:
+    """Verdicts kept under a key; in the end those that were used are kept in their place. None where nothing is kept.
 
     Args:
         memo: Where they are.
         key: Whose they are, as plain values.
         work: A new folder for files, removed in the end.
     """
+    if not memo.limit:
+        yield None
+        return
     verdicts = Verdicts(_Known.load(work) if fetch(memo, key, work) else NOTHING)
     shutil.rmtree(work, ignore_errors=True)
     yield verdicts
     used = _Known.of(verdicts.used)
-    if memo.limit and len(used.key) and (verdicts.new or len(used.key) < len(verdicts.known.key)):
+    if len(used.key) and (verdicts.new or len(used.key) < len(verdicts.known.key)):
         work.mkdir(parents=True)
         used.save(work)
         keep(memo, key, work)
