@@ -19,9 +19,13 @@ from genfoundry.processes import alive
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+
+CHUNK = 2**18
+"""Bytes hashed at once."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -36,8 +40,11 @@ def digest_of(value: Any) -> str:
 
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:  # half the time of hashlib.file_digest where files are small
+        while part := file.read(CHUNK):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -211,29 +218,52 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
 
 def read_table(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
     """A Parquet file as a table."""
-    import pandas as pd
+    return _arrow(path, columns).to_pandas()
 
+
+def _arrow(path: Path, columns: list[str] | None) -> "pa.Table":
+    import pyarrow.parquet as pq
+
+    # By itself, and in one thread: half the time that pandas takes for a small file.
     try:
-        return pd.read_parquet(path, columns=columns)
+        with pq.ParquetFile(path) as file:
+            if missing := {*(columns or ())} - {*file.schema_arrow.names}:
+                raise DataError(f"{path}: no column {', '.join(sorted(missing))}; remove the folder and run dvc repro")
+            return file.read(columns=columns, use_threads=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; run dvc repro") from None
 
 
 def read_records(folder: Path, columns: list[str] | None = None) -> Iterator["pd.DataFrame"]:
     """The shards of a published folder of records, in order, one table each."""
-    folder_digest(folder)
-    for shard in sorted(folder.glob("part-*.parquet")):
+    for shard in _shards(folder):
         yield read_table(shard, columns)
+
+
+def _shards(folder: Path) -> list[Path]:
+    folder_digest(folder)
+    return sorted(folder.glob("part-*.parquet"))
 
 
 def pick_records(folder: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
     """Some records of a folder, by id; shards without one of them are not unpacked."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     found: dict[str, dict[str, Any]] = {}
+    wanted = pa.array(sorted(names), pa.string())
     for shard in sorted(folder.glob("part-*.parquet")) if names else ():
-        if read_table(shard, ["id"])["id"].isin(names).any():
-            table = read_table(shard)
-            found.update({row["id"]: row for row in table[table["id"].isin(names)].to_dict("records")})
+        mine = pc.is_in(_arrow(shard, ["id"]).column("id"), wanted)
+        if pc.any(mine).as_py():
+            found.update({row["id"]: row for row in _arrow(shard, None).filter(mine).to_pandas().to_dict("records")})
     return found
+
+
+def count_records(shard: Path) -> int:
+    """Rows of a Parquet file, unread."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(shard).num_rows)
 
 
 def record_columns(folder: Path) -> list[str]:
@@ -247,6 +277,9 @@ def record_columns(folder: Path) -> list[str]:
 def read_all_records(folder: Path, columns: list[str] | None = None) -> "pd.DataFrame":
     """All records of a folder as one table."""
     import pandas as pd
+    import pyarrow as pa
 
-    tables = list(read_records(folder, columns))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns or [])
+    tables = [_arrow(shard, columns) for shard in _shards(folder)]
+    if not tables:
+        return pd.DataFrame(columns=columns or [])
+    return pa.concat_tables(tables, promote_options="permissive").to_pandas()

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
-from genfoundry.data import dedup_report
+from genfoundry.data import dedup, dedup_report
+from genfoundry.data.planted import calibrate
 from genfoundry.errors import DataError
-from genfoundry.io import read_json, read_table, tree_digest
+from genfoundry.io import read_all_records, read_json, read_table, tree_digest
 from genfoundry.modalities.shared import edits as _edits
 from genfoundry.modalities.shared import shingles as _shingles
 from genfoundry.modalities.shared import worddiff as _worddiff
@@ -312,3 +313,25 @@ def test_case_and_composition_do_not_matter_but_words_do() -> None:
 
     rows = [sets.hashes[a:b].tolist() for a, b in zip(sets.ptr, sets.ptr[1:], strict=False)]
     assert rows[0] == rows[1] != rows[2]
+
+
+def test_copies_are_planted_of_the_records_with_the_smallest_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(12)
+    rows = [{"text": words(generator, 30)} for _ in range(40)]
+    samples: list[list[str]] = []
+
+    def watched(modality: object, config: object, sample: pd.DataFrame) -> object:
+        samples.append(sample["sha256"].tolist())
+        return calibrate(modality, config, sample)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dedup, "calibrate", watched)
+    monkeypatch.setattr(dedup, "PLANTED", 10)
+    for count in (36, 40):
+        source = write_jsonl(tmp_path / f"{count}.jsonl", rows[:count])
+        line = Line(tmp_path / str(count), "text", source, ingest={"shard": 0.001}).ingest().preprocess()
+        line.deduplicate()
+        assert samples[-1] == sorted(read_all_records(line.paths.clean)["sha256"])[:10]
+        assert len(list(line.paths.clean.glob("part-*"))) > 3
+    assert len({*samples[0]} & {*samples[1]}) >= 10 - 4

@@ -4,7 +4,7 @@ What a shard's records became is remembered by the shard and the tokenizer. Whic
 the rest of the data; then only those are encoded that no earlier run had in use.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,13 +13,16 @@ import numpy as np
 from genfoundry.data import executor
 from genfoundry.data.memo import Memo, fetch, keep
 from genfoundry.io import file_digest, folder_digest, read_table
-from genfoundry.modalities.shared.streams import Encoded, Placed
+from genfoundry.modalities.shared.streams import SIZES, Encoded, Placed, Stream
 from genfoundry.modalities.shared.tokens import FILE
 from genfoundry.settings import Execution
 from genfoundry.specs import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+ROWS = "rows.npy"
+"""File beside the arrays of a shard's ``Encoded``: places of its records in the shard."""
 
 Encoder = Callable[[Sequence[str], Path], Encoded]
 
@@ -34,7 +37,7 @@ class Task(NamedTuple):
     folder: Path
     """Holds ``tokenizer.json``."""
     target: Path
-    """Folder for the result: one file for each array of ``Encoded``, and ``rows.npy``."""
+    """Folder for the result: one file for each array of ``Encoded``, and ``ROWS``."""
     memo: Memo
 
 
@@ -96,26 +99,37 @@ class Codes:
 
 
 class Pieces:
-    """Encoded records in files."""
+    """Encoded records in files: where each one lies is held, its tokens are not."""
 
     def __init__(self, folders: list[Path], places: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-        self.folders, self.places = folders, places
+        self.splits = {name: _Split(sum(int((splits == name).sum()) for _, splits, _ in places)) for name in SPLITS}
+        for folder, (place, splits, rows) in zip(folders, places, strict=True):
+            known, ptr, sizes = (np.load(folder / name, allow_pickle=False) for name in (ROWS, "ptr.npy", "sizes.npy"))
+            number = np.searchsorted(known, place)
+            for name, split in self.splits.items():
+                mine = splits == name
+                if mine.any():
+                    split.add(folder, rows[mine], number[mine], ptr, sizes)
 
-    def of(self, split: str) -> "_Split":
+    def of(self, split: str) -> Stream:
         """Those of a split."""
-        return _Split(self, split)
+        return self.splits[split]
 
 
-class _Split(Iterable[Placed]):
-    def __init__(self, pieces: Pieces, split: str) -> None:
-        self.pieces, self.split = pieces, split
+class _Split:
+    def __init__(self, count: int) -> None:
+        self.lengths, self.sizes = np.zeros(count, np.int64), np.zeros((len(SIZES), count), np.int64)
+        self.parts: list[tuple[Path, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, folder: Path, rows: np.ndarray, number: np.ndarray, ptr: np.ndarray, sizes: np.ndarray) -> None:
+        """The rows that some documents of a folder go to."""
+        start, stop = ptr[number], ptr[number + 1]
+        self.lengths[rows], self.sizes[:, rows] = stop - start, sizes[:, number]
+        self.parts.append((folder, rows, start, stop))
 
     def __iter__(self) -> Iterator[Placed]:
-        for folder, (place, splits, rows) in zip(self.pieces.folders, self.pieces.places, strict=True):
-            mine = np.flatnonzero(splits == self.split)
-            if len(mine):
-                known = np.load(folder / "rows.npy", allow_pickle=False)
-                yield Placed(rows[mine], _load(folder).take(np.searchsorted(known, place[mine])))
+        for folder, rows, start, stop in self.parts:
+            yield Placed(rows, _load(folder).tokens, start, stop)
 
 
 def encode_shard(task: Task) -> Path:
@@ -127,7 +141,7 @@ def encode_shard(task: Task) -> Path:
     }
     known, before = np.empty(0, np.int64), None
     if fetch(task.memo, key, task.target):
-        known, before = np.load(task.target / "rows.npy", allow_pickle=False), _load(task.target)
+        known, before = np.load(task.target / ROWS, allow_pickle=False), _load(task.target)
         if np.isin(task.rows, known).all():
             return task.target
     new = np.setdiff1d(task.rows, known)
@@ -140,7 +154,7 @@ def encode_shard(task: Task) -> Path:
         for file in task.target.iterdir():
             file.unlink()  # a name of what the memo keeps: not to be written through
     task.target.mkdir(parents=True, exist_ok=True)
-    np.save(task.target / "rows.npy", rows, allow_pickle=False)
+    np.save(task.target / ROWS, rows, allow_pickle=False)
     for name, values in found._asdict().items():
         np.save(task.target / f"{name}.npy", values, allow_pickle=False)
     keep(task.memo, key, task.target)

@@ -15,16 +15,15 @@ from genfoundry.data import dedup_page, dedup_report, embeddings
 from genfoundry.data.embeddings import METHODS, Found
 from genfoundry.data.keepers import Fingerprints, Rule, engine_of, join, keep, shelf_of, take
 from genfoundry.data.memo import memo_of, prune
+from genfoundry.data.pairs import Verdicts, verdicts_of
 from genfoundry.data.planted import PLANTED, calibrate
-from genfoundry.data.prints import SAMPLE, load, print_shards
+from genfoundry.data.prints import LENGTHS, SAMPLE, load, print_shards
 from genfoundry.data.shelf import Shelf
-from genfoundry.data.verdicts import Verdicts, verdicts_of
 from genfoundry.errors import DataError
 from genfoundry.io import (
     pick_records,
     publish_folder,
     read_all_records,
-    read_table,
     record_columns,
     scratch_folder,
     write_json,
@@ -66,10 +65,11 @@ def drop_copies(
     duplicates, pairs = _tables(records, unique, found)
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
     methods = ("exact", *METHODS) if config.embeddings.source else ("exact", "near")
-    report = dedup_report.summary(records, duplicates, pairs, rule, planted, methods)
+    shares = dedup_report.shares(records)
+    report = dedup_report.summary(records, duplicates, pairs, shares, rule, planted, methods)
     shown = dedup_report.choose(duplicates)
     contents = pick_records(paths.clean, dedup_report.ids_of(shown))
-    dedup_page.write(paths, modality, report, dedup_report.shares(records), shown, contents)
+    dedup_page.write(paths, modality, report, shares, shown, contents)
     share = len(duplicates) / len(records)
     if share > config.max_removed:
         page = (paths.reports / "deduplicate.html").relative_to(paths.root)
@@ -89,37 +89,37 @@ def _unique(
     """
     import pandas as pd
 
-    records["rank"] = records["split"].map(PRIORITY)
+    records["rank"], records["number"] = records["split"].map(PRIORITY), np.arange(len(records))
     records = records.sort_values(["sha256", "rank", "id"], ignore_index=True)
     records["unique"] = ~records["sha256"].duplicated()
-    chosen = records[records["unique"]]
-    step = max(1, len(chosen) // PLANTED)
-    sampled = frozenset(chosen["id"].iloc[::step].head(PLANTED))
-    wanted = pd.Index(chosen["id"])
-    number, size, place = 0, np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)
+    chosen = records["number"][records["unique"]].to_numpy()
+    wanted = np.zeros(len(records), bool)
+    wanted[chosen] = True
+    size, place = np.zeros(len(records), np.int64), np.zeros(len(records), np.int64)
+    begin = found = 0
     parts, samples = [], []
     shelf = shelf_of(config, work)
-    for folder in print_shards(modality, config, paths.clean, work, execution, sampled):
-        found = wanted.get_indexer(np.load(folder / "ids.npy"))
-        mine = np.flatnonzero(found >= 0)
-        size[found[mine]] = np.load(folder / "lengths.npy")[mine]
-        place[found[mine]] = number + np.arange(len(mine))
-        number += len(mine)
-        prints = take(load(folder), mine) if len(mine) < len(found) else load(folder)
+    # The smallest hashes: where data grow by a hundredth, so much of the sample changes.
+    for folder in print_shards(modality, config, paths.clean, work, execution, chosen[:PLANTED]):
+        lengths = np.load(folder / LENGTHS)
+        mine = np.flatnonzero(wanted[begin : begin + len(lengths)])
+        size[begin + mine], place[begin + mine] = lengths[mine], found + np.arange(len(mine))
+        begin, found = begin + len(lengths), found + len(mine)
+        prints = take(load(folder), mine) if len(mine) < len(lengths) else load(folder)
         if isinstance(prints, Sets):
             shelf.add(prints.hashes, np.diff(prints.ptr))
         elif len(mine):
             parts.append(Vectors(np.array(prints.vectors), np.array(prints.details)))
         if (folder / SAMPLE).exists():
-            samples.append(read_table(folder / SAMPLE))
+            samples.append(pd.read_feather(folder / SAMPLE))
         shutil.rmtree(folder)
     # Exact copies have the content, and so the size, of the one that was read.
-    group = records["unique"].cumsum().to_numpy() - 1
-    records["size"], records["place"] = size[group], place[group]
+    read = chosen[records["unique"].cumsum().to_numpy() - 1]
+    records["size"], records["place"] = size[read], place[read]
     records = records.sort_values(["rank", "size", "sha256"], ascending=[True, False, True], ignore_index=True)
     order = records["place"][records["unique"]].to_numpy()
     sample = pd.concat(samples).sort_values("sha256", ignore_index=True)
-    return records.drop(columns="place"), join(parts) if parts else shelf, order, sample
+    return records.drop(columns=["number", "place"]), join(parts) if parts else shelf, order, sample
 
 
 def _settled(
@@ -129,7 +129,7 @@ def _settled(
     unique: "pd.DataFrame",
     config: Dedup,
     paths: DatasetPaths,
-    verdicts: Verdicts,
+    verdicts: Verdicts | None,
 ) -> Found:
     """Which of the unique records go, and for whom."""
     engine = engine_of(config)
@@ -148,27 +148,19 @@ def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", found: Found) -> "t
     import pandas as pd
 
     kept = found.kept
-    names, splits = unique["id"].to_numpy(), unique["split"].to_numpy()
+    names, splits = unique["id"].to_numpy(object), unique["split"].to_numpy(object)
     # By content: who stays for it, and how similar that one is.
-    keeper = dict(
-        zip(
-            unique["sha256"],
-            zip(names[kept.keeper], splits[kept.keeper], kept.score, METHODS[found.keeper_method], strict=True),
-            strict=True,
-        )
-    )
-    original = dict(zip(unique["sha256"], zip(names, splits, strict=True), strict=True))
+    content = pd.Index(unique["sha256"]).get_indexer(records["sha256"])
+    keeper, ids, parts = kept.keeper[content], records["id"].to_numpy(object), records["split"].to_numpy(object)
     gone, pairs = [], []
-    for name, split, sha256 in records[["id", "split", "sha256"]].itertuples(index=False):
-        kept_id, kept_split, score, how = keeper[sha256]
-        if kept_id == name:
-            continue
-        first, first_split = original[sha256]
-        method = "exact" if kept_id == first else how
-        gone.append((name, kept_id, score, method, split, kept_split))
-        pairs.append((kept_id, name, score, method, kept_split, split))
-        if first not in (name, kept_id):
-            pairs.append((first, name, 1.0, "exact", first_split, split))
+    for row in np.flatnonzero(names[keeper] != ids):
+        first, stays = content[row], keeper[row]
+        method = "exact" if stays == first else METHODS[found.keeper_method[first]]
+        name, split, kept_id, kept_split = ids[row], parts[row], names[stays], splits[stays]
+        gone.append((name, kept_id, kept.score[first], method, split, kept_split))
+        pairs.append((kept_id, name, kept.score[first], method, kept_split, split))
+        if ids[row] != names[first] and stays != first:
+            pairs.append((names[first], name, 1.0, "exact", splits[first], split))
     a, b = kept.pairs.second, kept.pairs.first
     near = zip(names[a], names[b], kept.pairs.score, METHODS[found.pair_method], splits[a], splits[b], strict=True)
     columns = ["removed_id", "kept_id", "score", "method", "removed_split", "kept_split"]

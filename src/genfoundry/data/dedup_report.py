@@ -33,6 +33,7 @@ def summary(
     records: "pd.DataFrame",
     duplicates: "pd.DataFrame",
     pairs: "pd.DataFrame",
+    shares: "pd.DataFrame",
     rule: "Rule",
     planted: "Planted",
     methods: Sequence[str] = ("exact", "near"),
@@ -62,20 +63,19 @@ def summary(
         "with_another_label": int(differ.sum()),
         "pairs": {method: int((pairs["method"] == method).sum()) for method in methods},
         "largest_cluster": int(sizes.max()) + 1 if len(sizes) else 1,
-        "largest_share_removed": largest_share(records),
+        "largest_share_removed": largest_share(shares),
         "threshold": rule.threshold,
         "similarity": histogram(duplicates, rule.threshold),
         "planted": {"copies": planted.count, "recall": planted.recall},
     }
 
 
-def largest_share(records: "pd.DataFrame", least: int = 10) -> dict[str, Any]:
-    """The group of ``least`` records or more that lost most of them, and how many lost more than ``ALARM``."""
-    found = shares(records, least)
-    if not len(found):
+def largest_share(shares: "pd.DataFrame") -> dict[str, Any]:
+    """The group that lost most of its records, and how many lost more than ``ALARM``, of ``shares``."""
+    if not len(shares):
         return {"group": "", "share": 0.0, "alarms": 0}
-    share = round(float(found["share"].iloc[0]), 4)
-    return {"group": str(found["group"].iloc[0])[:80], "share": share, "alarms": int((found["share"] > ALARM).sum())}
+    share = round(float(shares["share"].iloc[0]), 4)
+    return {"group": str(shares["group"].iloc[0])[:80], "share": share, "alarms": int((shares["share"] > ALARM).sum())}
 
 
 def shares(records: "pd.DataFrame", least: int = 10) -> "pd.DataFrame":

@@ -67,10 +67,10 @@ def guard_splits(
         stays, removed = _guarded(prepared, records, training, external, rule, config.max_containment, most)
         np.save(work.parent / TRAINING, stays)
         memo = memo_of(paths, execution.data_cache)
-        tasks = _tasks(prepared, ~training, rule, config.max_containment, most, memo, paths.key)
+        elements = prepared.elements(len(training))
+        tasks = _tasks(prepared, ~training, elements, rule, config.max_containment, most, memo, paths.key)
         # Each one reads all of training: its size counts for each.
-        elements = int(prepared.elements(len(training)).sum())
-        found = list(executor.run(search, tasks, execution, HASH * elements * len(tasks)))
+        found = list(executor.run(search, tasks, execution, HASH * int(elements.sum()) * len(tasks)))
         prune(memo)
         shutil.rmtree(folder / ".work", ignore_errors=True)
         aside = _aside(records, found)
@@ -122,10 +122,17 @@ def _guarded(
 
 
 def _tasks(
-    prepared: Prepared, evaluation: np.ndarray, rule: Rule, share: float, most: float, memo: Memo, key: str
+    prepared: Prepared,
+    evaluation: np.ndarray,
+    elements: np.ndarray,
+    rule: Rule,
+    share: float,
+    most: float,
+    memo: Memo,
+    key: str,
 ) -> list[Task]:
     """Groups of evaluation to look for in training; the external sets last."""
-    mine, elements = np.flatnonzero(evaluation), prepared.elements(len(evaluation))
+    mine = np.flatnonzero(evaluation)
     asked = [mine[group] for group in groups(elements[mine], most)]
     if prepared.guards is not None:
         asked.append(np.empty(0, np.int64))

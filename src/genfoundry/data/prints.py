@@ -15,7 +15,7 @@ import numpy as np
 
 from genfoundry.data import executor
 from genfoundry.data.keepers import Fingerprints, count, join, take
-from genfoundry.io import folder_digest, read_table, write_table
+from genfoundry.io import count_records, folder_digest, read_all_records, read_table
 from genfoundry.settings import Dedup, Execution
 from genfoundry.specs import Sets, Vectors
 
@@ -26,8 +26,10 @@ MOST_BITS = 28
 """Largest table of seen low bits: 256 MB."""
 
 
-SAMPLE, RECORD = "sample.parquet", "record.npy"
-"""Files of a shard: records set apart, and the number of each record among those in use (-1: none of them)."""
+LENGTHS, SAMPLE, RECORD = "lengths.npy", "sample.arrow", "record.npy"
+"""Files of a shard: the length of each record, records set apart, and the number of each record among those in use (-1:
+none of them).
+"""
 
 
 class Task(NamedTuple):
@@ -37,9 +39,9 @@ class Task(NamedTuple):
     shard: Path
     config: Dedup
     target: Path
-    """Folder for ``ids.npy``, ``lengths.npy`` and one file for each array of the fingerprints."""
-    sample: frozenset[str]
-    """Ids of records to set apart."""
+    """Folder for ``LENGTHS`` and one file for each array of the fingerprints."""
+    sample: np.ndarray
+    """int64: places of records to set apart."""
 
 
 class Gathered(NamedTuple):
@@ -95,12 +97,11 @@ def print_shard(task: Task) -> Path:
     table = read_table(task.shard)
     found = importlib.import_module(task.modality).fingerprints(table, task.config)
     task.target.mkdir(parents=True)
-    np.save(task.target / "ids.npy", table["id"].to_numpy(dtype=np.str_), allow_pickle=False)
-    np.save(task.target / "lengths.npy", table["content"].str.len().to_numpy(np.int64), allow_pickle=False)
+    np.save(task.target / LENGTHS, table["content"].str.len().to_numpy(np.int64), allow_pickle=False)
     for name, values in found._asdict().items():
         np.save(task.target / f"{name}.npy", values, allow_pickle=False)
-    if task.sample and len(chosen := table[table["id"].isin(task.sample)]):
-        write_table(task.target / SAMPLE, chosen)
+    if len(task.sample):
+        table.iloc[task.sample].reset_index(drop=True).to_feather(task.target / SAMPLE, compression="uncompressed")
     return task.target
 
 
@@ -110,7 +111,7 @@ def print_shards(
     clean: Path,
     work: Path,
     execution: Execution,
-    sample: frozenset[str] = frozenset(),
+    sample: np.ndarray | None = None,
 ) -> Iterator[Path]:
     """Fingerprint all clean records; a folder for each shard, in order, as they are done.
 
@@ -120,11 +121,18 @@ def print_shards(
         clean: Folder of clean records.
         work: Folder for the results.
         execution: Who works on the shards.
-        sample: Ids of records to set apart in ``SAMPLE``.
+        sample: int64, numbers of records to set apart in ``SAMPLE``, as they stand in all shards together.
     """
     folder_digest(clean)
     shards = sorted(clean.glob("part-*.parquet"))
-    tasks = [Task(modality.__name__, shard, config, work / shard.stem, sample) for shard in shards]
+    apart = np.sort(sample) if sample is not None else np.empty(0, np.int64)
+    ends = np.cumsum([count_records(shard) for shard in shards]) if len(apart) else np.zeros(len(shards), np.int64)
+    begins = np.concatenate([[0], ends])
+    borders = np.searchsorted(apart, begins)
+    tasks = [
+        Task(modality.__name__, shard, config, work / shard.stem, apart[borders[n] : borders[n + 1]] - begins[n])
+        for n, shard in enumerate(shards)
+    ]
     return executor.run(print_shard, tasks, execution, sum(shard.stat().st_size for shard in shards))
 
 
@@ -156,9 +164,12 @@ class Prepared:
         import pandas as pd
 
         work.mkdir(parents=True)
-        names = pd.Index(records["id"])
+        number = pd.Index(records["id"]).get_indexer(read_all_records(clean, ["id"])["id"]).astype(np.int64)
+        begin = 0
         for folder in print_shards(modality, config, clean, work, execution):
-            np.save(folder / RECORD, names.get_indexer(np.load(folder / "ids.npy")).astype(np.int64))
+            end = begin + len(np.load(folder / LENGTHS))
+            np.save(folder / RECORD, number[begin:end])
+            begin = end
         prepared = cls(work)
         if guards is not None:
             for name, values in guards._asdict().items():

@@ -1,7 +1,7 @@
 """What text and code share: facts and faults of a document, its canonical record, its tokens, how it is shown."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -102,10 +102,10 @@ class Source(Protocol):
 
 
 class Pieces(Protocol):
-    """Encoded records, to be gone through as often as one likes."""
+    """Encoded records."""
 
-    def of(self, split: str) -> Iterable[_streams.Placed]:
-        """Those of a split, one shard at a time."""
+    def of(self, split: str) -> _streams.Stream:
+        """Those of a split."""
 
 
 def encode(
@@ -120,8 +120,8 @@ def encode(
         tokenizer = _tokens.load(folder)
     pieces = read.each(_streams.encode_file, folder)
     report: dict[str, Any] = {"vocabulary": tokenizer.get_vocab_size()}
-    for split, count in counts.items():
-        report[split] = _streams.write_stream(tokenizer, pieces.of(split), count, folder, split)
+    for split in counts:
+        report[split] = _streams.write_stream(tokenizer, pieces.of(split), folder, split)
     return TokenSpec(vocab_size=tokenizer.get_vocab_size()), report
 
 

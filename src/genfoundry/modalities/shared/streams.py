@@ -7,7 +7,7 @@ stands, so that windows may cross documents and a document can be priced on its 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -85,29 +85,54 @@ def encode_file(texts: Sequence[str], path: Path) -> Encoded:
 
 
 class Placed(NamedTuple):
-    """Encoded documents and where they go."""
+    """Some encoded documents and where they go."""
 
     rows: np.ndarray
     """int64 (N,): rows of the split."""
-    documents: Encoded
+    tokens: np.ndarray
+    """uint16 or uint32: holds the documents, and others maybe."""
+    start: np.ndarray
+    """int64 (N,): where each document begins, with its boundary."""
+    stop: np.ndarray
+    """int64 (N,)."""
 
 
-def write_stream(
-    tokenizer: "Tokenizer", pieces: Iterable[Placed], count: int, folder: Path, split: str
-) -> dict[str, Any]:
-    """Write the arrays of a split of ``count`` documents; returns its figures.
+class Stream(Protocol):
+    """The documents of a split."""
+
+    lengths: np.ndarray
+    """int64 (N,): tokens of each row, its boundary too."""
+    sizes: np.ndarray
+    """int64 (len(SIZES), N)."""
+
+    def __iter__(self) -> Iterator[Placed]:
+        """All documents, in pieces of which one is held at a time."""
+
+
+class _Held:
+    """Documents that are all in memory."""
+
+    def __init__(self, pieces: Iterable[tuple[np.ndarray, Encoded]], count: int) -> None:
+        self.pieces = list(pieces)
+        self.lengths, self.sizes = np.zeros(count, np.int64), np.zeros((len(SIZES), count), np.int64)
+        for rows, documents in self.pieces:
+            self.lengths[rows], self.sizes[:, rows] = np.diff(documents.ptr), documents.sizes
+
+    def __iter__(self) -> Iterator[Placed]:
+        for rows, documents in self.pieces:
+            yield Placed(rows, documents.tokens, documents.ptr[:-1], documents.ptr[1:])
+
+
+def write_stream(tokenizer: "Tokenizer", stream: Stream, folder: Path, split: str) -> dict[str, Any]:
+    """Write the arrays of a split; returns its figures.
 
     Args:
         tokenizer: Made the tokens.
-        pieces: All documents; gone through twice, one piece held at a time.
-        count: Number of documents.
+        stream: All documents.
         folder: Gets ``<split>_tokens.npy``, ``<split>_offsets.npy`` and one file for each of ``SIZES``.
         split: Its name.
     """
-    lengths, sizes = np.zeros(count, np.int64), np.zeros((len(SIZES), count), np.int64)
-    for rows, documents in pieces:
-        lengths[rows], sizes[:, rows] = np.diff(documents.ptr), documents.sizes
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(stream.lengths)]).astype(np.int64)
     kind = np.dtype(np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32)
     escape = tokenizer.token_to_id(ESCAPE)
     unknown = 0
@@ -115,20 +140,23 @@ def write_stream(
         facts = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (int(offsets[-1]),)}
         np.lib.format.write_array_header_1_0(file, facts)
         file.flush()
-        start = file.tell()
-        os.ftruncate(file.fileno(), start + int(offsets[-1]) * kind.itemsize)
-        for rows, documents in pieces:
-            tokens, ptr = np.ascontiguousarray(documents.tokens, kind), documents.ptr
+        begin = file.tell()
+        os.ftruncate(file.fileno(), begin + int(offsets[-1]) * kind.itemsize)
+        for piece in stream:
+            tokens = np.ascontiguousarray(piece.tokens, kind)
             view = memoryview(tokens).cast("B") if len(tokens) else memoryview(b"")
-            bounds = (ptr * kind.itemsize).tolist()
-            places = (start + offsets[rows] * kind.itemsize).tolist()
-            for number, place in enumerate(places):
-                _write(file.fileno(), view[bounds[number] : bounds[number + 1]], place)
-            unknown += 0 if escape is None else int((tokens == escape).sum())
+            bounds = zip((piece.start * kind.itemsize).tolist(), (piece.stop * kind.itemsize).tolist(), strict=True)
+            places = (begin + offsets[piece.rows] * kind.itemsize).tolist()
+            for (start, stop), place in zip(bounds, places, strict=True):
+                _write(file.fileno(), view[start:stop], place)
+            if escape is not None:
+                before = np.concatenate([[0], np.cumsum(tokens == escape)])
+                unknown += int((before[piece.stop] - before[piece.start]).sum())
     np.save(folder / f"{split}_offsets.npy", offsets, allow_pickle=False)
-    for name, values in zip(SIZES, sizes, strict=True):
+    for name, values in zip(SIZES, stream.sizes, strict=True):
         np.save(folder / f"{split}_{name}.npy", values, allow_pickle=False)
-    number, size = int(offsets[-1]) - count, int(sizes[0].sum())
+    count = len(stream.lengths)
+    number, size = int(offsets[-1]) - count, int(stream.sizes[0].sum())
     report = {"records": count, "tokens": number, "bytes": size, "bytes_per_token": round(size / max(number, 1), 4)}
     return report if escape is None else {**report, "unknown_bytes": unknown}
 
@@ -136,9 +164,9 @@ def write_stream(
 def write_split(
     tokenizer: "Tokenizer", tables: "Iterator[pd.DataFrame]", count: int, folder: Path, split: str
 ) -> dict[str, Any]:
-    """Write the arrays of a split that fits into memory, documents in the order of column ``row``."""
-    pieces = [Placed(table["row"].to_numpy(), encoded(list(table["content"]), tokenizer)) for table in tables]
-    return write_stream(tokenizer, pieces, count, folder, split)
+    """Write the arrays of a split of ``count`` documents that fit into memory, in the order of column ``row``."""
+    pieces = ((table["row"].to_numpy(), encoded(list(table["content"]), tokenizer)) for table in tables)
+    return write_stream(tokenizer, _Held(pieces, count), folder, split)
 
 
 def _write(file: int, view: memoryview, place: int) -> None:

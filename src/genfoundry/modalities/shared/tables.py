@@ -1,7 +1,8 @@
 """What modalities share when they read a source: its files in a fixed order, and tables of bounded size."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,14 +37,22 @@ def files(source: Path | Part) -> list[tuple[str, Path]]:
         return [(source.name, source)]
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder; put the data there (dvc pull) or mend 'source'")
-    found = []
-    for path in source.rglob("*"):
-        inside = path.relative_to(source)
-        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
-            found.append((storable(inside.as_posix()), path))
+    found = sorted(_below(source, ""))
     if not found:
         raise DataError(f"{source}: the folder holds no file; put the data there or mend 'source' in params.yaml")
-    return sorted(found)
+    return found
+
+
+def _below(folder: str | Path, inside: str) -> Iterator[tuple[str, Path]]:
+    """Files that are not hidden; links to folders are not followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path, f"{inside}{entry.name}/")
+            elif entry.is_file():
+                yield storable(inside + entry.name), Path(entry.path)
 
 
 def storable(name: str) -> str:
