@@ -15,6 +15,7 @@ from genfoundry.errors import BusyError, DataError, InfrastructureError
 from genfoundry.retraining import dvccache, files
 from genfoundry.retraining.heartbeat import beat, heartbeat_file, last_beat
 from genfoundry.retraining.options import Keep
+from genfoundry.retraining.protection import workspaces
 from genfoundry.retraining.upkeep import in_words
 from genfoundry.tracking.recipe import locked_model
 
@@ -254,6 +255,14 @@ def test_where_git_knows_no_answer_nothing_is_collected(root: Path) -> None:
 
     with pytest.raises(InfrastructureError, match="for-each-ref"):
         list(dvccache.pointers(root))
+
+
+def test_where_git_does_not_answer_no_worktree_is_taken_for_all_of_them(root: Path) -> None:
+    """A damaged repository: what other worktrees hold would not be protected."""
+    (root / ".git/HEAD").write_text("nonsense\n")
+
+    with pytest.raises(InfrastructureError, match="git worktree"):
+        workspaces(root)
 
 
 def test_a_damaged_list_of_a_folder_stops_the_collection(tmp_path: Path) -> None:

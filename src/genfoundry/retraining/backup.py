@@ -172,7 +172,7 @@ def _state_files(state: Path) -> Iterator[tuple[str, Path]]:
 
 def _bundle(root: Path, before: dict[str, Any], taker: _Taker) -> str:
     """All of git's refs and what they lead to, as one file; returns the refs."""
-    refs = Git(root)("for-each-ref", "--format=%(objectname) %(refname)", check=False)
+    refs = Git(root)("for-each-ref", "--format=%(objectname) %(refname)")
     if refs == before["refs"] and BUNDLE in before["files"]:
         taker.files[BUNDLE] = before["files"][BUNDLE]
         return refs

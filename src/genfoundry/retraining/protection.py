@@ -29,11 +29,15 @@ MODEL_PATH = re.compile(r"^artifacts/models/[a-z0-9_-]+/model$")
 
 
 def workspaces(root: Path) -> list[Path]:
-    """This checkout, all its git worktrees, and copies in which DVC runs queued experiments."""
+    """This checkout, all its git worktrees, and copies in which DVC runs queued experiments.
+
+    Raises:
+        InfrastructureError: git doesn't answer: what stands in another worktree would not be protected.
+    """
     git = Git(root)
-    told = git("worktree", "list", "--porcelain", check=False).splitlines()
+    told = git("worktree", "list", "--porcelain").splitlines()
     # The project need not be the top of its repository.
-    inside = git("rev-parse", "--show-prefix", check=False)
+    inside = git("rev-parse", "--show-prefix")
     found = [Path(line.removeprefix("worktree ")) / inside for line in told if line.startswith("worktree ")]
     found += [path.parent for path in sorted((root / ".dvc/tmp/exps").glob("*/dvc.yaml"))]
     return list(dict.fromkeys([root, *(path for path in found if path.is_dir())]))
