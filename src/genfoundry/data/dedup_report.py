@@ -48,8 +48,8 @@ def summary(
     }
     across = duplicates["removed_split"] != duplicates["kept_split"]
     sizes = duplicates.groupby("kept_id").size()
-    labels = dict(zip(records["id"], records["label"].fillna(""), strict=True))
-    differ = duplicates["removed_id"].map(labels) != duplicates["kept_id"].map(labels)
+    labels = records.set_index("id")["label"].fillna("")
+    differ = labels.loc[duplicates["removed_id"]].to_numpy() != labels.loc[duplicates["kept_id"]].to_numpy()
     return {
         "records": {
             "in": len(records),

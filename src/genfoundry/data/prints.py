@@ -22,9 +22,12 @@ from genfoundry.specs import Sets, Vectors
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_BITS = 28
-"""Largest table of seen low bits: 256 MB."""
+MOST_BITS = 31
+"""Largest table of seen bits: 256 MB."""
 
+
+PTR = "ptr.npy"
+"""File of a shard of sets, not of vectors."""
 
 LENGTHS, SAMPLE, RECORD = "lengths.npy", "sample.arrow", "record.npy"
 """Files of a shard: the length of each record, records set apart, and the number of each record among those in use (-1:
@@ -65,31 +68,24 @@ class Shared:
     """Tells which elements occur in a collection of sets."""
 
     def __init__(self, hashes: np.ndarray) -> None:
+        from genfoundry.data import setkernel
+
         # Sorted by hand: numpy's own unique goes through a hash table, which takes four times as long (tried).
         ordered = np.sort(hashes)
         self.kinds = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
-        bits = min(MOST_BITS, max(10, int(8 * len(self.kinds)).bit_length()))
-        self.mask, self.bits = np.uint64((1 << bits) - 1), np.uint64(bits)
+        self.bits = min(MOST_BITS, max(10, int(8 * len(self.kinds)).bit_length()))
         # Two tables, by different bits of a hash: both let an element pass by chance once in a hundred times.
-        self.low, self.high = np.zeros(1 << bits, bool), np.zeros(1 << bits, bool)
-        self.low[self._low(self.kinds)], self.high[self._high(self.kinds)] = True, True
-
-    def _low(self, hashes: np.ndarray) -> np.ndarray:
-        return (hashes & self.mask).astype(np.int64)
-
-    def _high(self, hashes: np.ndarray) -> np.ndarray:
-        return (hashes >> (np.uint64(64) - self.bits)).astype(np.int64)
+        self.low, self.high = np.zeros(1 << self.bits - 3, np.uint8), np.zeros(1 << self.bits - 3, np.uint8)
+        setkernel.mark(self.kinds, self.bits, self.low, self.high)
 
     def keep(self, sets: Sets) -> Sets:
         """The sets without the elements that do not occur in the collection."""
-        maybe = np.flatnonzero(self.low[self._low(sets.hashes)])
-        maybe = maybe[self.high[self._high(sets.hashes[maybe])]]
-        if len(maybe):
-            place = np.minimum(np.searchsorted(self.kinds, sets.hashes[maybe]), len(self.kinds) - 1)
-            maybe = maybe[self.kinds[place] == sets.hashes[maybe]]
-        owner = np.searchsorted(sets.ptr, maybe, "right") - 1
-        counts = np.bincount(owner, minlength=len(sets.ptr) - 1)
-        return Sets(sets.hashes[maybe], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        from genfoundry.data import setkernel
+
+        hashes, ptr = np.asarray(sets.hashes), np.asarray(sets.ptr)
+        kept, counts = np.empty(len(hashes), np.uint64), np.zeros(len(ptr) - 1, np.int64)
+        number = setkernel.common(hashes, ptr, self.kinds, self.bits, self.low, self.high, kept, counts)
+        return Sets(kept[:number].copy(), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
 def print_shard(task: Task) -> Path:
@@ -138,7 +134,7 @@ def print_shards(
 
 def load(folder: Path) -> Fingerprints:
     """Fingerprints of a shard, in their files."""
-    kind = Sets if (folder / "ptr.npy").exists() else Vectors
+    kind = Sets if (folder / PTR).exists() else Vectors
     return kind(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in kind._fields))
 
 
@@ -188,7 +184,8 @@ class Prepared:
         for folder in self.folders:
             record = np.load(folder / RECORD)
             mine = record >= 0
-            found[record[mine]] = _sizes(load(folder))[mine]
+            if (folder / PTR).exists():
+                found[record[mine]] = np.diff(np.load(folder / PTR))[mine]
         return found
 
     def gather(

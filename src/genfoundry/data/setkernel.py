@@ -1,4 +1,4 @@
-"""The compiled loops of ``setjoin``: rarest elements, signatures, and the search itself.
+"""The compiled loops over sets: rarest elements, signatures, the search of ``setjoin``, and what ``prints`` keeps.
 
 Imported when the first sets are joined: numba takes a third of a second to load, and seconds to compile once for each
 machine (kept in ``__pycache__``).
@@ -29,6 +29,39 @@ def tally(hashes, sketch, bits):
         cell = hashes[place] >> shift
         if sketch[cell] < MANY:
             sketch[cell] += 1
+
+
+@nb.njit(nogil=True, cache=True)
+def mark(kinds, bits, low, high):
+    """Note elements in two tables of ``2**bits`` bits, by their low and by their high bits."""
+    mask, shift = (_U(1) << _U(bits)) - _U(1), _U(64 - bits)
+    for place in range(len(kinds)):
+        one, other = kinds[place] & mask, kinds[place] >> shift
+        low[one >> _U(3)] |= np.uint8(1 << (one & _U(7)))
+        high[other >> _U(3)] |= np.uint8(1 << (other & _U(7)))
+
+
+@nb.njit(nogil=True, inline="always")
+def _marked(table, bit):
+    return (table[bit >> _U(3)] >> (bit & _U(7))) & np.uint8(1)
+
+
+@nb.njit(nogil=True, cache=True)
+def common(hashes, ptr, kinds, bits, low, high, out, counts):
+    """Elements of each set that are among ``kinds`` (sorted, marked): into ``out``; their number by set and in all."""
+    mask, shift = (_U(1) << _U(bits)) - _U(1), _U(64 - bits)
+    number = 0
+    for row in range(len(ptr) - 1):
+        before = number
+        for place in range(ptr[row], ptr[row + 1]):
+            one = hashes[place]
+            if _marked(low, one & mask) and _marked(high, one >> shift):
+                found = np.searchsorted(kinds, one)
+                if found < len(kinds) and kinds[found] == one:
+                    out[number] = one
+                    number += 1
+        counts[row] = number - before
+    return number
 
 
 @nb.njit(nogil=True, cache=True)

@@ -5,7 +5,7 @@ import re
 
 from genfoundry.pages import escape
 
-LIMIT = 1500
+LIMIT = 1000
 """Pieces compared: difflib takes time with their square."""
 
 CONTEXT = 24
