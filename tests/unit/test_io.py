@@ -84,6 +84,20 @@ def test_records_go_into_shards_and_come_back_in_order(tmp_path: Path) -> None:
     assert io.read_all_records(tmp_path / "out")["id"].tolist() == list("0123456")
 
 
+def test_a_column_that_is_not_there_is_said_and_shards_may_differ_in_others(tmp_path: Path) -> None:
+    with io.publish_folder(tmp_path / "out") as folder:
+        io.write_table(folder / "part-00000.parquet", pd.DataFrame({"id": ["a"], "size": [1]}))
+        io.write_table(folder / "part-00001.parquet", pd.DataFrame({"id": ["b"], "size": [0.5], "note": ["x"]}))
+
+    with pytest.raises(DataError, match=r"part-00000\.parquet: no column nope"):
+        io.read_table(tmp_path / "out/part-00000.parquet", ["id", "nope"])
+    with pytest.raises(DataError, match=r"part-00000\.parquet: no column note"):
+        io.read_all_records(tmp_path / "out", ["id", "note"])
+    table = io.read_all_records(tmp_path / "out")
+    assert table["size"].tolist() == [1.0, 0.5] and table["note"].isna().tolist() == [True, False]
+    assert list(io.pick_records(tmp_path / "out", {"b"})) == ["b"] and io.pick_records(tmp_path / "out", set()) == {}
+
+
 def test_pycache_does_not_move_a_digest(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("a")
     before = io.tree_digest(tmp_path)
