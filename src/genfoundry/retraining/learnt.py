@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from genfoundry.data.drift import LEFT_OUT
-from genfoundry.io import MANIFEST, publish_folder, read_all_records, read_json, read_records, read_table, write_table
+from genfoundry.io import MANIFEST, publish_folder, read_json, read_records, read_table, write_table
 from genfoundry.paths import DatasetPaths
 from genfoundry.retraining.journal import home
 from genfoundry.retraining.shift import ROWS, profile
@@ -50,10 +50,15 @@ def present(paths: DatasetPaths) -> "pd.DataFrame":
 
 def fields(paths: DatasetPaths, ids: "pd.Series") -> "pd.DataFrame":
     """Fields of these records, in their order: what the reader noted, and the length of texts."""
-    table = read_all_records(paths.clean).set_index("id").loc[ids]
-    if len(table) and isinstance(table["content"].iloc[0], str):
-        table["characters"] = table["content"].str.len()
-    return table.drop(columns=[name for name in (*LEFT_OUT, "split") if name in table.columns]).reset_index(drop=True)
+    import pandas as pd
+
+    parts = []
+    for table in read_records(paths.clean):  # shard by shard: all contents together may be more than the memory
+        mine = table[table["id"].isin(ids)]
+        if len(mine) and isinstance(mine["content"].iloc[0], str):
+            mine = mine.assign(characters=mine["content"].str.len())
+        parts.append(mine.set_index("id").drop(columns=[*LEFT_OUT, "split"], errors="ignore"))
+    return pd.concat(parts).loc[ids].reset_index(drop=True) if parts else pd.DataFrame()
 
 
 def profiles(paths: DatasetPaths, ids: "pd.Series") -> np.ndarray | None:
