@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,24 @@ from PIL import Image
 from genfoundry import parts, settings
 from genfoundry.data import cleaning, dedup, encoding, ingest, leaks
 from genfoundry.data.shards import Ends
+from genfoundry.data.sources import Place, Stream, Unit
 from genfoundry.io import read_all_records, read_json, read_table, write_table
+from genfoundry.modalities.shared.tables import Part
 from genfoundry.paths import DatasetPaths
 
 
-def write_shards(folder: Path, tables: list[pd.DataFrame], megabytes: float) -> None:
-    """Record tables as shards with borders by content, into a folder that is being published."""
-    ends, number = Ends(megabytes * 2**20), 0
-    table = pd.concat(tables, ignore_index=True)
-    sizes, small = ends.marks(table)
-    start = 0
-    while start < len(table):
-        stop = start + (ends.next(sizes[start:], small[start:]) or len(table) - start)
-        write_table(folder / f"part-{number:05d}.parquet", table.iloc[start:stop])
-        start, number = stop, number + 1
+def write_shards(folder: Path, tables: list[pd.DataFrame], megabytes: float, records: int = 0) -> int:
+    """Record tables as the shards that reading a source makes of them; returns the number of records."""
+    modality: Any = SimpleNamespace(read=lambda part, config: ((table, pd.DataFrame()) for table in tables))
+    stream = Stream(modality, settings.Ingest(), [Unit(Part(()), "")], Ends(megabytes * 2**20, records))
+    stream.seek(Place(0, 0))
+    number, last = 0, False
+    while not last:
+        found, _, last = stream.shard()
+        if any(map(len, found)):
+            write_table(folder / f"part-{number:05d}.parquet", pd.concat(found, ignore_index=True))
+            number += 1
+    return stream.place.record
 
 
 class Line:

@@ -14,7 +14,7 @@ from dataline import Line, words, write_shards
 
 from genfoundry.data import cleaning, dedup, encoding, executor, leaks
 from genfoundry.data.memo import Memo, memo_of, prune, remembered
-from genfoundry.data.shards import LEAST, MOST, Ends
+from genfoundry.data.shards import LEAST, MOST
 from genfoundry.errors import DataError
 from genfoundry.io import folder_digest, read_records
 from genfoundry.processes import alive
@@ -169,11 +169,13 @@ def table_of(seed: int, count: int) -> pd.DataFrame:
     return pd.DataFrame({"id": [f"{seed}/{n}" for n in range(count)], "sha256": digests, "content": content})
 
 
-def shards(folder: Path, tables: list[pd.DataFrame]) -> list[tuple[str, ...]]:
+def shards(
+    folder: Path, tables: list[pd.DataFrame], megabytes: float = 0.05, records: int = 0
+) -> list[tuple[str, ...]]:
     from genfoundry.io import publish_folder
 
     with publish_folder(folder) as partial:
-        write_shards(partial, tables, 0.05)
+        write_shards(partial, tables, megabytes, records)
     return [tuple(shard["id"]) for shard in read_records(folder)]
 
 
@@ -191,20 +193,20 @@ def test_a_file_more_changes_few_shards_wherever_it_comes(tmp_path: Path) -> Non
         assert len({*after} - {*before}) <= 4
 
 
-def test_small_records_end_a_shard_by_their_number() -> None:
-    table = table_of(7, 2000)
-    counted = {}
-    for records in (0, 50):
-        ends, lengths, start = Ends(2**20, records), [], 0
-        sizes, small = ends.marks(table)
-        while start < len(table):
-            count = ends.next(sizes[start:], small[start:]) or len(table) - start
-            lengths.append(count)
-            start += count
-        counted[records] = lengths
+def test_shards_don_t_depend_on_how_the_records_came(tmp_path: Path) -> None:
+    tables = [table_of(seed, 100) for seed in range(6)]
 
-    assert len(counted[0]) <= 6
-    assert 25 <= len(counted[50]) <= 60 and max(counted[50]) <= 50 * MOST + 1 and min(counted[50][:-1]) >= 50 * LEAST
+    assert shards(tmp_path / "a", tables) == shards(tmp_path / "b", [pd.concat(tables)])
+
+
+def test_small_records_end_a_shard_by_their_number(tmp_path: Path) -> None:
+    by_size, by_number = (
+        [len(shard) for shard in shards(tmp_path / str(records), [table_of(7, 2000)], 1, records)]
+        for records in (0, 50)
+    )
+
+    assert len(by_size) <= 6
+    assert 25 <= len(by_number) <= 60 and max(by_number) <= 50 * MOST + 1 and min(by_number[:-1]) >= 50 * LEAST
 
 
 def test_what_was_cleaned_before_is_not_cleaned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def test_tables_repeat_byte_for_byte_and_null_columns_keep_their_type(tmp_path: 
 def test_records_go_into_shards_and_come_back_in_order(tmp_path: Path) -> None:
     tables = [pd.DataFrame({"id": [str(i)], "sha256": ["f" * 64], "content": [b"x" * 10]}) for i in range(7)]
     with io.publish_folder(tmp_path / "out") as folder:
-        write_shards(folder, tables, 25 / 2**20)
+        assert write_shards(folder, tables, 25 / 2**20) == 7
 
     assert len(list((tmp_path / "out").glob("part-*"))) == 2  # no border by content: each holds twice the asked size
     assert io.read_all_records(tmp_path / "out")["id"].tolist() == list("0123456")
