@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from genfoundry.modalities import text
-from genfoundry.modalities.shared import languages, masking, quality, repair, sourcecode
-from genfoundry.modalities.shared.quality import Quality
+from genfoundry.modalities.code import sourcecode
+from genfoundry.modalities.common import masking
+from genfoundry.modalities.text import languages, quality, repair
+from genfoundry.modalities.text.quality import Quality
 
 LOOSE = {  # limits that no text fails, so that every rule is evaluated
     rule.field: 0 if rule.field.startswith("min_") else 10**9 if rule.field in ("max_words", "max_mean_word") else 1.0

@@ -29,13 +29,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genfoundry import settings
-from genfoundry.data import cleaning, dedup, encoding, ingest, keepers, leaks, pinned, validation
-from genfoundry.io import read_records
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.split import Split
+from genfoundry.config.sections.validation import Validation
+from genfoundry.core.io import read_records
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.deduplicate import removal as dedup
+from genfoundry.data.encode import encoding, pinned
+from genfoundry.data.ingest import reading as ingest
+from genfoundry.data.preprocess import cleaning
+from genfoundry.data.similarity import keepers
+from genfoundry.data.split import leaks
+from genfoundry.data.validate import validation
 from genfoundry.modalities import image, text
-from genfoundry.modalities.shared import tokens
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Execution
+from genfoundry.modalities.common import tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +118,7 @@ class Line:
         # A third of a limit is for the search for copies, the rest for what is imported and for tables of ids.
         self.dedup_config: Any = text.Dedup(memory=limit / 3) if limit else text.Dedup()
         self.clean_config: Any = text.Preprocess()
-        self.split_config = settings.Split()
+        self.split_config = Split()
 
     @classmethod
     def of_images(cls, root: Path, execution: Execution) -> "Line":
@@ -126,7 +133,7 @@ class Line:
         modality, paths, split = self.modality, self.paths, self.split_config
         return {
             "ingest": lambda: ingest.read_source(modality, self.source, self.ingest_config, paths, self.execution),
-            "validate": lambda: validation.validate(modality, settings.Validation(), paths, Silent()),
+            "validate": lambda: validation.validate(modality, Validation(), paths, Silent()),
             "preprocess": lambda: cleaning.clean_records(modality, self.clean_config, split, paths, self.execution),
             "deduplicate": lambda: dedup.drop_copies(modality, self.dedup_config, paths, self.execution),
             "split": lambda: leaks.guard_splits(

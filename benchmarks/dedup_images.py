@@ -23,12 +23,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from genfoundry.data import keepers, planted
-from genfoundry.data.keepers import Rule
-from genfoundry.data.vectorjoin import Index, Verifier
+from genfoundry.config.specs import Vectors
+from genfoundry.data.deduplicate import planted
+from genfoundry.data.similarity import descriptor, keepers
+from genfoundry.data.similarity.keepers import Rule
+from genfoundry.data.similarity.vectorjoin import Index, Verifier
 from genfoundry.modalities import image
-from genfoundry.modalities.shared import descriptor, edits
-from genfoundry.specs import Vectors
+from genfoundry.modalities.image import edits
 
 TIMED = 2000
 """Pictures hashed in a round."""

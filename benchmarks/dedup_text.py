@@ -30,10 +30,10 @@ sys.path.append(os.environ.get("PEERS", ""))
 import numpy as np
 import pyarrow as pa
 
-from genfoundry.data import keepers
-from genfoundry.data.keepers import Rule
-from genfoundry.data.shelf import Shelf
-from genfoundry.modalities.shared import shingles
+from genfoundry.data.similarity import keepers
+from genfoundry.data.similarity.keepers import Rule
+from genfoundry.data.similarity.shelf import Shelf
+from genfoundry.modalities.common import shingles
 
 MEGABYTES = 4
 """Text of each corpus, planted copies included (Tiny Shakespeare: 1.1 MB in passages, each with three copies)."""

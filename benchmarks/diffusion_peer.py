@@ -29,17 +29,18 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry.data.batches import GridData
+from genfoundry.config.params import parse, read_yaml
+from genfoundry.config.sections.training import Optimizer, Schedule, Training
+from genfoundry.config.specs import GridSpec, parse_spec
+from genfoundry.core.paths import DatasetPaths
 from genfoundry.evaluation.extraction import network
 from genfoundry.evaluation.subsample import subsample
+from genfoundry.generation.sampling import draw, labels_of, seeds_of, to_levels
 from genfoundry.metrics import exact_copies, fid_inf_domain, kid_domain, near_copies, precision_domain, recall_domain
 from genfoundry.models import diffusion
 from genfoundry.nn.contract import Batch, Step
-from genfoundry.paths import DatasetPaths
-from genfoundry.sampling import draw, labels_of, seeds_of, to_levels
-from genfoundry.settings import Optimizer, Schedule, Training, parse, read_yaml
-from genfoundry.specs import GridSpec, parse_spec
 from genfoundry.training.batches import to_batch
+from genfoundry.training.examples import GridData
 from genfoundry.training.optim import make_optimizers, rate_factor, set_rate
 
 ROOT = Path(__file__).resolve().parents[1]

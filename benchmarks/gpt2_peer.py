@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import torch
 from shakespeare import CPU, WALL, Clock, bare_loop, lay_out, stage_seconds
 
-from genfoundry import settings
-from genfoundry.io import read_json
+from genfoundry.config import params as settings
+from genfoundry.config.sections.training import Training
+from genfoundry.core.io import read_json
 from genfoundry.nn.contract import Batch, Step
-from genfoundry.settings import Training
 
 OPTIONS = {"width": 128, "layers": 4, "heads": 4, "context": 64, "activation": "gelu"}
 TRAINING = {"batch": 12, "optimizer": {"name": "adamw"}, "select": "last", "log_every": 10}

@@ -37,13 +37,15 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
-from genfoundry.dag import find  # noqa: E402
-from genfoundry.io import publish_folder, write_json  # noqa: E402
-from genfoundry.modelfile import build, load_model  # noqa: E402
+from genfoundry.config.dag import find  # noqa: E402
+from genfoundry.config.params import family_config  # noqa: E402
+from genfoundry.config.sections.execution import Execution  # noqa: E402
+from genfoundry.config.sections.training import Training  # noqa: E402
+from genfoundry.config.specs import DataSpec, GridSpec, Section, TokenSpec  # noqa: E402
+from genfoundry.core.io import publish_folder, write_json  # noqa: E402
+from genfoundry.core.paths import DatasetPaths, ModelPaths  # noqa: E402
+from genfoundry.generation.modelfile import build, load_model  # noqa: E402
 from genfoundry.nn.contract import Model, Step, TokenBatch  # noqa: E402
-from genfoundry.paths import DatasetPaths, ModelPaths  # noqa: E402
-from genfoundry.settings import Execution, Training, family_section  # noqa: E402
-from genfoundry.specs import DataSpec, GridSpec, Section, TokenSpec  # noqa: E402
 from genfoundry.tracking.runs import NoRun  # noqa: E402
 from genfoundry.training.loop import train  # noqa: E402
 from genfoundry.training.peaks import peak_flops  # noqa: E402
@@ -132,7 +134,7 @@ def settings(steps: int, batch: int, toy: bool, **more: Any) -> Training:
 
 def token_model(toy: bool) -> tuple[TokenSpec, Section, Model]:
     options = TOY if toy else GPT2
-    kind = family_section("transformer", "options")
+    kind = family_config("transformer")
     config = kind.model_validate({**options, "tied": True})
     spec = TokenSpec(vocab_size=257 if toy else VOCABULARY)
     return spec, config, build("transformer", config, spec, 0)
@@ -264,7 +266,7 @@ def run_diffusion(root: Path, toy: bool, archive: Path | None, until: float, out
     if archive is None:
         return {"skipped": "no --cifar: a zip of train/<class>/*.jpg and test/<class>/*.jpg"}
     spec = read_images(archive, root, 64 if toy else 0)
-    options = family_section("diffusion", "options").model_validate({"width": 16 if toy else 128})
+    options = family_config("diffusion").model_validate({"width": 16 if toy else 128})
     workspace(root, "cifar", "diffusion", options.model_dump())
     batch = 16 if toy else 512
     trial = Clock(2 if toy else WARM, 4 if toy else WARM + TIMED)
@@ -278,12 +280,12 @@ def run_diffusion(root: Path, toy: bool, archive: Path | None, until: float, out
 
 def judge(root: Path, spec: DataSpec, count: int, out: Path) -> dict[str, Any]:
     """Frechet distances of samples and of other real images to the held-out ones, in domain features; a grid."""
+    from genfoundry.config.sections.reference import Reference
     from genfoundry.evaluation.extraction.network import embed, load
     from genfoundry.evaluation.reference import write_reference
+    from genfoundry.generation.postprocess import grid_png
     from genfoundry.metrics._frechet import frechet_distance
     from genfoundry.nn.contract import Requests
-    from genfoundry.postprocess import grid_png
-    from genfoundry.settings import Reference
 
     assert isinstance(spec, GridSpec)
     dataset = DatasetPaths(root, "cifar")

@@ -38,7 +38,7 @@ def trivial(folder: Path, stages: int) -> None:
 
 
 def main(rounds: int) -> None:
-    from genfoundry.dag import nodes
+    from genfoundry.config.dag import nodes
 
     stages = len(nodes(ROOT))
     dvc("repro", "-q", cwd=ROOT)

@@ -25,7 +25,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from genfoundry import parts
+from genfoundry.core import parts
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("pipelines", "presets", "src", "dvc.yaml", "params.yaml", "requirements.lock")

@@ -20,22 +20,23 @@ import numpy as np
 import pandas as pd
 import torch
 
-from genfoundry import settings
-from genfoundry.dag import Node
-from genfoundry.data.batches import TokenData
-from genfoundry.data.codes import Codes
-from genfoundry.data.memo import Memo
-from genfoundry.io import publish_folder, read_json, write_json, write_table
+from genfoundry.config import params as settings
+from genfoundry.config.dag import Node
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.training import Training
+from genfoundry.config.specs import parse_spec
+from genfoundry.core.io import publish_folder, read_json, write_json, write_table
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.data.encode.codes import Codes
+from genfoundry.data.shards.memo import Memo
+from genfoundry.generation.modelfile import build, load_model
 from genfoundry.modalities import text as modality
-from genfoundry.modelfile import build, load_model
 from genfoundry.models.transformer import Config
 from genfoundry.nn.contract import Model, Step
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.settings import Execution, Training
-from genfoundry.specs import parse_spec
 from genfoundry.tracking.runs import NoRun
 from genfoundry.training import loop
 from genfoundry.training.batches import to_batch
+from genfoundry.training.examples import TokenData
 
 ROOT = Path(__file__).resolve().parents[1]
 

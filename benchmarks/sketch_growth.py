@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from data_line import make_real
 
-from genfoundry.data.setjoin import EXACT, Engine, Index, Rows, Sketch, tokens_of
-from genfoundry.modalities.shared import shingles
+from genfoundry.data.similarity.setjoin import EXACT, Engine, Index, Rows, Sketch, tokens_of
+from genfoundry.modalities.common import shingles
 
 THRESHOLD = 0.8
 

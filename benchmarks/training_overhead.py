@@ -27,13 +27,14 @@ import torch
 from tokenizers import Tokenizer, models
 from torch.utils.data import DataLoader, IterableDataset
 
-from genfoundry.dag import Node
-from genfoundry.io import canonical_json, publish_folder
+from genfoundry.config.dag import Node
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.training import Training
+from genfoundry.config.specs import TokenSpec
+from genfoundry.core.io import canonical_json, publish_folder
+from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.models import transformer
 from genfoundry.nn.contract import Batch, Model, Step
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.settings import Execution, Training
-from genfoundry.specs import TokenSpec
 from genfoundry.tracking.runs import Run
 from genfoundry.tracking.store import Store, open_store
 from genfoundry.training import loop

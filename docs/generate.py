@@ -8,11 +8,20 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from genfoundry import parts, settings
+from genfoundry.config import params as settings
+from genfoundry.config.sections.base import Base
+from genfoundry.config.sections.evaluation import Slices, Template
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.reference import PretrainedNetwork
+from genfoundry.config.sections.split import Guard
+from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
+from genfoundry.config.sections.training import Augment, Optimizer, Schedule
+from genfoundry.config.sections.validation import Drift, Expectation
+from genfoundry.config.specs import Section
+from genfoundry.core import parts
 from genfoundry.evaluation.evidence import CATALOGUE, asked_for
 from genfoundry.gate.rules import Gate
 from genfoundry.retraining.options import Retraining
-from genfoundry.specs import Section
 from genfoundry.tracking import tags
 
 HERE = Path(__file__).parent
@@ -87,17 +96,17 @@ def settings_page() -> str:
         "",
     ]
     for title, section in (
-        ("execution", settings.Execution),
+        ("execution", Execution),
         ("gate", Gate),
         ("retraining", Retraining),
-        ("bases.<name>", settings.Base),
+        ("bases.<name>", Base),
     ):
         lines += [f"## `{title}`", "", *table(section)]
         lines += nested(section, title) if section is Retraining else []
-    for name, common in settings.DATASET_SECTIONS.items():
+    for name, common in DATASET_SECTIONS.items():
         lines += [f"## `datasets.<name>.{name}`", ""]
         owners = {
-            key: getattr(parts.load("modalities", key), name.capitalize(), None) for key in parts.names("modalities")
+            key: getattr(parts.load("modalities", key), common.__name__, None) for key in parts.names("modalities")
         }
         lines += table(common) if not all(owners.values()) else []
         for key, owner in owners.items():
@@ -106,30 +115,30 @@ def settings_page() -> str:
     lines += ["## `models.<name>.options`", ""]
     for key in parts.names("models"):
         lines += [f"### with `family: {key}`", "", *table(parts.load("models", key).Config)]
-    for name, section in settings.MODEL_SECTIONS.items():
+    for name, section in MODEL_SECTIONS.items():
         lines += [f"## `models.<name>.{name}`", "", *table(section)]
         for key in parts.names("models"):
-            if (own := settings.family_section(key, name)) is not section:
+            if (own := settings.family_section(key, section)) is not section:
                 lines += [f"### with `family: {key}`", "", *table(own)]
     for title, section in (
-        ("optimizer", settings.Optimizer),
-        ("schedule", settings.Schedule),
-        ("augment", settings.Augment),
+        ("optimizer", Optimizer),
+        ("schedule", Schedule),
+        ("augment", Augment),
     ):
         lines += [f"### `training.{title}`", "", *table(section)]
-    for title, section in (("slices", settings.Slices), ("templates[]", settings.Template)):
+    for title, section in (("slices", Slices), ("templates[]", Template)):
         lines += [f"### `evaluation.{title}`", "", *table(section)]
-    lines += ["### `reference.networks.<name>`", "", *table(settings.PretrainedNetwork)]
+    lines += ["### `reference.networks.<name>`", "", *table(PretrainedNetwork)]
     lines += [
         "### `validation.expectations[]`",
         "",
-        *table(settings.Expectation),
+        *table(Expectation),
         "### `validation.drift`",
         "",
-        *table(settings.Drift),
+        *table(Drift),
         "### `split.guard[]`",
         "",
-        *table(settings.Guard),
+        *table(Guard),
         "### `evaluation.metrics.<name>`",
         "",
     ]

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from genfoundry.errors import ConfigError
-from genfoundry.io import canonical_json, publish_folder
-from genfoundry.modelfile import copy_model, load_model
-from genfoundry.paths import ModelPaths
-from genfoundry.settings import Base
-from genfoundry.stage import run_stage
+from genfoundry.config.sections.base import Base
+from genfoundry.core.errors import ConfigError
+from genfoundry.core.io import canonical_json, publish_folder
+from genfoundry.core.paths import ModelPaths
+from genfoundry.generation.modelfile import copy_model, load_model
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(base: Base, paths: ModelPaths, root: Path) -> None:

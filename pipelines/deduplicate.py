@@ -2,10 +2,11 @@
 
 from types import ModuleType
 
-from genfoundry.data.dedup import drop_copies
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Dedup, Execution
-from genfoundry.stage import run_stage
+from genfoundry.config.sections.dedup import Dedup
+from genfoundry.config.sections.execution import Execution
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.deduplicate.removal import drop_copies
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(dedup: Dedup, modality: ModuleType, paths: DatasetPaths, execution: Execution) -> None:

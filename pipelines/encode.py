@@ -2,10 +2,11 @@
 
 from types import ModuleType
 
-from genfoundry.data.encoding import write_arrays
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Encode, Execution
-from genfoundry.stage import run_stage
+from genfoundry.config.sections.encode import Encode
+from genfoundry.config.sections.execution import Execution
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.encode.encoding import write_arrays
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(encode: Encode, modality: ModuleType, paths: DatasetPaths, execution: Execution) -> None:

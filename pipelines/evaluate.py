@@ -1,9 +1,9 @@
 """Stage evaluate: every score with its error bar, its protocol, and what it is held against."""
 
+from genfoundry.config.sections.evaluation import Evaluation
+from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.scoring import write_scores
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.settings import Evaluation
-from genfoundry.stage import run_stage
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(evaluation: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -> None:

@@ -1,9 +1,10 @@
 """Stage extract: features of the samples, or what each held-out document costs the model."""
 
+from genfoundry.config.sections.evaluation import Evaluation
+from genfoundry.config.sections.execution import Execution
+from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.extraction.extract import write_features
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.settings import Evaluation, Execution
-from genfoundry.stage import run_stage
+from genfoundry.pipeline.stage import run_stage
 from genfoundry.tracking.runs import Run
 
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 from types import ModuleType
 
-from genfoundry.data.ingest import read_source
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Execution, Ingest
-from genfoundry.stage import run_stage
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.ingest import Ingest
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.ingest.reading import read_source
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(ingest: Ingest, modality: ModuleType, source: Path, paths: DatasetPaths, execution: Execution) -> None:

@@ -2,10 +2,12 @@
 
 from types import ModuleType
 
-from genfoundry.data.cleaning import clean_records
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Execution, Preprocess, Split
-from genfoundry.stage import run_stage
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.preprocess import Preprocess
+from genfoundry.config.sections.split import Split
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.preprocess.cleaning import clean_records
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(preprocess: Preprocess, split: Split, modality: ModuleType, paths: DatasetPaths, execution: Execution) -> None:

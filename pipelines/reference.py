@@ -1,11 +1,11 @@
 """Stage reference: what scores are held against: a feature network for grids, n-gram models for tokens."""
 
+from genfoundry.config.sections.reference import Reference
+from genfoundry.core.io import write_json
+from genfoundry.core.paths import DatasetPaths
 from genfoundry.evaluation.reference import write_reference
 from genfoundry.evaluation.reference_page import write_reference_page
-from genfoundry.io import write_json
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Reference
-from genfoundry.stage import run_stage
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(reference: Reference, paths: DatasetPaths) -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from genfoundry.config.params import DatasetBlock, ModelBlock
 from genfoundry.evaluation.report import write_report
-from genfoundry.settings import DatasetBlock, ModelBlock
-from genfoundry.stage import run_stage
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(datasets: dict[str, DatasetBlock], models: dict[str, ModelBlock], root: Path) -> None:

@@ -1,10 +1,10 @@
 """Stage sample: draw from the model, one seed a sample, and show its latent space if it has one."""
 
-from genfoundry.latent import write_latents
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.sampling import write_samples
-from genfoundry.settings import Sampling
-from genfoundry.stage import run_stage
+from genfoundry.config.sections.sampling import Sampling
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.generation.latent import write_latents
+from genfoundry.generation.sampling import write_samples
+from genfoundry.pipeline.stage import run_stage
 from genfoundry.tracking.runs import Run
 
 

@@ -2,11 +2,14 @@
 
 from types import ModuleType
 
-from genfoundry.data.leaks import guard_splits
-from genfoundry.data.validation import Run
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Dedup, Execution, Preprocess, Split
-from genfoundry.stage import run_stage
+from genfoundry.config.sections.dedup import Dedup
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.preprocess import Preprocess
+from genfoundry.config.sections.split import Split
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.split.leaks import guard_splits
+from genfoundry.data.validate.validation import Run
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(

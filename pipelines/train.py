@@ -1,11 +1,12 @@
 """Stage train: arrays and starting weights to a model that stands alone."""
 
-from genfoundry.dag import Node
-from genfoundry.launch import launch
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.settings import Execution, Training
-from genfoundry.specs import Section
-from genfoundry.stage import run_stage
+from genfoundry.config.dag import Node
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.training import Training
+from genfoundry.config.specs import Section
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.pipeline.launch import launch
+from genfoundry.pipeline.stage import run_stage
 from genfoundry.tracking.runs import Run
 from genfoundry.training.loop import train
 

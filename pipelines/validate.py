@@ -2,10 +2,10 @@
 
 from types import ModuleType
 
-from genfoundry.data.validation import Run, validate
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Validation
-from genfoundry.stage import run_stage
+from genfoundry.config.sections.validation import Validation
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.validate.validation import Run, validate
+from genfoundry.pipeline.stage import run_stage
 
 
 def main(validation: Validation, modality: ModuleType, paths: DatasetPaths, run: Run) -> None:

@@ -43,7 +43,7 @@ TRACKED = (
     "requirements.lock",
     "pyproject.toml",
 )
-PARAMS = ROOT / "tests/miniature.yaml"
+PARAMS = ROOT / "tests/support/miniature.yaml"
 
 
 class Project:

@@ -9,24 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from genfoundry.errors import Exit, GenfoundryError
-from genfoundry.gate.commands import add_arguments as add_compare_arguments
-from genfoundry.paths import state_root, workspace
-from genfoundry.promotion.commands import add_promote_arguments, add_rollback_arguments
-from genfoundry.retraining.commands import add_retrain_arguments, add_status_arguments
-from genfoundry.retraining.schedule import add_arguments as add_schedule_arguments
-from genfoundry.retraining.upkeep_commands import add_commands as add_upkeep_commands
+from genfoundry.commands.compare import add_arguments as add_compare_arguments
+from genfoundry.commands.promote import add_promote_arguments, add_rollback_arguments
+from genfoundry.commands.retrain import add_retrain_arguments, add_status_arguments
+from genfoundry.commands.schedule import add_arguments as add_schedule_arguments
+from genfoundry.commands.upkeep import add_commands as add_upkeep_commands
+from genfoundry.config.sections.encode import Encode
+from genfoundry.core.errors import Exit, GenfoundryError
+from genfoundry.core.paths import state_root, workspace
 
 
 def _bootstrap(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.bootstrap import bootstrap
+    from genfoundry.data.embedded.bootstrap import bootstrap
 
     print(bootstrap(root))
     return Exit.OK
 
 
 def _check(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.checking import check
+    from genfoundry.commands.check import check
 
     faults, notes = check(root)
     for line in notes:
@@ -38,13 +39,13 @@ def _check(options: argparse.Namespace, root: Path) -> int:
 
 
 def _accept(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry import settings
-    from genfoundry.data import drift
-    from genfoundry.data.pinned import pin
-    from genfoundry.data.validation import facts
-    from genfoundry.errors import ConfigError
-    from genfoundry.parts import nearest
-    from genfoundry.paths import DatasetPaths
+    from genfoundry.config import params as settings
+    from genfoundry.core.errors import ConfigError
+    from genfoundry.core.parts import nearest
+    from genfoundry.core.paths import DatasetPaths
+    from genfoundry.data.encode.pinned import pin
+    from genfoundry.data.validate import drift
+    from genfoundry.data.validate.validation import facts
 
     tree = settings.load(root)
     known = list(tree.datasets)
@@ -54,14 +55,14 @@ def _accept(options: argparse.Namespace, root: Path) -> int:
         paths = DatasetPaths(root, key)
         print(f"{drift.accept(facts(paths.records), paths).relative_to(root)}: commit it with the data it describes")
         if options.tokenizer:
-            file = pin(paths, settings.dataset_section(tree, key, "encode")).relative_to(root)
+            file = pin(paths, settings.dataset_section(tree, key, Encode)).relative_to(root)
             print(f"{file}: commit it; encode takes this tokenizer until the file is removed")
     return Exit.OK
 
 
 def _record(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.commands.summary import summary
     from genfoundry.promotion.reconcile import reconcile
-    from genfoundry.summary import summary
 
     done = reconcile(root)
     print("\n".join(summary(root, done.tree, done.told)))
@@ -105,7 +106,7 @@ def _become_ui(options: argparse.Namespace, root: Path, uri: str) -> NoReturn:
 
 
 def _compare(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.gate.commands import run_compare
+    from genfoundry.commands.compare import run_compare
     from genfoundry.promotion.reconcile import reconcile
 
     reconcile(root)
@@ -113,25 +114,25 @@ def _compare(options: argparse.Namespace, root: Path) -> int:
 
 
 def _schedule(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.retraining import schedule
+    from genfoundry.commands import schedule
 
     return schedule.run(options, root)
 
 
 def _promote(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.promotion.commands import run_promote
+    from genfoundry.commands.promote import run_promote
 
     return run_promote(options, root)
 
 
 def _rollback(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.promotion.commands import run_rollback
+    from genfoundry.commands.promote import run_rollback
 
     return run_rollback(options, root)
 
 
 def _review(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.review import commands
+    from genfoundry.commands import review as commands
 
     if options.results:
         return _review_results(root, options.results, [Path(name) for name in options.names])
@@ -153,8 +154,8 @@ def _review(options: argparse.Namespace, root: Path) -> int:
 
 
 def _review_results(root: Path, folder: Path, files: list[Path]) -> int:
+    from genfoundry.commands import review as commands
     from genfoundry.promotion.reconcile import reconcile
-    from genfoundry.review import commands
     from genfoundry.review.report import summary
     from genfoundry.tracking.reviews import log_review
 
@@ -166,13 +167,13 @@ def _review_results(root: Path, folder: Path, files: list[Path]) -> int:
 
 
 def _retrain(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.retraining.commands import run_retrain
+    from genfoundry.commands.retrain import run_retrain
 
     return run_retrain(options, root)
 
 
 def _status(options: argparse.Namespace, root: Path) -> int:
-    from genfoundry.retraining.commands import run_status
+    from genfoundry.commands.retrain import run_status
 
     return run_status(options, root)
 

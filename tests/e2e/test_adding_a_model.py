@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, Project
 from test_line import executed
 
-from genfoundry.io import read_json
+from genfoundry.core.io import read_json
 
 PAGE = (ROOT / "docs/adding-a-model.md").read_text()
 
@@ -23,15 +23,15 @@ def extended(project: Project) -> Project:
     """A finished project with the page's family and block."""
     (name,) = re.findall(r"^`(models/\w+\.py)`:$", PAGE, re.M)
     (project.root / "src/genfoundry" / name).write_text(block("python"))
-    (project.root / "tests/unit").mkdir(parents=True)
-    shutil.copy(ROOT / "tests/unit/test_models.py", project.root / "tests/unit")
-    shutil.copy(ROOT / "tests/trainline.py", project.root / "tests")
+    (project.root / "tests").mkdir()
+    shutil.copy(ROOT / "tests/unit/models/test_models.py", project.root / "tests")
+    shutil.copy(ROOT / "tests/support/trainline.py", project.root / "tests")
     project.edit("models:\n", "models:\n" + block("yaml"))
     return project
 
 
 def test_one_file_and_one_block_make_a_family(extended: Project) -> None:
-    contract = ("tests/unit/test_models.py", "-k", "ppca", "-n", "0", "-p", "no:cacheprovider")
+    contract = ("tests/test_models.py", "-k", "ppca", "-n", "0", "-p", "no:cacheprovider")
 
     kept = extended.run(sys.executable, "-m", "pytest", *contract)
     extended.genfoundry("check")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
-from genfoundry.io import file_digest, read_json
-from genfoundry.retraining.depot import Depot
+from genfoundry.core.io import file_digest, read_json
 from genfoundry.tracking.store import open_store
+from genfoundry.upkeep.backup.depot import Depot
 
 
 @pytest.fixture()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import Project
 
-from genfoundry import settings
-from genfoundry.io import read_json, read_table, write_table
+from genfoundry.config import params as settings
+from genfoundry.core.io import read_json, read_table, write_table
 from genfoundry.promotion.card import Card, Subject, make_card
 from genfoundry.promotion.reconcile import reconcile
 from genfoundry.tracking import tags

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Project
 
-from genfoundry.io import publish_folder, read_json, write_json
+from genfoundry.core.io import publish_folder, read_json, write_json
 from genfoundry.tracking.store import open_store
 
 STEPS = {"bars-better": ("bars-vae", 900), "notes-better": ("notes-transformer", 400)}

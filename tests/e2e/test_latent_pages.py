@@ -4,9 +4,9 @@ import numpy as np
 from conftest import Project
 from test_line import runs_of, store_of
 
-from genfoundry.io import read_json, read_table
-from genfoundry.latent import find_latents
-from genfoundry.paths import DatasetPaths, ModelPaths
+from genfoundry.core.io import read_json, read_table
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.generation.latent import find_latents
 
 PICTURES = ("reconstruction.png", "interpolation.png", "traversal.png")
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import Project
 
-from genfoundry.io import read_json, read_table, verify_folder
-from genfoundry.settings import read_yaml
+from genfoundry.config.params import read_yaml
+from genfoundry.core.io import read_json, read_table, verify_folder
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store, open_store
 from genfoundry.tracking.trace import trace

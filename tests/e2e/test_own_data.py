@@ -9,7 +9,7 @@ import pytest
 from conftest import Project
 from miniature import document
 
-from genfoundry.io import read_all_records, read_json
+from genfoundry.core.io import read_all_records, read_json
 
 BLOCK = """
   mine:

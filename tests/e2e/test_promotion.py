@@ -13,14 +13,14 @@ import torch
 from conftest import Project
 from safetensors.torch import load_file, save_file
 
-from genfoundry.errors import ConfigError, DataError, Exit
+from genfoundry.core.errors import ConfigError, DataError, Exit
+from genfoundry.core.io import publish_folder, read_json
 from genfoundry.gate import looks
-from genfoundry.io import publish_folder, read_json
 from genfoundry.promotion.moves import ROLLED_BACK, Move, begin, pending
 from genfoundry.promotion.promote import Outcome, Wishes, promote
 from genfoundry.promotion.rollback import roll_back
+from genfoundry.state.events import read_events
 from genfoundry.tracking import tags
-from genfoundry.tracking.events import read_events
 from genfoundry.tracking.registry import register
 from genfoundry.tracking.runs import Run
 from genfoundry.tracking.store import open_store

@@ -9,8 +9,8 @@ import pytest
 from registry import KEY, add_version
 from servers import mlflow_server
 
-from genfoundry.errors import BusyError
-from genfoundry.io import folder_digest
+from genfoundry.core.errors import BusyError
+from genfoundry.core.io import folder_digest
 from genfoundry.promotion.locks import moving
 from genfoundry.promotion.moves import PROMOTED, Move, begin, carry_out
 from genfoundry.tracking import tags

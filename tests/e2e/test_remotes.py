@@ -12,13 +12,13 @@ from conftest import Project
 from histories import SetClock
 from servers import free_port, mlflow_server
 
-from genfoundry.errors import InfrastructureError
-from genfoundry.io import folder_digest
-from genfoundry.retraining.options import Keep
-from genfoundry.retraining.upkeep import upkeep
+from genfoundry.core.errors import InfrastructureError
+from genfoundry.core.io import folder_digest
 from genfoundry.tracking import tags
 from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.store import Store, open_store, shown
+from genfoundry.upkeep.options import Keep
+from genfoundry.upkeep.sweep import upkeep
 
 CANARY = "canary-8c1d7f"
 """Stands in a password: found in no file afterwards."""

@@ -10,9 +10,9 @@ from conftest import Project
 from miniature import document
 from tinyline import picture
 
-from genfoundry.io import read_json
-from genfoundry.retraining.journal import Journal, home
-from genfoundry.tracking.events import read_events
+from genfoundry.core.io import read_json
+from genfoundry.state.events import read_events
+from genfoundry.state.journal import Journal, home
 from genfoundry.tracking.glance import glances
 
 MODEL = "notes-transformer"

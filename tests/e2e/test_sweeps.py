@@ -13,7 +13,7 @@ import psutil
 import pytest
 from conftest import Project
 
-from genfoundry.settings import read_yaml
+from genfoundry.config.params import read_yaml
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import open_store
 

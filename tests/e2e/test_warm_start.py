@@ -5,8 +5,8 @@ import json
 from conftest import Project
 from test_line import executed
 
-from genfoundry.io import folder_digest, read_json
-from genfoundry.settings import read_yaml
+from genfoundry.config.params import read_yaml
+from genfoundry.core.io import folder_digest, read_json
 
 
 def test_a_warm_start_is_in_the_lineage_and_follows_its_ancestor(project: Project) -> None:

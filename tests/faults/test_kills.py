@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
-from genfoundry.io import file_digest
-from genfoundry.processes import alive
+from genfoundry.core.io import file_digest
+from genfoundry.core.processes import alive
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import open_store
 

@@ -10,11 +10,11 @@ import pytest
 from months import ALPHA, KEEP, Kill, Months
 from scipy.stats import binom
 
-from genfoundry.retraining import watch as watching
 from genfoundry.retraining.engine import DECIDED
-from genfoundry.retraining.journal import home
 from genfoundry.retraining.options import Schedule
-from genfoundry.tracking.events import read_events
+from genfoundry.retraining.schedule import watch as watching
+from genfoundry.state.events import read_events
+from genfoundry.state.journal import home
 
 ZONE = ZoneInfo("Europe/Berlin")
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -41,9 +41,7 @@ def promised(until: datetime) -> list[str]:
 def deadly(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Kills the watch before and after what it writes; leaves out waiting for the disk."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
-    monkeypatch.setattr(
-        "genfoundry.retraining.files.Git", lambda folder: lambda *words, **options: ""
-    )  # no branches here
+    monkeypatch.setattr("genfoundry.upkeep.files.Git", lambda folder: lambda *words, **options: "")  # no branches here
 
     def arm(months: Months) -> None:
         for name in ("append_event", "write_json"):

@@ -14,8 +14,8 @@ import pytest
 from conftest import Project
 from ruamel.yaml import YAML
 
-from genfoundry.io import file_digest
-from genfoundry.processes import alive
+from genfoundry.core.io import file_digest
+from genfoundry.core.processes import alive
 from genfoundry.tracking.store import open_store
 
 IMAGES, TOKENS = "bars-vae", "notes-transformer"

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genfoundry.data import embedded
-from genfoundry.data.batches import GridData
-from genfoundry.data.splitting import draw
+from genfoundry.config.pointers import md5, read_pointer
+from genfoundry.config.sections.split import Split
+from genfoundry.data.embedded import packages as embedded
+from genfoundry.data.preprocess.splitting import draw
+from genfoundry.data.similarity import descriptor as _descriptor
 from genfoundry.modalities import text
-from genfoundry.modalities.shared import descriptor as _descriptor
-from genfoundry.modalities.shared import shingles as _shingles
-from genfoundry.modalities.shared import tokens as _tokens
-from genfoundry.settings import Split
+from genfoundry.modalities.common import shingles as _shingles
+from genfoundry.modalities.common import tokens as _tokens
+from genfoundry.training.examples import GridData
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +27,7 @@ def test_the_embedded_data_belong_to_the_locked_packages() -> None:
 
     assert {name: locked[name] for name in embedded.PACKAGES} == embedded.PACKAGES
     assert all(len(re.findall(rf"^{name}==", lock, re.MULTILINE)) == 1 for name in embedded.PACKAGES)
-    if embedded.read_pointer(ROOT) != embedded.EMBEDDED_MD5:
+    if read_pointer(ROOT) != embedded.EMBEDDED_MD5:
         pytest.skip("this fork has its own data")
 
 
@@ -45,7 +46,7 @@ NUMPY = "17dcf3a3a01bf70fa3a9ffd7b6785616"
 def test_the_embedded_data_are_what_data_dvc_says(tmp_path: Path) -> None:
     embedded.build(tmp_path / "data")
 
-    assert embedded.md5(tmp_path / "data") == embedded.EMBEDDED_MD5
+    assert md5(tmp_path / "data") == embedded.EMBEDDED_MD5
 
 
 def test_shingle_hashes() -> None:

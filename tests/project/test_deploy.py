@@ -14,11 +14,12 @@ import pytest
 from imports import ROOT
 from ruamel.yaml import YAML
 
-from genfoundry import settings
-from genfoundry.errors import ConfigError
-from genfoundry.retraining import deploy, schedule
-from genfoundry.retraining.cron import Slots, slots_of
+from genfoundry.commands import schedule
+from genfoundry.config import params as settings
+from genfoundry.core.errors import ConfigError
 from genfoundry.retraining.options import Retraining, Schedule
+from genfoundry.retraining.schedule import deploy
+from genfoundry.retraining.schedule.cron import Slots, slots_of
 
 NIGHTLY = Retraining(schedule=Schedule(cron="30 3 * * mon-fri", timezone="America/New_York"))
 

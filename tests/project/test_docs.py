@@ -8,10 +8,11 @@ import pytest
 from imports import ROOT, SRC
 
 from genfoundry.cli import _parser
-from genfoundry.dag import DATASET_STAGES, MODEL_STAGES
-from genfoundry.data.embedded import EMBEDDED_MD5, PACKAGES, read_pointer
-from genfoundry.errors import Exit
-from genfoundry.settings import read_yaml
+from genfoundry.config.dag import DATASET_STAGES, MODEL_STAGES
+from genfoundry.config.params import read_yaml
+from genfoundry.config.pointers import read_pointer
+from genfoundry.core.errors import Exit
+from genfoundry.data.embedded.packages import EMBEDDED_MD5, PACKAGES
 
 
 def generated() -> dict[str, str]:

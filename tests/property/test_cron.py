@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genfoundry.errors import ConfigError
-from genfoundry.retraining.cron import Slots, next_slots, slots_of
+from genfoundry.core.errors import ConfigError
 from genfoundry.retraining.options import Schedule
+from genfoundry.retraining.schedule.cron import Slots, next_slots, slots_of
 
 ZONES = (
     "UTC", "Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Australia/Lord_Howe", "Asia/Kolkata",

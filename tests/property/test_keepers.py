@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genfoundry.data import keepers, setjoin, vectorjoin
-from genfoundry.data.keepers import Rule
-from genfoundry.data.leakcheck import nearest
-from genfoundry.data.shelf import Shelf
-from genfoundry.specs import Sets, Vectors
+from genfoundry.config.specs import Sets, Vectors
+from genfoundry.data.similarity import keepers, setjoin, vectorjoin
+from genfoundry.data.similarity.keepers import Rule
+from genfoundry.data.similarity.shelf import Shelf
+from genfoundry.data.split.leakcheck import nearest
 
 thresholds = st.sampled_from([0.3, 0.5, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95, 1.0])
 

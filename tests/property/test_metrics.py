@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genfoundry import metrics
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 from genfoundry.metrics import (
     bits_per_byte,
     distinct_n,

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trainline import SPECS, killed_after, outputs, tiny, train
 
-from genfoundry import parts
+from genfoundry.core import parts
 
 FAMILIES = parts.names("models")
 STEPS = 7

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genfoundry.modalities import text
-from genfoundry.modalities.shared import shingles as _shingles
-from genfoundry.modalities.shared import tokens as _tokens
-from genfoundry.modalities.shared import wordclasses as _wordclasses
+from genfoundry.modalities.common import shingles as _shingles
+from genfoundry.modalities.common import tokens as _tokens
+from genfoundry.modalities.common import wordclasses as _wordclasses
 
 letters = "aAbB_09 \n.,-\u0301éÉßİⅧⓐ今日はสวัสดีक\u093e한국\u1112\u1161\u11ab🙂𝒳"
 mixed = st.text(st.one_of(st.sampled_from(letters), st.characters(codec="utf-8")), max_size=60)
@@ -104,8 +104,8 @@ def test_any_text_survives_its_tokens_and_never_holds_a_boundary(content: str, k
     st.integers(1, 60),
 )
 def test_cutting_a_file_loses_nothing(tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int) -> None:
-    from genfoundry.modalities.shared import archives as _archives
-    from genfoundry.modalities.shared import textfiles as _textfiles
+    from genfoundry.modalities.common import archives as _archives
+    from genfoundry.modalities.common import textfiles as _textfiles
 
     path = tmp_path_factory.mktemp("cut") / "x.txt"
     content = "\n".join(lines).lstrip("\ufeff").replace("\n\ufeff", "\n")

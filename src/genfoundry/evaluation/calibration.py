@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 
 BINS = 15
 """As in the paper."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from genfoundry.pages import escape, number
+from genfoundry.core.pages import escape, number
 
 WIDTH, LABELS, VALUES, ROW = 860, 190, 190, 30
 DOTTED = 40

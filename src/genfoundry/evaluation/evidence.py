@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from genfoundry import parts
-from genfoundry.errors import ConfigError, DataError
+from genfoundry.core import parts
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import digest_of, file_digest, read_json, read_table
+from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.extraction.documents import read_documents
-from genfoundry.io import digest_of, file_digest, read_json, read_table
-from genfoundry.paths import DatasetPaths, ModelPaths
 
 if TYPE_CHECKING:
     import pandas as pd

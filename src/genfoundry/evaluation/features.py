@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genfoundry.errors import DataError
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.reference import Reference
+from genfoundry.config.specs import SPLITS, GridSpec
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import file_digest, publish_folder, write_json
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.core.progress import progress
 from genfoundry.evaluation.calibration import calibration
 from genfoundry.evaluation.extraction.embedding import write_networks
 from genfoundry.evaluation.extraction.network import (
@@ -24,12 +30,7 @@ from genfoundry.evaluation.extraction.network import (
 )
 from genfoundry.evaluation.extraction.spread import places
 from genfoundry.evaluation.subsample import subsample
-from genfoundry.io import file_digest, publish_folder, write_json
 from genfoundry.metrics import fid_domain, is_domain, kid_domain
-from genfoundry.paths import DatasetPaths
-from genfoundry.progress import progress
-from genfoundry.settings import Execution, Reference
-from genfoundry.specs import SPLITS, GridSpec
 
 TRAIN_BATCH = 128
 LEARNING_RATE = 2e-3

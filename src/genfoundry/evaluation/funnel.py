@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from genfoundry.config.specs import SPLITS
 from genfoundry.evaluation.results import read_report
-from genfoundry.specs import SPLITS
 
 
 class Stage(NamedTuple):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genfoundry.core.io import canonical_json
 from genfoundry.evaluation.evidence import Evidence
 from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.evaluation.rivals import cut_like
-from genfoundry.io import canonical_json
 from genfoundry.metrics._copies import exact_copy_share, nearness, usual_k
 from genfoundry.metrics._overlap import longest_common_runs
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import SPLITS, TokenSpec
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import publish_folder, write_json
 from genfoundry.evaluation.extraction.documents import Documents, read_documents
-from genfoundry.io import publish_folder, write_json
 from genfoundry.metrics import bits_per_byte, perplexity
-from genfoundry.specs import SPLITS, TokenSpec
 
 PSEUDO_COUNTS = (0.001, 0.01, 0.1, 0.5, 1.0, 2.0, 5.0)
 DISCOUNTS = (0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)

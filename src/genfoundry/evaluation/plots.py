@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from genfoundry.core.io import publish_file
 from genfoundry.evaluation.evidence import Evidence
-from genfoundry.io import publish_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from genfoundry.errors import ConfigError
-from genfoundry.io import read_json
-from genfoundry.paths import DatasetPaths
-from genfoundry.settings import Reference
-from genfoundry.specs import GridSpec, parse_spec
+from genfoundry.config.sections.reference import Reference
+from genfoundry.config.specs import GridSpec, parse_spec
+from genfoundry.core.errors import ConfigError
+from genfoundry.core.io import read_json
+from genfoundry.core.paths import DatasetPaths
 
 
 def write_reference(paths: DatasetPaths, config: Reference) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from genfoundry.config.specs import GridSpec, parse_spec
+from genfoundry.core.io import read_json
+from genfoundry.core.pages import escape, table, tiles, write_page
+from genfoundry.core.paths import DatasetPaths
 from genfoundry.evaluation import charts
 from genfoundry.evaluation.calibration import Calibration, calibration, confusion
 from genfoundry.evaluation.extraction.documents import read_documents
-from genfoundry.io import read_json
-from genfoundry.pages import escape, table, tiles, write_page
-from genfoundry.paths import DatasetPaths
-from genfoundry.specs import GridSpec, parse_spec
 
 MOST_CLASSES = 24
 """Above it the table of confusions is a list of the most frequent ones."""

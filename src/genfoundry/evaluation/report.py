@@ -5,6 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from genfoundry.config.params import DatasetBlock, ModelBlock
+from genfoundry.core.io import write_json
+from genfoundry.core.pages import escape, number, picture, table, tiles, write_page
+from genfoundry.core.parts import load
+from genfoundry.core.parts import names as parts_of
 from genfoundry.evaluation.charts import Row, curves, intervals
 from genfoundry.evaluation.funnel import Funnel, read_funnel
 from genfoundry.evaluation.results import ModelResult, read_model
@@ -21,11 +26,6 @@ from genfoundry.evaluation.verdicts import (
     ranked,
     summary,
 )
-from genfoundry.io import write_json
-from genfoundry.pages import escape, number, picture, table, tiles, write_page
-from genfoundry.parts import load
-from genfoundry.parts import names as parts_of
-from genfoundry.settings import DatasetBlock, ModelBlock
 
 LEAD = "Every model of params.yaml on its data set: how good, how sure, against what."
 SHOWN_TEXTS = 4

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from genfoundry.core.io import read_json
 from genfoundry.evaluation.influences import INFLUENCES, read_influences
-from genfoundry.io import read_json
 
 Curve = list[tuple[float, float]]
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from genfoundry import parts
-from genfoundry.errors import ConfigError, DataError, TooFewError
+from genfoundry.config.params import parse
+from genfoundry.config.sections.evaluation import Evaluation
+from genfoundry.config.specs import Score, Section
+from genfoundry.core import parts
+from genfoundry.core.errors import ConfigError, DataError, TooFewError
+from genfoundry.core.io import digest_of, publish_folder, write_json
+from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import Evidence, asked_for
 from genfoundry.evaluation.influences import INFLUENCES, write_influences
 from genfoundry.evaluation.nearest import write_nearest
 from genfoundry.evaluation.rivals import rivals
 from genfoundry.evaluation.slices import sliced
-from genfoundry.io import digest_of, publish_folder, write_json
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.settings import Evaluation, parse
-from genfoundry.specs import Score, Section
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.config.sections.evaluation import Slices
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 from genfoundry.evaluation.evidence import CATALOGUE, Evidence, asked_for
-from genfoundry.settings import Slices
-from genfoundry.specs import Score, Section
 
 MOST_GROUPS = 50
 """Largest groups of a column that are scored; the others are counted."""

@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry import settings
-from genfoundry.errors import ConfigError, DataError
+from genfoundry.config import params as settings
+from genfoundry.config.params import Settings
+from genfoundry.config.sections.evaluation import Evaluation
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.sampling import Sampling
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import digest_of, read_json
+from genfoundry.core.paths import DatasetPaths, state_root
 from genfoundry.evaluation.scoring import Record, applicable, compute
 from genfoundry.gate import looks
 from genfoundry.gate.comparison import Comparison, Row
@@ -19,11 +25,8 @@ from genfoundry.gate.looks import Champion, GateSet, alpha_left, alpha_of_look
 from genfoundry.gate.protocol import protocol_difference
 from genfoundry.gate.rules import Decision, Gate, Loss, Rule, decide, unknown_metrics
 from genfoundry.gate.subjects import Subject, common_dataset, resolve, seen_by
-from genfoundry.io import digest_of, read_json
+from genfoundry.generation.modelfile import SPEC
 from genfoundry.metrics._paired import Difference
-from genfoundry.modelfile import SPEC
-from genfoundry.paths import DatasetPaths, state_root
-from genfoundry.settings import Evaluation, Execution, Sampling, Settings
 from genfoundry.tracking.store import open_store
 
 COPYING_IS_ALONE = "judged against held-out records alone"
@@ -102,9 +105,7 @@ def note_promotion(state: Path, found: Comparison, version: str) -> None:
 
 def _terms(root: Path, tree: Settings, subjects: Sequence[Subject], state: Path) -> Terms:
     key, like = common_dataset(subjects, tree)
-    sections = {name: settings.model_section(tree, like, name) for name in ("sampling", "evaluation")}
-    sampling, evaluation = sections["sampling"], sections["evaluation"]
-    assert isinstance(sampling, Sampling) and isinstance(evaluation, Evaluation)
+    sampling, evaluation = (settings.model_section(tree, like, base) for base in (Sampling, Evaluation))
     execution = settings.parse(Execution, tree.execution, "execution")
     work = state / "mlruns/gate/work"
     return Terms(root, tree, DatasetPaths(root, key), like, sampling, evaluation, execution, work)

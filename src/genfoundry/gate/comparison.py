@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from genfoundry.config.specs import Score
 from genfoundry.gate.rules import Decision
 from genfoundry.gate.subjects import Subject
 from genfoundry.metrics._paired import Difference
-from genfoundry.specs import Score
 
 
 @dataclass(frozen=True)

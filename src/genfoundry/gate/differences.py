@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from genfoundry.config.sections.evaluation import Slices
+from genfoundry.config.specs import Score, Section
 from genfoundry.evaluation.evidence import Evidence
 from genfoundry.evaluation.slices import cut, divisions, fewest, largest
 from genfoundry.gate.rules import Loss
@@ -19,8 +21,6 @@ from genfoundry.metrics._paired import (
     paired_score_difference,
 )
 from genfoundry.metrics.kid_domain import standardised
-from genfoundry.settings import Slices
-from genfoundry.specs import Score, Section
 
 FRECHET = {
     "fid_domain": "features",

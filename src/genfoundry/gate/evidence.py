@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genfoundry.dag import digests, find
-from genfoundry.errors import ConfigError, DataError
+from genfoundry.config.dag import digests, find
+from genfoundry.config.params import Settings, model_section
+from genfoundry.config.sections.evaluation import Evaluation
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.sampling import Sampling
+from genfoundry.config.specs import GridSpec, parse_spec
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import MANIFEST, digest_of, file_digest, folder_digest, publish_folder, read_json, read_records
+from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import CATALOGUE, Evidence, Place
 from genfoundry.evaluation.extraction.extract import write_features
 from genfoundry.gate.subjects import Subject
-from genfoundry.io import MANIFEST, digest_of, file_digest, folder_digest, publish_folder, read_json, read_records
-from genfoundry.modelfile import SPEC, TOKENIZER
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.sampling import write_samples
-from genfoundry.settings import Evaluation, Execution, Sampling, Settings, model_section
-from genfoundry.specs import GridSpec, parse_spec
+from genfoundry.generation.modelfile import SPEC, TOKENIZER
+from genfoundry.generation.sampling import write_samples
 from genfoundry.tracking.record import stale_reason
 from genfoundry.tracking.runs import NoRun
 
@@ -108,7 +111,7 @@ def measure(subject: Subject, terms: Terms) -> tuple[ModelPaths, DatasetPaths]:
 
 def _present(key: str, terms: Terms) -> bool:
     """Whether the workspace's own samples and features are of the present model, made by these very terms."""
-    sampling, evaluation = model_section(terms.tree, key, "sampling"), model_section(terms.tree, key, "evaluation")
+    sampling, evaluation = (model_section(terms.tree, key, base) for base in (Sampling, Evaluation))
     told = [section.model_dump(exclude=JUDGED_ALONE) for section in (evaluation, terms.evaluation)]
     if sampling != terms.sampling or told[0] != told[1]:
         return False
@@ -132,8 +135,8 @@ def _read_by(subject: Subject, terms: Terms, folder: Path) -> DatasetPaths:
 
 def _recode(subject: Subject, dataset: DatasetPaths, target: Path) -> None:
     """Publish the test documents as the model's tokenizer writes them."""
-    from genfoundry.io import read_table
-    from genfoundry.modalities.shared import streams, tokens
+    from genfoundry.core.io import read_table
+    from genfoundry.modalities.common import streams, tokens
 
     index = read_table(dataset.index / "test.parquet", ["id", "row"]).set_index("id")
 

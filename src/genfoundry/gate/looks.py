@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
-from genfoundry.io import digest_of, read_json, write_json
-from genfoundry.tracking.store import locked
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import digest_of, read_json, write_json
+from genfoundry.state.locks import locked
 
 FORMAT = 1
 

@@ -21,9 +21,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from genfoundry import parts
+from genfoundry.config.specs import Key, Section
+from genfoundry.core import parts
 from genfoundry.metrics._paired import Difference
-from genfoundry.specs import Key, Section
 
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 

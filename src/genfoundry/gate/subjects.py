@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from genfoundry import parts
-from genfoundry.errors import ConfigError, DataError
-from genfoundry.io import MANIFEST, verify_folder
-from genfoundry.modelfile import SEEN
-from genfoundry.paths import ModelPaths
-from genfoundry.settings import Settings
+from genfoundry.config.params import Settings
+from genfoundry.core import parts
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import MANIFEST, verify_folder
+from genfoundry.core.paths import ModelPaths
+from genfoundry.generation.modelfile import SEEN
 from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.store import Store
 from genfoundry.tracking.versions import CHAMPION

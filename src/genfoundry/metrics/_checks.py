@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 
 
 def _numpy(values: Any) -> Any:

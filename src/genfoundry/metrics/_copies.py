@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._text import as_numbers
 
 BLOCK = 2**22

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 from genfoundry.metrics import _bures
 from genfoundry.metrics._checks import as_float64, representable, rows, two_sets, unit_of
 from genfoundry.metrics._moments import Moments

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import per_unit, rows
 
 FAR = -1e4

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import representable, rows
 
 BLOCK_BYTES = 32 * 2**20

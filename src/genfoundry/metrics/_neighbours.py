@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._balls import Cloud, Neighbours, blocks, clouds, held, nearest_others
 from genfoundry.metrics._checks import jackknifed, rows, two_sets, unit_of
-from genfoundry.specs import Score, Section
 
 
 class PRDC(NamedTuple):

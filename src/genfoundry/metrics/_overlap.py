@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._text import as_numbers
 
 BLOCK = 2**20

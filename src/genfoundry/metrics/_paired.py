@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import Score
+from genfoundry.core.errors import DataError
 from genfoundry.metrics import _kernel
 from genfoundry.metrics._checks import counts, rows, same_length, same_width
 from genfoundry.metrics._frechet import frechet
-from genfoundry.specs import Score
 
 LEAST_DOCUMENTS = 50
 """Below this a ratio over documents of unequal length is too far from its t law (benchmarks/gate_operating.py)."""

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from genfoundry.config.specs import Score
 from genfoundry.metrics._checks import two_sets
 from genfoundry.metrics._frechet import frechet
-from genfoundry.specs import Score
 
 
 def frechet_score(metric: str, network: str, features: Any, reference_features: Any) -> Score:

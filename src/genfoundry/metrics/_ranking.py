@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 
 Z95 = 1.959963984540054
 """The normal law's 97.5 % quantile."""

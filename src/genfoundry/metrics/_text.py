@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import as_float64, same_length
 from genfoundry.metrics._ratio import Ratio, ratio
 from genfoundry.metrics._windows import sliding_windows

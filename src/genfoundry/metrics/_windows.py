@@ -5,7 +5,7 @@ Apart from the other text functions, because extraction reads documents by it an
 
 from typing import NamedTuple
 
-from genfoundry.errors import ConfigError
+from genfoundry.core.errors import ConfigError
 
 
 class Span(NamedTuple):

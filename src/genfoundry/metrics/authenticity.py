@@ -8,9 +8,9 @@ counts of copies find those.
 
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics import _copies
 from genfoundry.metrics._checks import rows
-from genfoundry.specs import Score, Section
 
 TITLE = "Authentic samples"
 CAVEAT = "Only the gap to held-out records means something; noise is fully authentic, and a few copies hardly move it."

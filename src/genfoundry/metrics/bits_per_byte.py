@@ -8,9 +8,9 @@ and stride still matter and are part of the protocol.
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
 from genfoundry.metrics._text import bits_per_unit
-from genfoundry.specs import Score, Section
 
 TITLE = "Bits per byte"
 CAVEAT = "Comparable across tokenizers, but only over the same documents, window and stride."

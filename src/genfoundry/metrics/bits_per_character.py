@@ -7,9 +7,9 @@ two to four bytes, so languages compare no better by characters than by bytes; t
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
 from genfoundry.metrics._text import bits_per_unit
-from genfoundry.specs import Score, Section
 
 TITLE = "Bits per character"
 CAVEAT = (

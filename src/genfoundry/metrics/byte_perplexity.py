@@ -7,9 +7,9 @@ compare with published values.
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
 from genfoundry.metrics._text import perplexity_per_unit
-from genfoundry.specs import Score, Section
 
 TITLE = "Perplexity per byte"
 CAVEAT = "The same fact as bits per byte on another scale: 2 to its power."

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import rows
-from genfoundry.specs import Score, Section
 
 TITLE = "Imbalance of generated against training classes"
 CAVEAT = "Biased upwards by about sqrt(K/N); of a conditional model it mirrors what was asked for as well."

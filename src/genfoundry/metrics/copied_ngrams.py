@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from genfoundry.errors import TooFewError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import TooFewError
 from genfoundry.metrics._copies import share_error
 from genfoundry.metrics._overlap import copied_grams
 from genfoundry.metrics._ratio import ratio
-from genfoundry.specs import Score, Section
 
 TITLE = "Long n-grams copied from training text"
 CAVEAT = "Real text repeats real text: only the excess over held-out text is copying. A changed word ends a copy."

@@ -7,8 +7,8 @@ do in recall. At equal n and equal laws it is below 1: about 1 - 1/2^k.
 
 from typing import Any
 
+from genfoundry.config.specs import Score
 from genfoundry.metrics._neighbours import NeighbourConfig, neighbour_score
-from genfoundry.specs import Score
 
 TITLE = "Coverage (own features)"
 CAVEAT = (

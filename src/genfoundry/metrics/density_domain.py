@@ -8,8 +8,8 @@ Naeem et al. 2020 (arXiv:2002.09797), equation 3: balls of held-out real records
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score
 from genfoundry.metrics._neighbours import NeighbourConfig, neighbour_score
-from genfoundry.specs import Score
 
 TITLE = "Density (own features)"
 CAVEAT = (

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from genfoundry.errors import TooFewError
-from genfoundry.specs import Score, Section
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import TooFewError
 
 TITLE = "Different n-grams"
 CAVEAT = "It falls as samples grow in number and length: compare at equal sizes. Noise is very distinct."

@@ -7,8 +7,8 @@ counted here.
 
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._copies import exact_copy_share
-from genfoundry.specs import Score, Section
 
 TITLE = "Exact copies of training records"
 CAVEAT = "One changed level hides a copy: read near copies beside it. 0 of N samples leaves up to about 4/N undetected."

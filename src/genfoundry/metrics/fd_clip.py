@@ -8,8 +8,8 @@ embedding of Radford et al. 2021 (arXiv:2103.00020), not normalised. Biased upwa
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._published import frechet_score
-from genfoundry.specs import Score, Section
 
 TITLE = "Fréchet distance (CLIP)"
 CAVEAT = (

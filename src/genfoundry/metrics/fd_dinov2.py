@@ -8,8 +8,8 @@ resized whole to 224 x 224. Biased upwards by about D/n: compare at equal n.
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._published import frechet_score
-from genfoundry.specs import Score, Section
 
 TITLE = "Fréchet distance (DINOv2)"
 CAVEAT = (

@@ -9,8 +9,8 @@ D = 2048 (Chong and Forsyth 2020, arXiv:1911.07023): compare at equal n.
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._published import frechet_score
-from genfoundry.specs import Score, Section
 
 TITLE = "FID (Inception-v3)"
 CAVEAT = (

@@ -9,9 +9,9 @@ data held against the same reference at the same n.
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import per_unit, two_sets
 from genfoundry.metrics._frechet import frechet
-from genfoundry.specs import Score, Section
 
 TITLE = "Fréchet distance (own features)"
 CAVEAT = (

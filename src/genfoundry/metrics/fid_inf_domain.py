@@ -9,9 +9,9 @@ sides; their FID-infinity fits a line in 1/n through fifteen sizes. Below about 
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import per_unit, two_sets
 from genfoundry.metrics._frechet import frechet, frechet_extrapolated
-from genfoundry.specs import Score, Section
 
 TITLE = "Fréchet distance, bias removed (own features)"
 CAVEAT = (

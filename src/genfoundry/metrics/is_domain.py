@@ -10,10 +10,10 @@ arXiv:1801.01973).
 import math
 from typing import Any
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import rows
 from genfoundry.metrics._inception import sureness
-from genfoundry.specs import Score, Section
 
 TITLE = "Inception score (own classifier)"
 CAVEAT = (

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import rows
 from genfoundry.metrics._inception import inception_score, sureness
-from genfoundry.specs import Score, Section
 
 TITLE = "Inception score (Inception-v3)"
 CAVEAT = (

@@ -7,9 +7,9 @@ they are, as published. Unbiased at any n, so it is the one to read where images
 
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import two_sets
 from genfoundry.metrics._kernel import kernel_distance
-from genfoundry.specs import Score, Section
 
 TITLE = "KID (Inception-v3)"
 CAVEAT = (

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import two_sets, unit_of
 from genfoundry.metrics._kernel import kernel_distance
-from genfoundry.specs import Score, Section
 
 TITLE = "Kernel distance (own features)"
 CAVEAT = (

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import rows
-from genfoundry.specs import Score, Section
 
 TITLE = "Samples of the class that was asked for"
 CAVEAT = "It may exceed real data's: a model that draws only textbook cases is easier to classify than reality."

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from genfoundry.errors import DataError
-from genfoundry.specs import Score, Section
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 
 TITLE = "Distance of lengths"
 CAVEAT = "It sees lengths up to the sampling limit alone. Never 0 for few samples: read it beside real documents'."

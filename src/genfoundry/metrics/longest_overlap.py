@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from genfoundry.errors import TooFewError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import TooFewError
 from genfoundry.metrics._overlap import longest_common_runs
-from genfoundry.specs import Score, Section
 
 TITLE = "Longest run copied from training text"
 CAVEAT = "In tokens, so it depends on the tokenizer, and it grows with a sample's length: compare at equal lengths."

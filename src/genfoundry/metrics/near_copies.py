@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import Field
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import rows, same_width
 from genfoundry.metrics._copies import halves, near_copy_share, usual_k
-from genfoundry.specs import Score, Section
 
 TITLE = "Near copies of training records"
 CAVEAT = (

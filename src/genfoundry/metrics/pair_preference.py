@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import rows
-from genfoundry.specs import Score, Section
 
 TITLE = "Preference for the first of two groups"
 CAVEAT = "One half is no preference; it rests on the pairs given, and a rarer word costs more in any sentence."

@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Literal
 
-from genfoundry.errors import DataError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import DataError
 from genfoundry.metrics._copies import share_error
-from genfoundry.specs import Score, Section
 
 TITLE = "Samples that parse"
 CAVEAT = "A sample cut at the length limit rarely parses, and nonsense may: read it beside real files cut alike."

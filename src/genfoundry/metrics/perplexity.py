@@ -9,9 +9,9 @@ of its protocol: compare tokenizers by bits per byte.
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
 from genfoundry.metrics._text import perplexity_per_unit
-from genfoundry.specs import Score, Section
 
 TITLE = "Perplexity per token"
 CAVEAT = "It depends on the tokenizer, the window and the stride: across tokenizers compare bits per byte."

@@ -8,8 +8,8 @@ large ball, in which many bad samples may lie.
 
 from typing import Any
 
+from genfoundry.config.specs import Score
 from genfoundry.metrics._neighbours import NeighbourConfig, neighbour_score
-from genfoundry.specs import Score
 
 TITLE = "Precision (own features)"
 CAVEAT = (

@@ -7,8 +7,8 @@ much of the variety is there, not how good it is: widely scattered samples have 
 
 from typing import Any
 
+from genfoundry.config.specs import Score
 from genfoundry.metrics._neighbours import NeighbourConfig, neighbour_score
-from genfoundry.specs import Score
 
 TITLE = "Recall (own features)"
 CAVEAT = (

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from genfoundry.errors import TooFewError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import TooFewError
 from genfoundry.metrics.distinct_n import grams
-from genfoundry.specs import Score, Section
 
 TITLE = "Repetition within a sample"
 CAVEAT = "Lower is better only down to real text's value: noise repeats nothing. It grows with a sample's length."

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import Field
 
-from genfoundry.errors import TooFewError
+from genfoundry.config.specs import Score, Section
+from genfoundry.core.errors import TooFewError
 from genfoundry.metrics.distinct_n import grams
-from genfoundry.specs import Score, Section
 
 TITLE = "Likeness of samples to each other"
 CAVEAT = "Lower is better only down to real text's value: noise is unlike itself. It grows with the number of samples."

@@ -7,9 +7,9 @@ words of the original text, which are what stands between white space. It doesn'
 import math
 from typing import Any
 
+from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
 from genfoundry.metrics._text import perplexity_per_unit
-from genfoundry.specs import Score, Section
 
 TITLE = "Perplexity per word"
 CAVEAT = "Words are what stands between white space: meaningless for scripts without it, and huge for code and tables."

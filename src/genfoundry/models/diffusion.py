@@ -15,13 +15,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry import settings
-from genfoundry.errors import ConfigError
+from genfoundry.config.sections.sampling import Sampling as BaseSampling
+from genfoundry.config.specs import DataSpec, GridSpec, Section
+from genfoundry.core.errors import ConfigError
 from genfoundry.nn import samplers
 from genfoundry.nn.contract import Batch, GridBatch, Loss, Model, Requests, Step
 from genfoundry.nn.dropout import Dropout
 from genfoundry.nn.normalisation import Norm, norm
-from genfoundry.specs import DataSpec, GridSpec, Section
 
 SMALLEST_SIDE = 4
 """Halve the image until its shorter side is no longer than this."""
@@ -57,7 +57,7 @@ class Config(Section):
     """Standard deviation of ln(sigma) in training (P_std)."""
 
 
-class Sampling(settings.Sampling):
+class Sampling(BaseSampling):
     """How images are drawn: all but number, seed and batch is part of the generator that is judged."""
 
     generator: ClassVar[frozenset[str]] = frozenset(

@@ -18,12 +18,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry import settings
-from genfoundry.errors import ConfigError
+from genfoundry.config.sections.sampling import Sampling as BaseSampling
+from genfoundry.config.specs import DataSpec, GridSpec, Section
+from genfoundry.core.errors import ConfigError
 from genfoundry.nn.augment import AUGMENT_DRAWS, augment
 from genfoundry.nn.contract import Batch, GridBatch, Loss, Model, Requests, Step
 from genfoundry.nn.normalisation import Norm, norm
-from genfoundry.specs import DataSpec, GridSpec, Section
 
 SLOPE = 0.2
 """Of the leaky rectifier below zero, as in the paper."""
@@ -59,7 +59,7 @@ class Config(Section):
         return self
 
 
-class Sampling(settings.Sampling):
+class Sampling(BaseSampling):
     generator: ClassVar[frozenset[str]] = frozenset({"truncation"})
 
     truncation: float = Field(default=1.0, gt=0, le=2)

@@ -12,12 +12,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from genfoundry.errors import ConfigError
+from genfoundry.config.specs import DataSpec, Section, TokenSpec
+from genfoundry.core.errors import ConfigError
 from genfoundry.nn.contract import Requests
 from genfoundry.nn.decoding import TextSampling, generate
 from genfoundry.nn.dropout import Dropout
 from genfoundry.nn.language import LanguageModel, cross_entropy
-from genfoundry.specs import DataSpec, Section, TokenSpec
 
 Sampling = TextSampling
 

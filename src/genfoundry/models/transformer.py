@@ -12,13 +12,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry.errors import ConfigError
+from genfoundry.config.specs import DataSpec, Section, TokenSpec
+from genfoundry.core.errors import ConfigError
 from genfoundry.nn.blocks import CausalConvolution, rotary, rotate
 from genfoundry.nn.contract import Requests
 from genfoundry.nn.decoding import TextSampling, generate
 from genfoundry.nn.dropout import Dropout
 from genfoundry.nn.language import LanguageModel, cross_entropy
-from genfoundry.specs import DataSpec, Section, TokenSpec
 
 Sampling = TextSampling
 

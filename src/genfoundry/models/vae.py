@@ -14,12 +14,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry import settings
-from genfoundry.errors import ConfigError
+from genfoundry.config.sections.sampling import Sampling as BaseSampling
+from genfoundry.config.specs import DataSpec, GridSpec, Section
+from genfoundry.core.errors import ConfigError
 from genfoundry.nn import normalisation, pixels
 from genfoundry.nn.blocks import ResidualBlock
 from genfoundry.nn.contract import Batch, GridBatch, Loss, Model, Requests, Step
-from genfoundry.specs import DataSpec, GridSpec, Section
 
 SMALLEST_SIDE = 4
 """No side longer than this is left between encoder and latent."""
@@ -49,7 +49,7 @@ class Config(Section):
     """Condition on the label (Sohn et al. 2015)."""
 
 
-class Sampling(settings.Sampling):
+class Sampling(BaseSampling):
     """How latents and pixels are drawn."""
 
     generator: ClassVar[frozenset[str]] = frozenset({"draw", "temperature"})

@@ -7,8 +7,8 @@ Letters: B batch, C channels, H and W pixels, L pixels of either side, K draws.
 import torch
 from torch import Tensor
 
-from genfoundry.errors import ConfigError
-from genfoundry.settings import Augment
+from genfoundry.config.sections.training import Augment
+from genfoundry.core.errors import ConfigError
 
 AUGMENT_DRAWS = 11
 """Uniform numbers that an image takes, K: flip 1, translation 3, crop 4, cutout 3."""

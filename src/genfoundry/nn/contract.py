@@ -11,8 +11,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from genfoundry.config.params import SectionType
+from genfoundry.config.sections.training import Augment
 from genfoundry.nn.noise import normal, uniform
-from genfoundry.settings import Augment, SectionType
 
 
 class TokenBatch(NamedTuple):

@@ -13,11 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from genfoundry.errors import ConfigError
+from genfoundry.config.sections.sampling import Sampling
+from genfoundry.config.specs import TokenSpec
+from genfoundry.core.errors import ConfigError
 from genfoundry.nn.contract import Requests
 from genfoundry.nn.noise import uniform
-from genfoundry.settings import Sampling
-from genfoundry.specs import TokenSpec
 
 
 class TextSampling(Sampling):

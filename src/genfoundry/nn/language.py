@@ -6,8 +6,8 @@ Letters: B batch, T tokens, V vocabulary, D width.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genfoundry.config.specs import TokenSpec
 from genfoundry.nn.contract import Batch, Loss, Model, Step, TokenBatch
-from genfoundry.specs import TokenSpec
 
 
 def cross_entropy(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:

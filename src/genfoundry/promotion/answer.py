@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from genfoundry.errors import DataError, GenfoundryError
-from genfoundry.io import read_json, write_json
-from genfoundry.processes import end_with
+from genfoundry.core.errors import DataError, GenfoundryError
+from genfoundry.core.io import read_json, write_json
+from genfoundry.core.processes import end_with
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -26,20 +26,21 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    from genfoundry.modelfile import TOKENIZER, default_device, load_model
+    from genfoundry.config.params import family_section, parse
+    from genfoundry.config.sections.sampling import Sampling
+    from genfoundry.config.specs import GridSpec
+    from genfoundry.generation.modelfile import TOKENIZER, default_device, load_model
+    from genfoundry.generation.prompts import FOLDER, read_prompts
+    from genfoundry.generation.sampling import draw_loaded, seeds_of
     from genfoundry.nn.contract import Likelihood
     from genfoundry.nn.decoding import TextSampling
-    from genfoundry.prompts import FOLDER, read_prompts
-    from genfoundry.sampling import draw_loaded, seeds_of
-    from genfoundry.settings import family_section, parse
-    from genfoundry.specs import GridSpec
 
     folder, device = Path(request["model"]), default_device()
     loaded = load_model(folder, device)
     for name, tensor in loaded.model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise DataError(f"weight {name!r} is not finite")
-    sampling: Any = parse(family_section(loaded.family, "sampling"), request["sampling"], "sampling")
+    sampling: Any = parse(family_section(loaded.family, Sampling), request["sampling"], "sampling")
     encoded: list[list[int]] = []
     if isinstance(sampling, TextSampling):
         from tokenizers import Tokenizer

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genfoundry import parts, settings
+from genfoundry.config import params as settings
+from genfoundry.config.sections.table import section as section_of
+from genfoundry.config.specs import SPLITS
+from genfoundry.core import parts
+from genfoundry.core.io import digest_of, file_digest, folder_digest, read_json, read_table, record_columns
+from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.funnel import Funnel, read_funnel
 from genfoundry.evaluation.results import ModelResult, read_model
 from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, copies, name_of, plus_minus
-from genfoundry.io import digest_of, file_digest, folder_digest, read_json, read_table, record_columns
-from genfoundry.paths import DatasetPaths, ModelPaths
 from genfoundry.promotion.document import Block, Code, Heading, Items, Picture, Table, Text, html, markdown
-from genfoundry.specs import SPLITS
 from genfoundry.tracking import tags
 
 SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 600
@@ -227,7 +229,7 @@ def _training(subject: Subject, result: ModelResult) -> Iterator[Block]:
     }
     yield Table(["what", "value"], [[name, value] for name, value in told.items() if value is not None])
     for name in ("options", "training", "sampling"):
-        section = settings.model_section(subject.tree, subject.key, name).model_dump(mode="json")
+        section = section_of(subject.tree, subject.key, name).model_dump(mode="json")
         rows = [[key, _plain(value)] for key, value in section.items()]
         if rows:
             yield Text(f"`{name}`, defaults filled in:")
@@ -387,6 +389,6 @@ def _reproduce(subject: Subject) -> Iterator[Block]:
     yield Text("To draw from it, in Python; every byte is checked, and nothing in the store is run:")
     yield Code(
         "from pathlib import Path\n"
-        "from genfoundry.modelfile import load_model\n"
+        "from genfoundry.generation.modelfile import load_model\n"
         f'loaded = load_model(Path("artifacts/models/{key}/model"))'
     )

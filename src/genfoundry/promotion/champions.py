@@ -6,8 +6,8 @@ from uuid import uuid4
 
 from genfoundry.promotion.moves import RESTORED, Move, begin, carry_out
 from genfoundry.promotion.story import events_of
+from genfoundry.state.events import stamp
 from genfoundry.tracking import tags
-from genfoundry.tracking.events import stamp
 from genfoundry.tracking.versions import CHAMPION, PREVIOUS, Registered, Version
 
 

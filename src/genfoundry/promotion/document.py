@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genfoundry import pages
-from genfoundry.pages import escape, number
+from genfoundry.core import pages
+from genfoundry.core.pages import escape, number
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from genfoundry.errors import BusyError
-from genfoundry.tracking.events import stamp
+from genfoundry.core.errors import BusyError
+from genfoundry.state.events import stamp
 from genfoundry.tracking.registry_lock import registry_lock
 from genfoundry.tracking.store import Store
 

@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from genfoundry.errors import InfrastructureError
+from genfoundry.core.errors import InfrastructureError
+from genfoundry.core.io import read_json, write_json
 from genfoundry.gate.looks import Champion, remember_champion
-from genfoundry.io import read_json, write_json
 from genfoundry.promotion.story import timeline
+from genfoundry.state.events import append_event, read_events
 from genfoundry.tracking import tags
-from genfoundry.tracking.events import append_event, read_events
 from genfoundry.tracking.versions import CHAMPION, PREVIOUS, Registered
 
 FORMAT = 1

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from genfoundry.specs import Section
+from genfoundry.config.specs import Section
 
 
 class Servability(Section):

@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from genfoundry import parts, settings
-from genfoundry.errors import BusyError, ConfigError, DataError, Exit, InfrastructureError
+from genfoundry.config import params as settings
+from genfoundry.core import parts
+from genfoundry.core.errors import BusyError, ConfigError, DataError, Exit, InfrastructureError
+from genfoundry.core.io import digest_of, write_json
+from genfoundry.core.paths import state_root
 from genfoundry.gate.compare import compare
 from genfoundry.gate.comparison import Comparison
 from genfoundry.gate.rules import BLESSED, NOT_BLESSED, Decision, Gate, Rule
-from genfoundry.io import digest_of, write_json
-from genfoundry.paths import state_root
 from genfoundry.promotion.champions import standing
 from genfoundry.promotion.locks import judging, moving
 from genfoundry.promotion.moves import PROMOTED, Move, begin, carry_out, pending, resume
 from genfoundry.promotion.reconcile import Reconciled, reconcile
 from genfoundry.promotion.servability import Served, serves
 from genfoundry.promotion.story import decision_words, timeline
+from genfoundry.state.events import append_event, read_events, stamp
 from genfoundry.tracking import tags
-from genfoundry.tracking.events import append_event, read_events, stamp
 from genfoundry.tracking.runs import user
 from genfoundry.tracking.versions import PREVIOUS, Registered, Version, registry_errors
 

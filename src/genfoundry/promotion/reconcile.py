@@ -4,11 +4,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from genfoundry import settings
-from genfoundry.io import write_text
-from genfoundry.paths import state_root
-from genfoundry.settings import Settings
-from genfoundry.stage import typed_params
+from genfoundry.config import params as settings
+from genfoundry.config.params import Settings
+from genfoundry.core.io import write_text
+from genfoundry.core.paths import state_root
+from genfoundry.pipeline.stage import typed_params
 from genfoundry.tracking import tags
 from genfoundry.tracking.record import Recorded, record
 from genfoundry.tracking.store import Store, open_store

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genfoundry.errors import ConfigError, DataError
-from genfoundry.io import MANIFEST, read_json
-from genfoundry.modelfile import TOKENIZER, LoadedModel, default_device, load_model
-from genfoundry.settings import family_section, parse
-from genfoundry.specs import GridSpec
+from genfoundry.config.params import family_section, parse
+from genfoundry.config.sections.sampling import Sampling
+from genfoundry.config.specs import GridSpec
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import MANIFEST, read_json
+from genfoundry.generation.modelfile import TOKENIZER, LoadedModel, default_device, load_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ class Sampled:
 
     def __init__(self, loaded: LoadedModel, tokenizer: Any = None) -> None:
         self.loaded, self.tokenizer = loaded, tokenizer
-        self.sampling: Any = parse(family_section(loaded.family, "sampling"), {}, "sampling")
+        self.sampling: Any = parse(family_section(loaded.family, Sampling), {}, "sampling")
 
     @classmethod
     def beside(cls, manifest: Path) -> "Sampled":
@@ -59,7 +60,7 @@ class Sampled:
     def _grids(self, row: Mapping[str, Any]) -> "np.ndarray":
         import torch
 
-        from genfoundry.sampling import SEED_STRIDE, draw_loaded, labels_of
+        from genfoundry.generation.sampling import SEED_STRIDE, draw_loaded, labels_of
 
         spec, count = self.loaded.spec, int(row["n"])
         assert isinstance(spec, GridSpec)
@@ -78,7 +79,7 @@ class Sampled:
     def _text(self, row: Mapping[str, Any]) -> str:
         import torch
 
-        from genfoundry.sampling import SEED_STRIDE, draw_loaded
+        from genfoundry.generation.sampling import SEED_STRIDE, draw_loaded
 
         length = row.get("max_tokens")
         asked = self.sampling.model_copy(update={"length": int(length)} if length and length == length else {})

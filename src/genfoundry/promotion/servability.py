@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import genfoundry
-from genfoundry import settings
-from genfoundry.errors import InfrastructureError
+from genfoundry.config import params as settings
+from genfoundry.config.sections.sampling import Sampling
+from genfoundry.core.errors import InfrastructureError
+from genfoundry.core.io import write_json
 from genfoundry.gate.rules import Rule
-from genfoundry.io import write_json
 from genfoundry.promotion.options import Servability
 
 MAXRSS = 1 if sys.platform == "darwin" else 1024
@@ -53,7 +54,7 @@ class Served:
 def serves(root: Path, tree: settings.Settings, key: str, model: Path) -> Served:
     """Ask a model folder for one sample as its block of params.yaml has it, within ``retraining.servability``."""
     limits = settings.parse(Servability, tree.retraining.get("servability", {}), "retraining.servability")
-    sampling = settings.model_section(tree, key, "sampling").model_dump(mode="json") if key in tree.models else {}
+    sampling = settings.model_section(tree, key, Sampling).model_dump(mode="json") if key in tree.models else {}
     return serve_once(model, sampling, root, limits)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genfoundry.tracking.events import read_events
+from genfoundry.state.events import read_events
 from genfoundry.tracking.versions import CHAMPION, PREVIOUS, Registered
 
 KINDS = ("promoted", "rejected", "rolled_back", "restored")

@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genfoundry.errors import Exit, GenfoundryError, PreemptedError
-from genfoundry.io import write_json
-from genfoundry.processes import start_of
-from genfoundry.retraining.journal import Journal, home, read_whole
-from genfoundry.retraining.lock import HeldError, project_lock
-from genfoundry.retraining.protocol import Asked, Clock, Decision, Facts, Line, Reason, Request, Snapshot, Work
-from genfoundry.retraining.secrets import redact, redacted
-from genfoundry.tracking.events import append_event, read_events, stamp
+from genfoundry.core.clock import Clock
+from genfoundry.core.errors import Exit, GenfoundryError, PreemptedError
+from genfoundry.core.io import write_json
+from genfoundry.core.processes import no_crash, start_of
+from genfoundry.retraining.protocol import Asked, Decision, Facts, Line, Reason, Request, Snapshot, Work
+from genfoundry.state.events import append_event, read_events, stamp
+from genfoundry.state.journal import Journal, home, read_whole
+from genfoundry.state.project_lock import HeldError, project_lock
+from genfoundry.state.secrets import redact, redacted
 
 PREPARE = ("preflight", "worktree", "data", "contracts")
 BUILD = ("train", "record")
@@ -66,10 +67,6 @@ class Outcome:
     key: str = ""
     facts: Facts = field(default_factory=dict)
     """``decisions``, ``branch``, ``prior``, ``quiet``, ..."""
-
-
-def no_crash(point: str) -> None:
-    """Called between any two things that the engine does; a test may raise from it, as a kill would."""
 
 
 def retrain(

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from genfoundry.config.specs import Key, Section
 from genfoundry.promotion.options import Servability
-from genfoundry.specs import Key, Section
+from genfoundry.upkeep.options import Keep
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -102,27 +103,6 @@ class Notify(Section):
     chat's webhook can write there: ``$NAME`` takes it from that environment variable.
     """
     mail: Mail | None = None
-
-
-class Keep(Section):
-    """What upkeep leaves; champion, previous and what they were made from are never touched."""
-
-    checkpoints_days: float = Field(default=14.0, ge=0)
-    """Checkpoints of unfinished runs that nobody went on with for so long go."""
-    runs_days: float = Field(default=365.0, ge=0)
-    """Failed MLflow runs, models that were never champion, and runs of data that no kept version was made from go
-    after so many days, with their artifacts.
-    """
-    versions: int = Field(default=20, ge=2)
-    """Registered versions of a model, beside champion and previous, the newest ones."""
-    worktrees: int = Field(default=2, ge=0)
-    """Worktrees of finished retrains, the newest ones, for a look at what went wrong."""
-    retrains: int = Field(default=200, ge=1)
-    """Journals of finished retrains."""
-    cache_gib: float = Field(default=0.0, ge=0)
-    """Above this size what nothing leads to is deleted from DVC's cache. What champion, previous, workspaces, branches,
-    tags and experiments need stays, and what is younger than a day. 0: never.
-    """
 
 
 class Retraining(Section):

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from genfoundry.errors import Exit
+from genfoundry.core.clock import Clock
+from genfoundry.core.errors import Exit
 from genfoundry.retraining.engine import BUILD, DECIDED, KEEP, PREPARE
-from genfoundry.retraining.journal import Journal, home
-from genfoundry.retraining.line import RealLine
-from genfoundry.retraining.lock import describe, holder
-from genfoundry.retraining.protocol import Clock, Request, Snapshot
-from genfoundry.retraining.secrets import redact
+from genfoundry.retraining.line.real import RealLine
+from genfoundry.retraining.protocol import Request, Snapshot
+from genfoundry.state.journal import Journal, home
+from genfoundry.state.project_lock import describe, holder
+from genfoundry.state.secrets import redact
 
 
 def plan(line: RealLine, state: Path, clock: Clock, request: Request) -> tuple[list[str], Exit]:

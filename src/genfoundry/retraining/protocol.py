@@ -5,38 +5,16 @@
 Stable: the engine, the embedded scheduler and the simulation meet here.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from genfoundry.errors import Exit
-from genfoundry.io import digest_of
+from genfoundry.core.errors import Exit
+from genfoundry.core.io import digest_of
 
 Facts = Mapping[str, Any]
 """What a step found, as JSON values: it goes into the journal, and from there into the event."""
-
-
-class Clock(Protocol):
-    """Time as the engine and the scheduler see it."""
-
-    def now(self) -> datetime:
-        """The present moment, with a time zone; it may jump, as clocks of machines do."""
-
-    def sleep(self, seconds: float) -> None:
-        """Return about so many seconds later."""
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from genfoundry import settings
-from genfoundry.data.embedded import md5
-from genfoundry.errors import GenfoundryError, InfrastructureError
+from genfoundry.config import params as settings
+from genfoundry.config.pointers import md5
+from genfoundry.core.clock import Clock
+from genfoundry.core.errors import GenfoundryError, InfrastructureError
 from genfoundry.evaluation.verdicts import PRIMARY
-from genfoundry.retraining.checkout import PREFIX, Git
 from genfoundry.retraining.engine import DECIDED, EVENT
-from genfoundry.retraining.journal import Journal, home, read_whole
-from genfoundry.retraining.lock import describe, holder
+from genfoundry.retraining.line.snapshots import POINTER, parsed
 from genfoundry.retraining.options import Retraining
-from genfoundry.retraining.protocol import Clock
-from genfoundry.retraining.snapshots import POINTER, parsed
-from genfoundry.retraining.watch import schedule_file
-from genfoundry.tracking.events import read_events, stamp
+from genfoundry.retraining.schedule.watch import schedule_file
+from genfoundry.state.checkout import PREFIX, Git
+from genfoundry.state.events import read_events, stamp
+from genfoundry.state.journal import Journal, home, read_whole
+from genfoundry.state.project_lock import describe, holder
 from genfoundry.tracking.glance import Glance, glances
 
 FILES_HASHED, BYTES_HASHED = 20_000, 1 << 30
@@ -120,7 +120,7 @@ def _running(state: Path, now: datetime) -> dict[str, Any] | None:
 
 
 def _schedule(state: Path, options: Retraining, now: datetime) -> dict[str, Any]:
-    from genfoundry.retraining.cron import next_slots
+    from genfoundry.retraining.schedule.cron import next_slots
 
     told: dict[str, Any] = {"cron": options.schedule.cron, "timezone": options.schedule.timezone}
     try:

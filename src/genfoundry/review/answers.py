@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genfoundry.errors import DataError
-from genfoundry.io import digest_of
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import digest_of
 from genfoundry.review.plan import plan_digest
 
 RATER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .-]{0,39}")

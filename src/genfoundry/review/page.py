@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.pages import escape
+from genfoundry.core.pages import escape
 from genfoundry.review.plan import Samples, plan_digest
 
 POLICY = (

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import ConfigError, DataError
-from genfoundry.io import FORMAT, digest_of, folder_digest, read_json, read_table, verify_folder
-from genfoundry.paths import ModelPaths
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import FORMAT, digest_of, folder_digest, read_json, read_table, verify_folder
+from genfoundry.core.paths import ModelPaths
 
 PLAN, PAGE, ANSWERS = "plan.json", "review.html", "answers.jsonl"
 """Files of a review's folder: the private key, the page for raters, what the server appends to."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from genfoundry.core.io import write_json, write_text
+from genfoundry.core.pages import escape, table, tiles, write_page
 from genfoundry.evaluation.charts import Row, intervals
-from genfoundry.io import write_json, write_text
-from genfoundry.pages import escape, table, tiles, write_page
 
 LEAD = "Blind pairwise comparison: raters saw two samples, not which models drew them."
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
-from genfoundry.io import FORMAT
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import FORMAT
 from genfoundry.metrics._ranking import Ranking, davidson, krippendorff_alpha, sign_test, wilson_interval
 from genfoundry.review.answers import Answers
 from genfoundry.review.plan import plan_digest

@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-from genfoundry.errors import ConfigError, InfrastructureError
-from genfoundry.io import disk_errors
+from genfoundry.core.errors import ConfigError, InfrastructureError
+from genfoundry.core.io import disk_errors
 from genfoundry.review.answers import Answer, parse_answer
 from genfoundry.review.plan import ANSWERS, PAGE, plan_digest, read_plan
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from genfoundry.io import MANIFEST, read_json
+from genfoundry.core.io import MANIFEST, read_json
 
 CODE_FILE = "sampler_model.py"
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from genfoundry.errors import InfrastructureError
+from genfoundry.core.errors import InfrastructureError
 from genfoundry.tracking.store import store_uri
 
 

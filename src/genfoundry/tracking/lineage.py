@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from genfoundry.dag import Node, digests, stage_inputs
-from genfoundry.io import FORMAT, digest_of, write_json
+from genfoundry.config.dag import Node, digests, stage_inputs
+from genfoundry.core.io import FORMAT, digest_of, write_json
 
 
 def lineage_file(root: Path, node: Node) -> Path:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genfoundry.dag import Node
-from genfoundry.io import MANIFEST, read_json
+from genfoundry.config.dag import Node
+from genfoundry.core.io import MANIFEST, read_json
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import lineage_file
 from genfoundry.tracking.runs import Run, numbers

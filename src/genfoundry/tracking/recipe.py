@@ -9,7 +9,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from genfoundry.data.embedded import md5
+from genfoundry.config.pointers import md5
 from genfoundry.tracking.runs import Run
 from genfoundry.tracking.store import Store
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genfoundry.dag import Node, digests, fingerprint, nodes
-from genfoundry.io import folder_digest, read_json
-from genfoundry.paths import ModelPaths
-from genfoundry.settings import Settings
+from genfoundry.config.dag import Node, digests, fingerprint, nodes
+from genfoundry.config.params import Settings
+from genfoundry.core.io import folder_digest, read_json
+from genfoundry.core.paths import ModelPaths
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import lineage_file, results
 from genfoundry.tracking.publish import log_stage

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from genfoundry.errors import ConfigError, DataError, InfrastructureError
-from genfoundry.io import MANIFEST, folder_digest, publish_folder, read_json, verify_folder
+from genfoundry.core.errors import ConfigError, DataError, InfrastructureError
+from genfoundry.core.io import MANIFEST, folder_digest, publish_folder, read_json, verify_folder
+from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import Run, numbers
-from genfoundry.tracking.store import Store, locked
+from genfoundry.tracking.store import Store
 from genfoundry.tracking.store import shown as shown_uri
 from genfoundry.tracking.versions import Registered
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from genfoundry.errors import BusyError
+from genfoundry.core.errors import BusyError
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import dead, process_tag
 from genfoundry.tracking.store import Store

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
-from genfoundry.tracking.store import Store, locked
+from genfoundry.tracking.store import Store
 from genfoundry.tracking.versions import Registered
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genfoundry.io import digest_of
+from genfoundry.core.io import digest_of
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import Run, finish, open_parent, open_state, start
 from genfoundry.tracking.store import Store

@@ -17,10 +17,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from genfoundry.dag import Node, repository_state, state
-from genfoundry.processes import alive, processor, start_of
+from genfoundry.config.dag import Node, repository_state, state
+from genfoundry.core.processes import alive, processor, start_of
+from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
-from genfoundry.tracking.store import Store, locked
+from genfoundry.tracking.store import Store
 
 FLUSH_S, FLUSH_POINTS = 5.0, 400
 """Metrics are written together after so many seconds or points: a write to sqlite costs 5 ms and 0.1 ms a number."""

@@ -4,17 +4,15 @@ Creation is locked (two processes migrating a fresh database crash: tried), the 
 that was copied to another folder has its absolute addresses mended.
 """
 
-import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genfoundry.errors import InfrastructureError
+from genfoundry.core.errors import InfrastructureError
+from genfoundry.state.locks import locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,15 +56,6 @@ def store_uri(state: Path) -> str:
 def shown(text: str) -> str:
     """A message or address without the user and password that an address may hold."""
     return re.sub(r"(\w+://)[^/@\s]+@", r"\1***@", text)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock that dies with the process; waits for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def open_store(state: Path, project: str, uri: str = "") -> Store:

@@ -3,7 +3,7 @@
 KIND = "genfoundry.kind"
 KEY = "genfoundry.key"
 STATE = "genfoundry.state"
-STAGE = "genfoundry.stage."
+STAGE = "genfoundry.pipeline.stage."
 OUTPUT = "genfoundry.output."
 FAILURE = "genfoundry.failure"
 PROCESS = "genfoundry.process"

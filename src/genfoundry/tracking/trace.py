@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genfoundry.errors import ConfigError
-from genfoundry.io import MANIFEST, file_digest, read_json, read_table, tree_digest
-from genfoundry.settings import read_yaml
+from genfoundry.config.params import read_yaml
+from genfoundry.core.errors import ConfigError
+from genfoundry.core.io import MANIFEST, file_digest, read_json, read_table, tree_digest
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store
 

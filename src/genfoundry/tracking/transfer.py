@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 from genfoundry.tracking import tags
 from genfoundry.tracking.registry import as_default
 from genfoundry.tracking.removal import all_models, all_runs, all_versions

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genfoundry.errors import ConfigError, InfrastructureError
+from genfoundry.core.errors import ConfigError, InfrastructureError
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import first_line, tracking_errors
 from genfoundry.tracking.store import Store

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from genfoundry.data.batches import GridData, TokenData
+from genfoundry.config.sections.training import Training
+from genfoundry.config.specs import DataSpec, GridSpec
+from genfoundry.generation.sampling import to_range
 from genfoundry.nn.contract import Batch, GridBatch, TokenBatch
-from genfoundry.sampling import to_range
-from genfoundry.settings import Training
-from genfoundry.specs import DataSpec, GridSpec
+from genfoundry.training.examples import GridData, TokenData
 
 
 def open_data(arrays: Path, split: str, spec: DataSpec, context: int) -> GridData | TokenData:

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from genfoundry.errors import DataError
-from genfoundry.io import publish_file
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import publish_file
 
 KEEP = 2
 

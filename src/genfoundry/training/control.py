@@ -11,10 +11,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from genfoundry.errors import PreemptedError
+from genfoundry.config.sections.training import Training
+from genfoundry.core.errors import PreemptedError
+from genfoundry.core.progress import Progress
 from genfoundry.nn.contract import Batch, Model
-from genfoundry.progress import Progress
-from genfoundry.settings import Training
 from genfoundry.training.batches import picture_every
 from genfoundry.training.checkpoints import Checkpoints
 from genfoundry.training.curve import Curve

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from genfoundry.errors import DiskError
+from genfoundry.core.errors import DiskError
 from genfoundry.nn.contract import Batch, Step
 from genfoundry.training.checkpoints import KEEP
 from genfoundry.training.module import Trainee

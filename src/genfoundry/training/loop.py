@@ -9,23 +9,24 @@ from collections.abc import Callable, Iterator
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from genfoundry.dag import Node, fingerprint
-from genfoundry.data.batches import GridData, TokenData
-from genfoundry.errors import ConfigError, DataError
-from genfoundry.io import read_json
-from genfoundry.modelfile import build, is_empty, load_start
+from genfoundry.config.dag import Node, fingerprint
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.training import Training
+from genfoundry.config.specs import DataSpec, Section, parse_spec
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import read_json
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.core.progress import progress
+from genfoundry.core.ranks import rank_zero
+from genfoundry.generation.modelfile import build, is_empty, load_start
 from genfoundry.nn.contract import Batch
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.progress import progress
-from genfoundry.ranks import rank_zero
-from genfoundry.settings import Execution, Training
-from genfoundry.specs import DataSpec, Section, parse_spec
 from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.batches import Stream, open_data, to_batch
 from genfoundry.training.checkpoints import Checkpoints
 from genfoundry.training.control import Control, Selection
 from genfoundry.training.curve import Curve
 from genfoundry.training.estimate import estimate, flops_of
+from genfoundry.training.examples import GridData, TokenData
 from genfoundry.training.module import Trainee
 from genfoundry.training.peaks import device_names, peak_flops
 from genfoundry.training.results import Pictures, environment, log_timings, publish

@@ -12,11 +12,11 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from genfoundry.errors import DivergedError
+from genfoundry.config.sections.training import Augment, Training
+from genfoundry.config.specs import DataSpec, GridSpec
+from genfoundry.core.errors import DivergedError
 from genfoundry.nn.contract import Batch, Model, Step
 from genfoundry.nn.dropout import Dropout, key_dropout
-from genfoundry.settings import Augment, Training
-from genfoundry.specs import DataSpec, GridSpec
 from genfoundry.training.distributed import clip, full_state, load_state, reshard, shard
 from genfoundry.training.optim import make_optimizers, rate_factor, set_rate
 from genfoundry.training.steps import Averager, Precision, Sums, augmented, in_parts, seed_generators, seed_of, targets

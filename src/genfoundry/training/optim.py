@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from genfoundry.errors import ConfigError
-from genfoundry.settings import Optimizer, Schedule
+from genfoundry.config.sections.training import Optimizer, Schedule
+from genfoundry.core.errors import ConfigError
 from genfoundry.training.muon import Muon
 
 WSD_HOLD = 0.8

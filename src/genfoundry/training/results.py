@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from genfoundry.io import file_digest, publish_file, publish_folder, write_json
-from genfoundry.modelfile import write_model
+from genfoundry.config.params import family_section
+from genfoundry.config.sections.sampling import Sampling
+from genfoundry.config.specs import DataSpec, Section
+from genfoundry.core.io import file_digest, publish_file, publish_folder, write_json
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.generation.modelfile import write_model
+from genfoundry.generation.postprocess import write_progress
+from genfoundry.generation.sampling import draw, seeds_of
 from genfoundry.nn.contract import Model
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.postprocess import write_progress
-from genfoundry.sampling import draw, seeds_of
-from genfoundry.settings import Sampling, family_section
-from genfoundry.specs import DataSpec, Section
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.control import Selection
@@ -36,7 +37,7 @@ class Pictures:
     def __init__(self, folder: Path, spec: DataSpec, arrays: Path, family: str) -> None:
         self.folder, self.spec, self.arrays = folder, spec, arrays
         length = {"length": PROGRESS_TOKENS} if spec.kind == "token" else {}
-        self.sampling = family_section(family, "sampling").model_validate(length)
+        self.sampling = family_section(family, Sampling).model_validate(length)
 
     def take(self, model: Model, step: int, write: bool) -> None:
         assert isinstance(self.sampling, Sampling)

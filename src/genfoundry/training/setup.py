@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from genfoundry.errors import ConfigError
-from genfoundry.ranks import World, rank_zero, started_world
-from genfoundry.settings import Execution, Training
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.training import Training
+from genfoundry.core.errors import ConfigError
+from genfoundry.core.ranks import World, rank_zero, started_world
 
 if TYPE_CHECKING:
     from pytorch_lightning.plugins.environments import ClusterEnvironment

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from genfoundry.errors import ConfigError, DivergedError
+from genfoundry.config.sections.training import Augment, Training
+from genfoundry.config.specs import DataSpec, TokenSpec
+from genfoundry.core.errors import ConfigError, DivergedError
 from genfoundry.nn.contract import Batch, GridBatch, Model, Step, TokenBatch
-from genfoundry.settings import Augment, Training
-from genfoundry.specs import DataSpec, TokenSpec
 
 AUGMENT_STREAM = 77
 """Stream of the uniform numbers that change images; families number theirs from 0."""

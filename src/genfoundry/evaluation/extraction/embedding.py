@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from genfoundry.errors import ConfigError, DataError
+from genfoundry.config.sections.reference import PretrainedNetwork, Reference
+from genfoundry.config.specs import GridSpec
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import read_json, write_json
+from genfoundry.core.paths import DatasetPaths, Paths
+from genfoundry.core.progress import progress
 from genfoundry.evaluation.extraction import network, pretrained
 from genfoundry.evaluation.extraction.pretrained import Name, Weights
 from genfoundry.evaluation.extraction.spread import Job, Places, spread
-from genfoundry.io import read_json, write_json
-from genfoundry.paths import DatasetPaths, Paths
-from genfoundry.progress import progress
-from genfoundry.settings import PretrainedNetwork, Reference
-from genfoundry.specs import GridSpec
 
 NAMES: tuple[Name, ...] = get_args(Name)
 

@@ -12,20 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.errors import DataError
+from genfoundry.config.sections.evaluation import Evaluation
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.specs import GridSpec, parse_spec
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import (
+    canonical_json,
+    file_digest,
+    publish_folder,
+    read_json,
+    read_table,
+    write_json,
+    write_table,
+)
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.core.progress import progress
 from genfoundry.evaluation.extraction import network, pretrained
 from genfoundry.evaluation.extraction.documents import read_documents
 from genfoundry.evaluation.extraction.embedding import domain_job, embed_file, pretrained_job, reference_networks
 from genfoundry.evaluation.extraction.likelihood import START_RULE, Window, add_up, batches, plan, read, scored, windows
 from genfoundry.evaluation.extraction.spread import Places, places, spread
 from genfoundry.evaluation.extraction.templates import price_pairs
-from genfoundry.io import canonical_json, file_digest, publish_folder, read_json, read_table, write_json, write_table
-from genfoundry.modelfile import SPEC, TOKENIZER, load_model
+from genfoundry.generation.modelfile import SPEC, TOKENIZER, load_model
 from genfoundry.nn.contract import Likelihood
-from genfoundry.paths import DatasetPaths, ModelPaths
-from genfoundry.progress import progress
-from genfoundry.settings import Evaluation, Execution
-from genfoundry.specs import GridSpec, parse_spec
 from genfoundry.tracking.runs import NoRun, Run
 
 AUTOMATIC = Execution()

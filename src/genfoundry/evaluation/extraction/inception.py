@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry.errors import DataError
+from genfoundry.core.errors import DataError
 
 SIDE = 299
 FEATURES, CLASSES = 2048, 1008

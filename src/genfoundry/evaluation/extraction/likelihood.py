@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from genfoundry.errors import ConfigError, DataError
+from genfoundry.config.sections.evaluation import Evaluation
+from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.metrics._windows import sliding_windows
 from genfoundry.nn.contract import Likelihood
-from genfoundry.settings import Evaluation
 
 MOST_TOKENS = {"cpu": 2**11, "cuda": 2**15}
 """Tokens priced at once, at most: on a CPU 2,048 were 1.4 times as fast as 16,384, whose logits leave the cache."""

@@ -21,10 +21,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry.errors import DataError
-from genfoundry.io import file_digest, read_json, write_json
-from genfoundry.progress import progress
-from genfoundry.specs import Section
+from genfoundry.config.specs import Section
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import file_digest, read_json, write_json
+from genfoundry.core.progress import progress
 
 THREADS = 1
 """Sums over another number of threads end in other last bits, and features must not depend on the number of cores. One:

@@ -20,11 +20,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry.errors import ConfigError, DataError, InfrastructureError
+from genfoundry.config.sections.reference import PretrainedNetwork
+from genfoundry.core.errors import ConfigError, DataError, InfrastructureError
+from genfoundry.core.io import file_digest, publish_file, read_json
 from genfoundry.evaluation.extraction import inception
 from genfoundry.evaluation.extraction.network import full_precision
-from genfoundry.io import file_digest, publish_file, read_json
-from genfoundry.settings import PretrainedNetwork
 
 Name = Literal["inception", "dinov2", "clip"]
 

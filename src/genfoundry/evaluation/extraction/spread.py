@@ -18,8 +18,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 import torch.multiprocessing
 
-from genfoundry.errors import InfrastructureError
-from genfoundry.settings import Execution
+from genfoundry.config.sections.execution import Execution
+from genfoundry.core.errors import InfrastructureError
 from genfoundry.training.setup import choose_devices
 
 Piece = TypeVar("Piece")

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from genfoundry.config.sections.evaluation import Evaluation, Template
+from genfoundry.config.specs import TokenSpec
+from genfoundry.core.io import digest_of, write_table
 from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.evaluation.extraction.likelihood import Plan, price
-from genfoundry.io import digest_of, write_table
-from genfoundry.modelfile import TOKENIZER, LoadedModel
-from genfoundry.settings import Evaluation, Template
-from genfoundry.specs import TokenSpec
+from genfoundry.generation.modelfile import TOKENIZER, LoadedModel
 
 FILE = "pairs.parquet"
 

@@ -1,0 +1,185 @@
+"""`genfoundry check`: all that can be known to be wrong before anything long runs, in one list."""
+
+import importlib.metadata
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from genfoundry.config import params as settings
+from genfoundry.config.dag import nodes, param_values
+from genfoundry.config.sections.base import Base
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
+from genfoundry.config.specs import Section
+from genfoundry.core import parts
+from genfoundry.core.errors import ConfigError, GenfoundryError
+from genfoundry.data.embedded.bootstrap import data_difference
+from genfoundry.gate.rules import Gate, unknown_metrics
+from genfoundry.retraining.options import Retraining
+
+LEAST_FREE_GIB = 3
+"""The default line writes about half a gigabyte; below this a user's own data will not fit."""
+
+
+def check(root: Path) -> tuple[list[str], list[str]]:
+    """(faults, notes), one line each: where, what with its value, what to do."""
+    faults = [*_environment(root), *_data(root)]
+    try:
+        tree = settings.load(root)
+    except ConfigError as error:
+        return faults + str(error).splitlines(), _notes(root)
+    faults += [*_blocks(tree), *_links(root, tree), *_graph(root)]
+    return list(dict.fromkeys(faults)), _notes(root)
+
+
+def _environment(root: Path) -> Iterator[str]:
+    if sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)):
+        yield f"Python is {sys.version.split()[0]}; the lock holds for 3.11 to 3.13: run make install PYTHON=python3.11"
+    if not (root / ".git").exists():
+        yield f"{root}: no git repository, and DVC refuses to work without; run git init"
+    if not (root / ".dvc").is_dir():
+        yield f"{root}: no .dvc folder; run dvc init"
+    for line in (root / "requirements.lock").read_text().splitlines():
+        match = re.match(r"^([A-Za-z0-9._-]+)==([^ ;]+)(?: ; (.+))?$", line)
+        if match and _applies(match[3]):
+            yield from _installed(match[1], match[2])
+
+
+def _applies(marker: str | None) -> bool:
+    if not marker:
+        return True
+    from packaging.markers import Marker
+
+    return Marker(marker).evaluate()
+
+
+def _installed(name: str, wanted: str) -> Iterator[str]:
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        yield f"package {name} {wanted} is not installed; run make install"
+        return
+    # A local build such as 2.13.0+cpu is the locked version.
+    if found.split("+")[0] != wanted:
+        yield f"package {name} is {found}, the lock says {wanted}; run make install"
+
+
+def _data(root: Path) -> Iterator[str]:
+    try:
+        difference = data_difference(root)
+    except GenfoundryError as error:
+        difference = str(error)
+    if difference:
+        yield difference
+
+
+def _blocks(tree: settings.Settings) -> Iterator[str]:
+    """Faults of every section of every block."""
+    yield from settings.faults(Execution, tree.execution, "execution")
+    gate = list(settings.faults(Gate, tree.gate, "gate"))
+    yield from gate or unknown_metrics(settings.parse(Gate, tree.gate, "gate"))
+    yield from settings.faults(Retraining, tree.retraining, "retraining")
+    for key, base in tree.bases.items():
+        yield from settings.faults(Base, base, f"bases.{key}")
+    for key, dataset in tree.datasets.items():
+        module = yield from _part("modalities", dataset.modality, f"datasets.{key}.modality")
+        for name, default in DATASET_SECTIONS.items():
+            section = getattr(module, default.__name__, default)
+            yield from settings.faults(section, getattr(dataset, name), f"datasets.{key}.{name}")
+    for key, model in tree.models.items():
+        module = yield from _part("models", model.family, f"models.{key}.family")
+        if module:
+            yield from settings.faults(module.Config, model.options, f"models.{key}.options")
+        for name, default in MODEL_SECTIONS.items():
+            section = settings.family_section(model.family, default) if module else default
+            yield from settings.faults(section, getattr(model, name), f"models.{key}.{name}")
+        yield from _metrics(key, model.evaluation.get("metrics") or {})
+        skip = model.evaluation.get("skip")
+        for name in skip if isinstance(skip, list) else []:
+            yield from _part("metrics", str(name), f"models.{key}.evaluation.skip")
+
+
+def _metrics(key: str, chosen: Any) -> Iterator[str]:
+    for name, options in chosen.items() if isinstance(chosen, dict) else ():
+        where = f"models.{key}.evaluation.metrics.{name}"
+        module = yield from _part("metrics", name, where)
+        if module:
+            config: type[Section] = module.Config
+            yield from settings.faults(config, options or {}, where)
+
+
+def _part(kind: parts.Kind, name: str, where: str) -> Iterator[str]:
+    """Yields a fault or nothing; returns the module."""
+    module: ModuleType | None = None
+    try:
+        module = parts.load(kind, name)
+    except ConfigError as error:
+        yield f"params.yaml: '{where}': {error}"
+    return module  # type: ignore[return-value]
+
+
+def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
+    """Names that one block gives of another."""
+    for key in tree.bases.keys() & tree.models.keys():
+        yield f"params.yaml: {key!r} is both a base and a model; rename one, they share artifacts/models/"
+    for key in tree.datasets.keys() & (tree.models.keys() | tree.bases.keys()):
+        yield f"params.yaml: {key!r} is both a dataset and a model; rename one, so that a run is found by its name"
+    for key, dataset in tree.datasets.items():
+        source = Path(dataset.source)
+        where = f"params.yaml: 'datasets.{key}.source' is {dataset.source!r}"
+        if source.is_absolute() or source.parts[:1] not in (("data",), ("imports",)) or ".." in source.parts:
+            yield f"{where}; needs a path below data/ or imports/"
+        elif (root / source.parts[0]).exists() and not (root / source).exists():
+            yield f"{where}: no such file or folder; put the data there"
+        yield from _weights(root, key, dataset.reference.get("networks"))
+    starts = {**dict.fromkeys(tree.bases, ""), **{key: model.init_from for key, model in tree.models.items()}}
+    for key, model in tree.models.items():
+        if model.dataset not in tree.datasets:
+            near = parts.nearest(model.dataset, list(tree.datasets))
+            yield f"params.yaml: 'models.{key}.dataset' is {model.dataset!r}{near}"
+        if model.init_from not in starts:
+            near = parts.nearest(model.init_from, list(starts))
+            yield f"params.yaml: 'models.{key}.init_from' is {model.init_from!r}{near}"
+        path = [key]
+        while starts.get(path[-1]) and path[-1] not in path[:-1]:
+            path.append(starts[path[-1]])
+        if path[-1] in path[:-1]:
+            circle = " from ".join(path)
+            yield f"params.yaml: 'models.{key}.init_from' goes in a circle: {circle}; start one from a base"
+
+
+def _weights(root: Path, key: str, networks: Any) -> Iterator[str]:
+    """Published weights that are not where the settings say; else the reference stage finds out after its training."""
+    for name, network in networks.items() if isinstance(networks, dict) else ():
+        path = network.get("weights") if isinstance(network, dict) else None
+        if isinstance(path, str) and "://" not in path and not (root / path).exists():
+            yield (
+                f"params.yaml: 'datasets.{key}.reference.networks.{name}.weights' is {path!r}: no such file or folder; "
+                "put the weights there"
+            )
+
+
+def _graph(root: Path) -> Iterator[str]:
+    """Faults of dvc.yaml against params.yaml and the source tree."""
+    try:
+        graph = nodes(root)
+    except ConfigError as error:
+        yield str(error)
+        return
+    for node in graph.values():
+        try:
+            param_values(root, node.params)
+        except ConfigError as error:
+            yield f"dvc.yaml: {node.address}: {error}"
+        for name in node.code:
+            if not (root / name).exists():
+                yield f"dvc.yaml: {node.address}: dep {name!r} is no file or folder of the project"
+
+
+def _notes(root: Path) -> list[str]:
+    free_gib = shutil.disk_usage(root).free / 2**30
+    return [f"{free_gib:.1f} GiB free on disk; large data may not fit"] if free_gib < LEAST_FREE_GIB else []

@@ -1,0 +1,88 @@
+"""`genfoundry promote` and `genfoundry rollback`."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genfoundry.core.errors import Exit
+
+if TYPE_CHECKING:
+    from genfoundry.promotion.promote import Outcome
+
+
+def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``genfoundry promote``."""
+    parser.add_argument("key", metavar="KEY", help="the model: a key of params.yaml")
+    parser.add_argument("--version", default="", metavar="N", help="a registered version, not what the line made last")
+    parser.add_argument("--rule", choices=("superior", "non_inferior"), help="instead of gate.rule of params.yaml")
+    parser.add_argument("--margin", type=float, help="instead of gate.margin")
+    parser.add_argument("--reason", default="", help="why an equal model is wanted (non_inferior)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the decision to this file")
+    parser.add_argument(
+        "--trust-split",
+        action="store_true",
+        help="let models take part that don't say which records they have learnt from",
+    )
+    parser.add_argument("--again", default="", metavar="REASON", help="promote a version that was rolled back from")
+    parser.add_argument(
+        "--wait", type=float, default=3600.0, metavar="SECONDS", help="for another promotion of this project (3600)"
+    )
+
+
+def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``genfoundry rollback``."""
+    parser.add_argument("key", metavar="KEY", help="the model")
+    parser.add_argument("--to", default="", metavar="N", help="this version (the champion before this one)")
+    parser.add_argument("--reason", default="", help="why, for the record")
+    parser.add_argument("--force", action="store_true", help="even if it does not answer in a clean process")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was done to this file")
+
+
+def run_promote(options: argparse.Namespace, root: Path) -> int:
+    """Print the decision; 0 promoted, 10 champion already, 11 rejected."""
+    # Inside: the command line's own help must not pay for torch.
+    from genfoundry.core.io import write_json
+    from genfoundry.promotion.promote import Wishes, promote
+
+    rules = {name: getattr(options, name) for name in ("rule", "margin", "reason") if getattr(options, name)}
+    wishes = Wishes(options.version, rules, options.trust_split, options.again, options.wait)
+    outcome = promote(root, options.key, wishes)
+    if options.json:
+        write_json(options.json, outcome.told)
+    print("\n".join(lines(outcome)))
+    return int(outcome.code)
+
+
+def lines(outcome: "Outcome") -> Iterator[str]:
+    """What happened, for a person."""
+    from genfoundry.commands import compare as commands
+
+    told = outcome.told
+    for note in outcome.notes:
+        yield f"note: {note}"
+    if outcome.found is not None:
+        yield from commands.lines(outcome.found)
+        yield ""
+    before = f" (before: version {told['champion_before']})" if told["champion_before"] else ""
+    yield {
+        Exit.OK: f"PROMOTED: {told['model']} version {told['version']} is champion{before}",
+        Exit.NO_OP: f"nothing to do: {told['model']} {told['words']}",
+        Exit.REJECTED: f"REJECTED: {told['model']} {told['words']}",
+    }[outcome.code]
+
+
+def run_rollback(options: argparse.Namespace, root: Path) -> int:
+    """Print what was done."""
+    from genfoundry.core.io import write_json
+    from genfoundry.promotion.rollback import roll_back
+
+    done = roll_back(root, options.key, options.to, options.reason, options.force)
+    if options.json:
+        write_json(options.json, done.told)
+    for note in done.notes:
+        print(f"note: {note}")
+    told = done.told
+    print(f"champion of {told['model']} is version {told['champion_after']}: {told['words']}")
+    print(told["servability"]["words"])
+    return Exit.OK

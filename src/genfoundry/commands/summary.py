@@ -1,0 +1,53 @@
+"""What `make repro` prints at the end: what was made, the scores with their error bars, where to look."""
+
+from pathlib import Path
+
+from genfoundry.config.params import Settings
+from genfoundry.config.specs import SPLITS
+from genfoundry.core.io import read_json
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, name_of, plus_minus
+from genfoundry.tracking.record import Recorded
+
+
+def summary(root: Path, tree: Settings, told: Recorded) -> list[str]:
+    """Lines for a terminal."""
+    lines = ["", "datasets"]
+    for key in tree.datasets:
+        lines.append(f"  {key:24} {_dataset(DatasetPaths(root, key))}")
+    lines += ["", "models"]
+    for key in tree.models:
+        version = told.versions.get(key)
+        mark = f"version {version}" if version else "not registered"
+        lines.append(f"  {key:24} {mark}")
+        lines += [f"    {line}" for line in _scores(ModelPaths(root, key).reports / "scores.json")]
+    if told.stale:
+        lines += ["", "not up to date (run dvc repro)"]
+        lines += [f"  {address:24} {reason}" for address, reason in told.stale.items()]
+    if told.restored:
+        lines += ["", f"logged to MLflow from files: {', '.join(told.restored)}"]
+    if told.reaped:
+        lines += ["", f"{told.reaped} runs of dead processes were closed as FAILED"]
+    return [*lines, "", "look further:   make ui     and open   reports/index.html", ""]
+
+
+def _dataset(paths: DatasetPaths) -> str:
+    encoded = paths.reports / "encode.json"
+    if not encoded.is_file():
+        return "not made"
+    told = read_json(encoded)
+    return ", ".join(f"{told[split]['records']:,} {split}" for split in SPLITS if split in told)
+
+
+def _scores(path: Path) -> list[str]:
+    """Every score, those that models are ranked by first, with what it is held against in words."""
+    if not path.is_file():
+        return ["no scores"]
+    scores = read_json(path)
+    beside = path.parent / "evaluation/protocols.json"
+    protocols = read_json(beside) if beside.is_file() else {}
+    lines = []
+    for key in sorted(scores, key=lambda key: (name_of(key) not in PRIMARY, name_of(key) not in COPYING, key)):
+        held_against = against(scores[key], protocols.get(key, {}).get("higher_is_better"))
+        lines.append(f"{key:30} {plus_minus(scores[key]):18} {held_against}".rstrip())
+    return lines

@@ -1,0 +1,179 @@
+"""params.yaml as one typed, frozen tree.
+
+A stage reads only the sections it names; ``genfoundry check`` reads them all and reports every fault at once.
+Sections whose fields belong to a part (a modality, a family) are classes of that part's module.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from genfoundry.config.specs import Key, Section
+from genfoundry.core import parts
+from genfoundry.core.errors import ConfigError
+
+SectionType = TypeVar("SectionType", bound=Section)
+
+MAX_BYTES = 1_000_000
+"""A params.yaml above this is refused before it is parsed: aliases can multiply it."""
+
+
+class DatasetBlock(Section):
+    """One block under ``datasets:``; its sections are typed by the modality."""
+
+    modality: Key
+    source: str
+    """Folder or file below data/ or imports/, relative to the project."""
+    ingest: dict[str, Any]
+    validation: dict[str, Any]
+    preprocess: dict[str, Any]
+    dedup: dict[str, Any]
+    split: dict[str, Any]
+    encode: dict[str, Any]
+    reference: dict[str, Any]
+
+
+class ModelBlock(Section):
+    """One block under ``models:``; ``options`` is typed by the family."""
+
+    dataset: Key
+    family: Key
+    init_from: Key = "scratch"
+    options: dict[str, Any]
+    training: dict[str, Any]
+    sampling: dict[str, Any]
+    evaluation: dict[str, Any]
+
+
+class Settings(Section):
+    """The whole of params.yaml, sections still raw."""
+
+    format: Literal[1]
+    project: Key
+    """Name of the MLflow experiment."""
+    execution: dict[str, Any]
+    gate: dict[str, Any] = Field(default_factory=dict)
+    """By which rules `genfoundry compare` judges two models; no stage reads it."""
+    retraining: dict[str, Any] = Field(default_factory=dict)
+    """How `genfoundry retrain` works (`genfoundry.retraining.options`); no stage reads it."""
+    bases: dict[Key, dict[str, Any]]
+    datasets: dict[Key, DatasetBlock]
+    models: dict[Key, ModelBlock]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML 1.2 file as a mapping (ruamel reads 1e-4 as a number, as DVC does; PyYAML would not)."""
+    try:
+        return _parse_yaml(path, path.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+
+
+@lru_cache(maxsize=16)
+def _parse_yaml(path: Path, content: bytes) -> dict[str, Any]:
+    """Parsed once for each content: a stage asks for the same file several times."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    if len(text) > MAX_BYTES or text.count("*") > 100:
+        raise ConfigError(f"{path}: {len(text)} characters with {text.count('*')} '*'; too large, or an alias bomb")
+    try:
+        tree = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where else ""
+        raise ConfigError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: needs a mapping at the top, got {type(tree).__name__}")
+    return tree
+
+
+def faults(section: type[Section], values: Mapping[str, Any], where: str) -> list[str]:
+    """Every fault of a block, one line each: where, what with its value, what to do."""
+    try:
+        section.model_validate(values)
+    except ValidationError as error:
+        return [_fault(section, fault, where) for fault in error.errors()]
+    return []
+
+
+def _fault(section: type[Section], fault: Any, where: str) -> str:
+    path = [str(step) for step in fault["loc"]]
+    place = ".".join(step for step in [where, *path] if step)
+    if fault["type"] == "extra_forbidden":
+        owner: Any = section
+        for step in path[:-1]:
+            field = getattr(owner, "model_fields", {}).get(step)
+            owner = field.annotation if field else None
+            if owner is None:
+                break
+        known = list(getattr(owner, "model_fields", {}) or {})
+        return f"params.yaml: unknown key '{place}'{parts.nearest(path[-1], known)}"
+    if fault["type"] == "missing":
+        return f"params.yaml: '{place}' is missing; add it (a section may be {{}})"
+    return f"params.yaml: '{place}' is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def parse(section: type[SectionType], values: Any, where: str) -> SectionType:
+    """A typed section.
+
+    Raises:
+        ConfigError: With every fault of the section, one line each.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"params.yaml: '{where}' is {values!r}; needs a block of settings (it may be {{}})")
+    lines = faults(section, values, where)
+    if lines:
+        raise ConfigError("\n".join(lines))
+    return section.model_validate(values)
+
+
+def load(root: Path) -> Settings:
+    """params.yaml of a workspace, its upper levels checked."""
+    return parse(Settings, read_yaml(root / "params.yaml"), "")
+
+
+def dataset_section(settings: Settings, key: str, base: type[SectionType]) -> SectionType:
+    """A typed section of a dataset, ``Dedup`` for ``dedup:``, with the fields that its modality adds."""
+    if key not in settings.datasets:
+        raise ConfigError(f"params.yaml: no dataset {key!r}{parts.nearest(key, list(settings.datasets))}")
+    block, name = settings.datasets[key], base.__name__.lower()
+    kind = getattr(parts.load("modalities", block.modality), base.__name__, base)
+    return parse(kind, getattr(block, name), f"datasets.{key}.{name}")
+
+
+def model_section(settings: Settings, key: str, base: type[SectionType]) -> SectionType:
+    """A typed section of a model, ``Sampling`` for ``sampling:``, with the fields that its family adds."""
+    block, name = model_block(settings, key), base.__name__.lower()
+    return parse(family_section(block.family, base), getattr(block, name), f"models.{key}.{name}")
+
+
+def model_options(settings: Settings, key: str) -> Section:
+    """The section ``options`` of a model, typed by its family's ``Config``."""
+    block = model_block(settings, key)
+    return parse(family_config(block.family), block.options, f"models.{key}.options")
+
+
+def model_block(settings: Settings, key: str) -> ModelBlock:
+    """One block under ``models:``."""
+    if key not in settings.models:
+        raise ConfigError(f"params.yaml: no model {key!r}{parts.nearest(key, list(settings.models))}")
+    return settings.models[key]
+
+
+def family_section(family: str, base: type[SectionType]) -> type[SectionType]:
+    """The class of a section as a family writes it: its own of that name, else ``base``."""
+    found: type[SectionType] = getattr(parts.load("models", family), base.__name__, base)
+    return found
+
+
+def family_config(family: str) -> type[Section]:
+    """The class of a family's ``options``."""
+    found: type[Section] = parts.load("models", family).Config
+    return found

@@ -1,0 +1,1 @@
+"""One file a section of params.yaml: its fields, defaults and meaning."""

@@ -1,0 +1,42 @@
+"""Section `execution`: on what a stage runs; no part of a result's identity."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from genfoundry.config.specs import Section
+
+
+class Execution(Section):
+    """On what a stage runs: read and logged, no part of a model's identity, so it may change on resume."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(default=0, ge=0)
+    """Devices on each node; 0 takes all GPUs, or one CPU process."""
+    nodes: int = Field(default=1, ge=1)
+    strategy: Literal["auto", "single", "ddp", "fsdp"] = "auto"
+    """ddp: each device holds the model; fsdp: weights, gradients and optimizer states are divided over the devices
+    (Zhao et al. 2023, arXiv:2304.11277). auto: single on one device, else ddp.
+    """
+    launcher: Literal["auto", "torchrun", "slurm", "ray"] = "auto"
+    """Who starts the processes: auto is the stage itself on this machine (or what started it: torchrun, srun);
+    torchrun and slurm make the stage start itself again through torchrun or srun; ray runs it on a Ray cluster.
+    """
+    main_address: str = Field(default="", pattern=r"^([A-Za-z0-9.-]+:[0-9]{1,5})?$")
+    """host:port at which several nodes meet, for launcher torchrun."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of each process; 0 takes the cores divided by the processes."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that read batches ahead; 0 reads in the training process (batches come whole from memory maps)."""
+    checkpoint_every: float = Field(default=120.0, gt=0)
+    """Seconds between checkpoints."""
+    data_executor: Literal["auto", "serial", "pool", "ray"] = "auto"
+    """Who works on the shards of a data set: this process, a pool of processes, or tasks on a Ray cluster (extra
+    ``ray``). The results are the same bytes. auto: a pool where there is enough to do for it.
+    """
+    data_workers: int = Field(default=0, ge=0)
+    """Processes of the pool, or tasks at a time; 0 takes the cores."""
+    data_cache: float = Field(default=0.5, ge=0)
+    """Gigabytes of results of shards to keep under the state root, so that only new shards are worked on; 0 keeps
+    none.
+    """

@@ -1,0 +1,25 @@
+"""Time as whatever waits or stamps sees it, so that a simulation can set it."""
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time as the engine and the scheduler see it."""
+
+    def now(self) -> datetime:
+        """The present moment, with a time zone; it may jump, as clocks of machines do."""
+
+    def sleep(self, seconds: float) -> None:
+        """Return about so many seconds later."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -1,0 +1,41 @@
+"""The folder is the registry: a family, metric or modality is the module or package of that name.
+
+``load("models", "vae")`` imports ``genfoundry/models/vae.py``; nothing has to be registered.
+"""
+
+import difflib
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from genfoundry.core.errors import ConfigError
+
+KEY_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+
+Kind = Literal["models", "metrics", "modalities"]
+
+
+def names(kind: Kind) -> list[str]:
+    """Names of all parts of a kind, sorted: modules, and packages but for ``common`` and those with an underscore."""
+    folder = Path(__file__).parents[1] / kind
+    found = {file.stem for file in folder.glob("*.py")} | {file.parent.name for file in folder.glob("*/__init__.py")}
+    return sorted(name for name in found - {"common"} if not name.startswith("_"))
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """``; did you mean 'x'?`` or the list of choices, ready to end an error message."""
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(sorted(words)) or 'none'}"
+
+
+def load(kind: Kind, name: str) -> ModuleType:
+    """The module of a part.
+
+    Raises:
+        ConfigError: There is no such part.
+    """
+    if not re.match(KEY_PATTERN, name) or name not in names(kind):
+        raise ConfigError(f"unknown {kind} part {name!r}{nearest(name, names(kind))}")
+    return importlib.import_module(f"genfoundry.{kind}.{name}")

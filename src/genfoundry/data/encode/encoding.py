@@ -1,0 +1,98 @@
+"""Turn the split records into memory-mapped arrays.
+
+Rows are ordered by content hash and arrays hold no ids: a raw copy added later, under any name, leaves them as
+they are, byte for byte, and nothing is trained anew. Which record a row is stands in the index beside them. The arrays
+hold 8 bytes of each hash, so that a model can say which records it has seen.
+"""
+
+import shutil
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from genfoundry.config.sections.encode import Encode
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.specs import RECORD_COLUMNS, SPLITS, record_hashes, tops
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import publish_folder, read_all_records, read_table, record_columns, write_json, write_table
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.encode.codes import Codes
+from genfoundry.data.encode.pinned import pinned
+from genfoundry.data.shards.memo import memo_of, prune
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def write_arrays(
+    modality: ModuleType,
+    config: Encode,
+    paths: DatasetPaths,
+    execution: Execution = Execution(),  # noqa: B008 -- frozen
+) -> None:
+    """Publish ``arrays`` (with ``spec.json``), ``index`` and ``encode.json``."""
+    index = _index(paths)
+    counts = {split: int((index["split"] == split).sum()) for split in SPLITS}
+    memo = memo_of(paths, execution.data_cache)
+    with publish_folder(paths.arrays) as folder:
+        codes = Codes(paths.clean, folder / ".work", index, pinned(paths, config), memo, execution)
+        spec, report = modality.encode(codes, counts, config, folder)
+        shutil.rmtree(folder / ".work", ignore_errors=True)
+        prune(memo)
+        if labels := _labels(index):
+            spec = spec.model_copy(update={"labels": labels})
+            for split in SPLITS:
+                mine = index[index["split"] == split]["label"]
+                place = {label: number for number, label in enumerate(labels)}
+                numbers = np.array([place[label] for label in mine], np.int64)
+                np.save(folder / f"{split}_labels.npy", numbers, allow_pickle=False)
+        for split in SPLITS:
+            mine = index[index["split"] == split]["sha256"]
+            np.save(folder / f"{split}_records.npy", record_hashes(mine), allow_pickle=False)
+        write_json(folder / "spec.json", spec.model_dump(mode="json"))
+    with publish_folder(paths.index) as folder:
+        for split in SPLITS:
+            mine = index[index["split"] == split]
+            write_table(folder / f"{split}.parquet", mine.drop(columns="split").reset_index(drop=True))
+    write_json(paths.reports / "encode.json", _report(report, index, labels))
+
+
+def _index(paths: DatasetPaths) -> "pd.DataFrame":
+    """All records in use, in the order of the hash: split, row in the split's arrays, id, sha256, label, source, facts.
+
+    ``source`` is the file or top folder that a record comes from; facts are the columns that the modality or the user's
+    data added.
+    """
+    import pandas as pd
+
+    facts = [name for name in record_columns(paths.clean) if name not in RECORD_COLUMNS]
+    splits = read_table(paths.splits / "ids.parquet", ["id", "split", "sha256"])
+    table = read_all_records(paths.clean, ["id", "label", *facts]).set_index("id")
+    index = splits.join(table, on="id").sort_values(["sha256", "id"], ignore_index=True)
+    index["row"] = index.groupby("split").cumcount().astype("int64")
+    if "source" not in facts:
+        index["source"] = pd.Series(tops(index["id"]), index=index.index, dtype="str")
+    return index[["row", "id", "sha256", "label", "source", *(name for name in facts if name != "source"), "split"]]
+
+
+def _labels(index: "pd.DataFrame") -> tuple[str, ...]:
+    """Class names in the order of their numbers; empty without labels.
+
+    Raises:
+        DataError: Some records have a label and some have none.
+    """
+    missing = index["label"].isna()
+    if missing.all():
+        return ()
+    if missing.any():
+        names = ", ".join(index["id"][missing].head(5))
+        raise DataError(
+            f"{int(missing.sum())} of {len(index)} records have no label, such as {names}; give them one (images: "
+            "a sub-folder), or leave labels out for all"
+        )
+    return tuple(sorted(set(index["label"])))
+
+
+def _report(report: dict[str, Any], index: "pd.DataFrame", labels: tuple[str, ...]) -> dict[str, Any]:
+    return {**report, "labels": len(labels), "records": len(index)}

@@ -1,0 +1,116 @@
+"""Results of shards that were worked on before, under the state root: no output, no dependency, safe to delete.
+
+A result is found by what it was made of (the shard's bytes, the settings, the code, the lock), never by time or name,
+and its files are hashed before they are used again. So a memo moves time, never a byte.
+
+Where an output holds the same bytes, both are names of one file (as DVC's cache then is a third), so that remembering
+takes no room until the output changes.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from genfoundry.config.dag import lock_digest
+from genfoundry.core.errors import DataError
+from genfoundry.core.io import MANIFEST, digest_of, publish_folder, tree_digest, verify_folder
+from genfoundry.core.paths import Paths
+
+CODE = ("config", "core", "data", "modalities")
+"""What a shard's result can rest on, below src/genfoundry: more than needed, so that nothing is missed."""
+
+
+class Memo(NamedTuple):
+    """Where results are kept, and what all of them rest on."""
+
+    folder: Path
+    limit: float
+    """Most bytes to keep beside those that an output holds too; 0 keeps nothing."""
+    basis: str
+    """Digest of the code and of what is installed."""
+
+
+def memo_of(paths: Paths, gigabytes: float) -> Memo:
+    """The memo of a workspace."""
+    return Memo(paths.state / "cache/shards", gigabytes * 2**30, _basis(paths.root))
+
+
+@lru_cache(maxsize=4)
+def _basis(root: Path) -> str:
+    package = Path(__file__).parents[2]
+    return digest_of({"lock": lock_digest(root), **{name: tree_digest(package / name) for name in CODE}})
+
+
+def remembered(memo: Memo, key: Any, target: Path, make: Callable[[Path], None]) -> bool:
+    """Fill the new folder ``target`` with the result of ``make``, or with an equal one that is kept; True if it was.
+
+    Args:
+        memo: Where to look, and to keep.
+        key: What the result is made of, as plain values that JSON can hold; digests in place of contents.
+        target: Folder for the files, on the memo's file system if links are to be made.
+        make: Writes the files into a folder.
+    """
+    if fetch(memo, key, target):
+        return True
+    target.mkdir(parents=True)
+    make(target)
+    keep(memo, key, target)
+    return False
+
+
+def fetch(memo: Memo, key: Any, target: Path) -> bool:
+    """Fill the new folder ``target`` with what is kept under a key; False if that is nothing, or was changed since."""
+    held = _place(memo, key)
+    if not memo.limit or not held.is_dir():
+        return False
+    try:
+        verify_folder(held)
+    except DataError:
+        shutil.rmtree(held, ignore_errors=True)  # unfinished, or changed since
+        return False
+    target.mkdir(parents=True)
+    for file in held.iterdir():
+        if file.name != MANIFEST:
+            _link(file, target / file.name)
+    os.utime(held)
+    return True
+
+
+def keep(memo: Memo, key: Any, made: Path) -> None:
+    """Keep the files of a folder under a key, in place of what was there."""
+    if memo.limit:
+        with publish_folder(_place(memo, key), durable=False) as folder:
+            for file in made.iterdir():
+                _link(file, folder / file.name)
+
+
+def _place(memo: Memo, key: Any) -> Path:
+    return memo.folder / digest_of({"basis": memo.basis, "key": key})
+
+
+def _link(source: Path, target: Path) -> None:
+    """One set of bytes under two names, or a copy where the file system can't."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def prune(memo: Memo) -> None:
+    """Forget what was used longest ago, until the rest is within the limit; a file that has another name counts not."""
+    found = []
+    for held in memo.folder.iterdir() if memo.folder.is_dir() else ():
+        try:
+            files = [file.stat() for file in held.iterdir()]
+            found.append((held.stat().st_mtime, held, sum(file.st_size for file in files if file.st_nlink == 1)))
+        except FileNotFoundError:
+            continue  # just forgotten by another process
+    total = sum(size for _, _, size in found)
+    for _, held, size in sorted(found):
+        if total <= memo.limit:
+            return
+        shutil.rmtree(held, ignore_errors=True)
+        total -= size

@@ -1,0 +1,166 @@
+"""A trained model as a folder that stands alone: weights (safetensors), config, spec, tokenizer; no code, no pickle."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from genfoundry.config.params import parse
+from genfoundry.config.specs import DataSpec, Section, parse_spec
+from genfoundry.core import parts
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import FORMAT, MANIFEST, canonical_json, read_json, verify_folder
+from genfoundry.nn.contract import Model
+
+WEIGHTS, CONFIG, SPEC, TOKENIZER = "weights.safetensors", "config.json", "spec.json", "tokenizer.json"
+
+SEEN = "seen.npy"
+"""uint64, sorted: first 8 bytes, big-endian, of the sha256 of every record that moved the weights: train, val, and
+those of the model it started from. By it two models are judged on records that neither has seen.
+"""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in eval mode with what it was built from."""
+
+    model: Model
+    spec: DataSpec
+    family: str
+    config: Section
+
+
+def default_device() -> str:
+    """The GPU if torch sees one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def is_empty(folder: Path) -> bool:
+    """True for the base ``scratch``: a published folder without weights."""
+    return not (folder / WEIGHTS).exists()
+
+
+def build(family: str, options: Section, spec: DataSpec, seed: int) -> Model:
+    """A fresh model whose weights follow from the seed."""
+    torch.manual_seed(seed)
+    model: Model = parts.load("models", family).build(options, spec)
+    return model
+
+
+def seen(arrays: Path, init: Path | None) -> np.ndarray | None:
+    """What stands in ``SEEN``; None if it is not known what the model it starts from has seen."""
+    hashes = [np.load(arrays / f"{split}_records.npy") for split in ("train", "val")]
+    if init is not None and not is_empty(init):
+        if not (init / SEEN).is_file():
+            return None
+        hashes.append(np.load(init / SEEN))
+    return np.unique(np.concatenate(hashes))
+
+
+def write_model(
+    folder: Path,
+    state: dict[str, torch.Tensor],
+    family: str,
+    options: Section,
+    arrays: Path,
+    init: Path | None = None,
+) -> None:
+    """Write a model into a folder that is being published.
+
+    Args:
+        folder: Where to.
+        state: Its weights.
+        family: Name of its file under models/.
+        options: The family's settings.
+        arrays: What it learnt from: gives spec, tokenizer and the hashes of the records.
+        init: The model it started from, if any.
+    """
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    save_file(weights, folder / WEIGHTS)
+    config = {"format": FORMAT, "family": family, "options": options.model_dump(mode="json")}
+    (folder / CONFIG).write_bytes(canonical_json(config))
+    for name in (SPEC, TOKENIZER):
+        if (arrays / name).exists():
+            shutil.copyfile(arrays / name, folder / name)
+    if (records := seen(arrays, init)) is not None:
+        np.save(folder / SEEN, records)
+
+
+def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
+    """The model of a published folder, every byte checked against its manifest.
+
+    Raises:
+        DataError: The folder is damaged, or its weights don't fit its config.
+        ConfigError: The folder holds no model.
+    """
+    verify_folder(folder)
+    if is_empty(folder):
+        raise ConfigError(f"{folder}: holds no {WEIGHTS}; name a trained model")
+    config, spec = read_json(folder / CONFIG), parse_spec(read_json(folder / SPEC))
+    options = parse(parts.load("models", config["family"]).Config, config["options"], f"{folder / CONFIG}: options")
+    model = build(config["family"], options, spec, seed=0)
+    load_weights(model, folder)
+    return LoadedModel(model.to(device).eval(), spec, config["family"], options)
+
+
+def load_start(model: Model, family: str, folder: Path, arrays: Path) -> None:
+    """Put the weights of ``init_from`` into a new model, after all that must agree was compared.
+
+    Args:
+        model: The new model.
+        family: Its family.
+        folder: ``model/`` of the one it starts from.
+        arrays: What it will be trained on.
+
+    Raises:
+        ConfigError: Another family, shape, tokenizer, or, for a conditional family, other labels: the same number would
+            mean something else.
+        DataError: The folder is damaged.
+    """
+    verify_folder(folder)
+    theirs = read_json(folder / CONFIG)["family"]
+    if theirs != family:
+        raise ConfigError(
+            f"init_from: {folder} is of family {theirs!r}, this model of {family!r}; start from one of the same family"
+        )
+    if (arrays / TOKENIZER).exists() and (arrays / TOKENIZER).read_bytes() != (folder / TOKENIZER).read_bytes():
+        raise ConfigError(
+            f"init_from: {folder} was trained with another tokenizer than {arrays / TOKENIZER}: its token numbers mean "
+            "other text; start from a model of the same data set, or from scratch"
+        )
+    mine, before = (parse_spec(read_json(place / SPEC)).labels for place in (arrays, folder))
+    if getattr(model, "num_classes", 0) and mine != before:
+        raise ConfigError(
+            f"init_from: {folder} was conditioned on the labels {', '.join(before) or 'none'}, the data set has "
+            f"{', '.join(mine)}; start from a model of the same labels, or from scratch"
+        )
+    load_weights(model, folder)
+
+
+def load_weights(model: Model, folder: Path) -> None:
+    """Put a folder's weights into a model of the same shape."""
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise DataError(f"{folder / WEIGHTS}: not safetensors ({error}); run dvc repro") from None
+    mine = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if mine != theirs:
+        name = sorted(set(mine.items()) ^ set(theirs.items()))[0][0]
+        raise ConfigError(
+            f"{folder}: its tensor {name!r} is {theirs.get(name, 'absent')}, the model wants {mine.get(name, 'none')}; "
+            "init_from needs the same family, options and data spec"
+        )
+    model.load_state_dict(weights)
+
+
+def copy_model(source: Path, folder: Path) -> None:
+    """Copy a published model's files, without its manifest, into a folder that is being published."""
+    verify_folder(source)
+    for file in sorted(source.iterdir()):
+        if file.name != MANIFEST:
+            shutil.copyfile(file, folder / file.name)

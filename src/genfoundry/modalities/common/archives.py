@@ -1,0 +1,307 @@
+"""Files inside archives and compressed files, read as a stream: nothing is unpacked to disk.
+
+An archive is input that strangers wrote: how much comes out of it is counted while it is read, and a name that leads
+out of it, a link, or an archive inside the archive is handed back with a reason instead of its bytes.
+"""
+
+import io
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, NamedTuple
+
+from pydantic import Field
+
+from genfoundry.config.specs import Section
+from genfoundry.core.errors import DataError
+from genfoundry.modalities.common.tables import Part, files, given_split, storable
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""Name endings of archives."""
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Name endings of single compressed files."""
+
+FREE = 16 * 2**20
+"""Bytes that may come out before the ratio counts: a small file of blanks is no bomb."""
+
+HEADER = 2**20
+"""Longest extended header of a tar member, which is held whole; real ones are a few hundred bytes."""
+
+BLOCK = 2**16
+"""Bytes read at once."""
+
+
+class Limits(Section):
+    """How much may come out of an archive or a compressed file; a modality's ``Ingest`` takes these fields on."""
+
+    max_entries: int = Field(default=1_000_000, ge=1)
+    """Entries of an archive; the index of a zip file is held in memory, about 700 bytes an entry."""
+    max_unpacked: int = Field(default=2**40, ge=1)
+    """Bytes that may come out of one archive or compressed file."""
+    max_ratio: float = Field(default=200.0, ge=1)
+    """Bytes that come out for each byte on disk; text packs to a third or a tenth, a bomb to a thousandth."""
+
+
+class Entry(NamedTuple):
+    """A file inside an archive, or why it is not to be read."""
+
+    name: str
+    """Path inside the archive in posix form."""
+    size: int
+    """Bytes unpacked, as its header says; no more than that are read."""
+    open: Callable[[], BinaryIO]
+    """Its bytes as a buffered stream; of a tar file only until the next entry is asked for."""
+    reason: str = ""
+    detail: str = ""
+
+
+class Found(NamedTuple):
+    """A file of a source, wherever it lies, or why it is not to be read."""
+
+    name: str
+    """Path inside the source, through archives: ``a.zip/b/c.txt``."""
+    split: str | None
+    """Given by a top folder named train, val or test, of the source or else of the archive."""
+    open: Callable[[], BinaryIO]
+    """Its unpacked bytes as a buffered stream."""
+    path: Path | None = None
+    """Where it lies, if not in an archive."""
+    reason: str = ""
+    detail: str = ""
+
+    @property
+    def ending(self) -> str:
+        """The end of its name, in small letters and without compression: ``.jsonl`` of ``A.JSONL.gz``."""
+        return PurePosixPath(bare(self.name)).suffix.lower()
+
+
+def members(source: Path | Part, limits: Limits) -> Iterator[Found]:
+    """Every file of a source in a fixed order: of a folder by name, of an archive as they stand in it.
+
+    Raises:
+        DataError: The source is missing or holds no file; an archive is damaged or exceeds a limit.
+    """
+    for name, path in files(source):
+        split = given_split(name)
+        if not is_archive(name):
+            yield Found(name, split, partial(opened, path, limits), path)
+            continue
+        for entry in entries(path, limits):
+            inside = split or given_split(entry.name)
+            yield Found(f"{name}/{entry.name}", inside, entry.open, None, entry.reason, entry.detail)
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of that name holds files."""
+    return name.lower().endswith(ARCHIVES)
+
+
+def bare(name: str) -> str:
+    """The name without its compression: ``a.jsonl`` of ``a.jsonl.gz``; other names as they are."""
+    return name[: name.rindex(".")] if name.lower().endswith(COMPRESSED) and not is_archive(name) else name
+
+
+def entries(path: Path, limits: Limits) -> Iterator[Entry]:
+    """Every file of an archive in the order it stands there, folders and hidden files left out.
+
+    Raises:
+        DataError: The archive is damaged or cut short, or exceeds a limit.
+    """
+    found = _zipped(path, limits) if path.name.lower().endswith(".zip") else _tarred(path, limits)
+    seen: set[str] = set()
+    for number, entry in enumerate(found, 1):
+        if number > limits.max_entries:
+            raise DataError(_entries(path, limits))
+        parts = PurePosixPath(entry.name).parts
+        if parts[:1] == ("__MACOSX",) or any(part.startswith(".") and not part.startswith("..") for part in parts):
+            continue
+        reason = _fault(entry, seen)
+        seen.add(entry.name)
+        yield entry._replace(reason=reason[0], detail=reason[1]) if reason else entry
+
+
+def opened(path: Path, limits: Limits) -> BinaryIO:
+    """The bytes of a file as a buffered stream, unpacked on the way where its name says that it is compressed.
+
+    Reading raises DataError where the file is damaged, cut short, or exceeds a limit.
+    """
+    if bare(path.name) == path.name:
+        return path.open("rb")
+    return _unpacked(path, limits)
+
+
+def _entries(path: Path, limits: Limits) -> str:
+    return f"{path.name}: more than {limits.max_entries} entries; raise ingest.max_entries if it is no bomb"
+
+
+def _fault(entry: Entry, seen: set[str]) -> tuple[str, str] | None:
+    """(reason, detail) for an entry that is not to be read."""
+    parts = entry.name.replace("\\", "/").split("/")
+    if entry.name.startswith(("/", "\\")) or ".." in parts or parts[0].endswith(":"):
+        return "unsafe_name", "an absolute path or '..': the name leads out of the archive"
+    if entry.reason:
+        return entry.reason, entry.detail
+    if is_archive(entry.name) or bare(entry.name) != entry.name:
+        return "nested_archive", "an archive or compressed file inside an archive; unpack the outer one"
+    if entry.name in seen:
+        return "duplicate_id", "the archive holds two entries of that name; the first one is taken"
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ zip
+def _zipped(path: Path, limits: Limits) -> Iterator[Entry]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DataError(f"{path.name}: can't be read as zip ({error}); fetch or pack it again") from None
+    with archive:
+        infos = archive.infolist()
+        if len(infos) > limits.max_entries:
+            raise DataError(_entries(path, limits))
+        _within(path, sum(info.file_size for info in infos), limits)
+        for info in infos:
+            if not info.is_dir():
+                yield Entry(storable(info.filename), info.file_size, _opener(archive, info, path), *_zip_fault(info))
+
+
+def _zip_fault(info: zipfile.ZipInfo) -> tuple[str, str]:
+    if info.flag_bits & 1:
+        return "encrypted", "the entry needs a password; pack it without one"
+    kind = info.external_attr >> 28
+    if kind and kind not in (0o10, 0o04):
+        return "no_file", "a link or a device, not a file"
+    return "", ""
+
+
+def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Callable[[], BinaryIO]:
+    def open_entry() -> BinaryIO:
+        name = f"{path.name}/{storable(info.filename)}"
+        try:
+            return io.BufferedReader(_Guard(archive.open(info), name))
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+            raise DataError(f"{name}: can't be unpacked ({error}); fetch or pack it again") from None
+
+    return open_entry
+
+
+# ------------------------------------------------------------------------------------------------ tar
+def _tarred(path: Path, limits: Limits) -> Iterator[Entry]:
+    ended = False
+
+    class Header(tarfile.TarInfo):
+        """Sees each block that should be a header: tarfile takes a broken one for the end, without a word."""
+
+        @classmethod
+        def frombuf(cls, buf: Any, encoding: str, errors: str) -> "Header":
+            nonlocal ended
+            ended = len(buf) == tarfile.BLOCKSIZE and not any(buf)
+            header = super().frombuf(buf, encoding, errors)
+            if header.type in _EXTENDED and header.size > HEADER:
+                raise DataError(f"{path.name}: a header of {header.size} bytes, at most {HEADER}; pack it again")
+            return header
+
+    try:
+        with (
+            _unpacked(path, limits) as file,
+            tarfile.open(fileobj=file, mode="r|", tarinfo=Header, errors="surrogateescape") as archive,
+        ):
+            for member in archive:
+                # Else every member's header stays in memory.
+                archive.members = []
+                if member.isdir():
+                    continue
+                name = storable(member.name.removeprefix("./"))
+                if not member.isreg() or member.issparse():
+                    yield Entry(name, 0, io.BytesIO, "no_file", "a link, a device or a sparse file, not a file")
+                else:
+                    yield Entry(name, member.size, _member(archive, member, f"{path.name}/{name}"))
+            if not ended:
+                raise DataError(f"{path.name}: cut short or damaged, its end is missing; fetch or pack it again")
+            rest: Any = archive.fileobj
+            while block := rest.read(BLOCK):
+                if any(block):
+                    raise DataError(f"{path.name}: something follows the archive's end; pack it as one archive")
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(f"{path.name}: can't be read as tar ({error}); fetch or pack it again") from None
+
+
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Callable[[], BinaryIO]:
+    def open_entry() -> BinaryIO:
+        file = archive.extractfile(member)
+        assert file is not None
+        return io.BufferedReader(_Guard(file, name))
+
+    return open_entry
+
+
+# ------------------------------------------------------------------------------------------------ streams
+def _unpacked(path: Path, limits: Limits) -> BinaryIO:
+    name = path.name.lower()
+    file: Any  # The guard closes it.
+    if name.endswith((".gz", ".tgz")):
+        import gzip
+
+        file = gzip.open(path)  # noqa: SIM115
+    elif name.endswith((".bz2", ".tbz2")):
+        import bz2
+
+        file = bz2.open(path)  # noqa: SIM115
+    elif name.endswith((".xz", ".txz")):
+        file = lzma.open(path)  # noqa: SIM115
+    elif name.endswith(".zst"):
+        import pyarrow as pa
+
+        file = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    else:
+        file = path.open("rb")
+    return io.BufferedReader(_Guard(file, path.name, lambda size: _within(path, size, limits)), BLOCK)
+
+
+def _within(path: Path, size: int, limits: Limits) -> None:
+    """Refuse a file out of which so many bytes come."""
+    if size > limits.max_unpacked:
+        what, setting = f"more than {limits.max_unpacked} bytes come", "max_unpacked"
+    elif size > FREE and size > limits.max_ratio * path.stat().st_size:
+        what, setting = f"more than {limits.max_ratio:g} times its size comes", "max_ratio"
+    else:
+        return
+    raise DataError(f"{path.name}: {what} out of it; raise ingest.{setting} if it is no bomb")
+
+
+class _Guard(io.RawIOBase):
+    """A stream that counts what it gives, and says which file it is that can't be read."""
+
+    def __init__(self, file: Any, name: str, check: Callable[[int], None] = lambda size: None) -> None:
+        self.file, self.name, self.check, self.count = file, name, check, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self.file.read(len(buffer))
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError) as error:
+            raise DataError(f"{self.name}: damaged or cut short ({error}); fetch or pack it again") from None
+        self.count += len(data)
+        self.check(self.count)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.file.close()
+        super().close()

@@ -1,0 +1,110 @@
+"""What modalities share when they read a source: its files in a fixed order, and tables of bounded size."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from genfoundry.config.specs import RECORD_COLUMNS, REJECTED_COLUMNS, SPLITS
+from genfoundry.core.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE_BYTES = 16 * 2**20
+"""Content of one table: small beside the memory, large beside the cost of a table."""
+
+TABLE_ROWS = 20_000
+"""Rows of one table, when the records are tiny."""
+
+
+class Part(NamedTuple):
+    """Some files of a source, under the names that they have in it: read as the whole would be."""
+
+    files: tuple[tuple[str, Path], ...]
+
+
+def files(source: Path | Part) -> list[tuple[str, Path]]:
+    """(path inside the source in posix form, path) of every file that is not hidden, sorted by the former.
+
+    Raises:
+        DataError: The source is missing, or holds no file.
+    """
+    if isinstance(source, Part):
+        return list(source.files)
+    if source.is_file():
+        return [(source.name, source)]
+    if not source.is_dir():
+        raise DataError(f"{source}: no such file or folder; put the data there (dvc pull) or mend 'source'")
+    found = sorted(_below(source, ""))
+    if not found:
+        raise DataError(f"{source}: the folder holds no file; put the data there or mend 'source' in params.yaml")
+    return found
+
+
+def _below(folder: str | Path, inside: str) -> Iterator[tuple[str, Path]]:
+    """Files that are not hidden; links to folders are not followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path, f"{inside}{entry.name}/")
+            elif entry.is_file():
+                yield storable(inside + entry.name), Path(entry.path)
+
+
+def storable(name: str) -> str:
+    """A file name as UTF-8 text; bytes that are none are written as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def given_split(name: str) -> str | None:
+    """The split that a top-level folder named train, val or test gives to the files below it."""
+    top, slash, _ = name.partition("/")
+    return top if slash and top in SPLITS else None
+
+
+def sha256(content: bytes | str) -> str:
+    """Hex digest of a content; text counts as UTF-8."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+class Tables:
+    """Gathers records and set-aside ones until a table is full."""
+
+    def __init__(self, facts: Sequence[str], texts: Sequence[str] = ()) -> None:
+        self.columns = [*RECORD_COLUMNS, *facts, *texts]
+        self.texts = ("id", "label", "split", "sha256", *texts)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.records: list[tuple[Any, ...]] = []
+        self.rejected: list[tuple[str, str, str]] = []
+        self.held = 0
+
+    def add(self, id: str, label: str | None, split: str | None, content: bytes | str, *facts: Any) -> None:
+        """Add a record with its facts, then its texts; its sha256 is taken here."""
+        self.records.append((id, label, split, sha256(content), content, *facts))
+        self.held += len(content)
+
+    def reject(self, id: str, reason: str, detail: str) -> None:
+        """Set a record aside."""
+        self.rejected.append((id, reason, detail))
+
+    @property
+    def full(self) -> bool:
+        return self.held >= TABLE_BYTES or len(self.records) + len(self.rejected) >= TABLE_ROWS
+
+    def take(self) -> "tuple[pd.DataFrame, pd.DataFrame]":
+        """What was gathered, as tables (records, rejected); then begin anew."""
+        import pandas as pd
+
+        texts = dict.fromkeys(self.texts, "str")
+        tables = (
+            pd.DataFrame(self.records, columns=self.columns).astype(texts),
+            pd.DataFrame(self.rejected, columns=list(REJECTED_COLUMNS), dtype="str"),
+        )
+        self._clear()
+        return tables

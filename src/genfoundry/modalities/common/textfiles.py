@@ -1,0 +1,235 @@
+"""Records of text out of plain files, JSON lines, CSV and Parquet, one at a time: no file is held whole.
+
+Each reader yields ``Row``s; a row whose ``reason`` is set could not be read and is set aside by the caller. All but
+Parquet are read as a stream, so that they may be compressed or lie in an archive.
+"""
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from genfoundry.core.errors import DataError
+from genfoundry.modalities.common.archives import Found
+
+if TYPE_CHECKING:
+    from genfoundry.modalities.text import Ingest
+
+
+class Row(NamedTuple):
+    """One record as it stands in a file, or why there is none."""
+
+    id: str
+    values: dict[str, Any]
+    """By the column names of the config: the text, and label, split and id where named."""
+    reason: str = ""
+    detail: str = ""
+
+
+def named(config: "Ingest") -> list[str]:
+    """The columns that the config names, the text first."""
+    optional = (
+        config.label_column,
+        config.split_column,
+        config.id_column,
+        config.license_column,
+        config.source_column,
+        config.time_column,
+        config.group_column,
+    )
+    return list(dict.fromkeys([config.text_column, *filter(None, optional)]))
+
+
+def plain(found: Found, config: "Ingest") -> Iterator[Row]:
+    """A file as one document, or cut into passages of about ``config.chunk`` characters at line ends."""
+    with found.open() as file:
+        if config.chunk:
+            yield from _passages(found.name, file, config)
+        else:
+            row = whole(found.name, file, config.max_bytes, config.text_column)
+            yield row._replace(detail=f"{row.detail}; ingest.chunk cuts it") if row.reason == "too_large" else row
+
+
+def whole(name: str, file: BinaryIO, limit: int, column: str = "text") -> Row:
+    """A file as one row with its text in ``column``, or why it is set aside."""
+    try:
+        data = file.read(limit + 1)
+    except DataError as error:
+        return Row(name, {}, "damaged", str(error))
+    if len(data) > limit:
+        return Row(name, {}, "too_large", f"more than {limit} bytes (ingest.max_bytes)")
+    return _decoded(name, data, lambda text: {column: text})
+
+
+def _decoded(name: str, data: bytes, values: Callable[[str], dict[str, Any]]) -> Row:
+    try:
+        return Row(name, values(data.decode("utf-8-sig")))
+    except UnicodeDecodeError as error:
+        return Row(name, {}, "not_utf8", f"byte {error.start} is {data[error.start] if data else 0:#04x}")
+
+
+def _lines(file: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | None]]:
+    """(number from 1, line), with None for a line above the limit, which is skipped without being held."""
+    for number in itertools.count(1):
+        line = file.readline(limit + 1)
+        if not line:
+            return
+        if len(line) <= limit or line.endswith(b"\n"):
+            yield number, line
+            continue
+        while (more := file.readline(limit)) and not more.endswith(b"\n"):
+            pass
+        yield number, None
+
+
+def _passages(name: str, file: BinaryIO, config: "Ingest") -> Iterator[Row]:
+    """Whole lines up to about ``config.chunk`` characters; rather a shorter passage that ends at a blank line."""
+    held: list[str] = []
+    first, length = 1, 0
+    for number, line in _lines(file, config.max_bytes):
+        if line is None:
+            yield Row(f"{name}#{number}", {}, "line_too_long", f"more than {config.max_bytes} bytes")
+            continue
+        row = _decoded(f"{name}#{number}", line, lambda text: {config.text_column: text})
+        if row.reason:
+            yield row
+            continue
+        text = row.values[config.text_column]
+        if held and length + len(text) > config.chunk:
+            cut = _cut(held, length)
+            yield Row(f"{name}#{first}", {config.text_column: "".join(held[:cut])})
+            held, first = held[cut:], first + cut
+            length = sum(map(len, held))
+        if not held:
+            first = number
+        held.append(text)
+        length += len(text)
+    if held:
+        yield Row(f"{name}#{first}", {config.text_column: "".join(held)})
+
+
+def _cut(lines: list[str], length: int) -> int:
+    """How many lines to take: up to the last blank line in the second half, else all."""
+    taken = length
+    for number in range(len(lines) - 1, 0, -1):
+        if taken < length / 2:
+            break
+        if not lines[number].strip():
+            return number + 1
+        taken -= len(lines[number])
+    return len(lines)
+
+
+def json_lines(found: Found, config: "Ingest") -> Iterator[Row]:
+    """One JSON object a line; blank lines are passed over."""
+    with found.open() as file:
+        for number, line in _lines(file, config.max_bytes):
+            place = f"{found.name}#{number}"
+            if line is None:
+                yield Row(place, {}, "line_too_long", f"more than {config.max_bytes} bytes")
+            elif line.strip():
+                yield _object(place, line)
+
+
+def _object(place: str, line: bytes) -> Row:
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return Row(place, {}, "not_utf8", f"byte {error.start} of the line is {line[error.start]:#04x}")
+    except RecursionError:
+        return Row(place, {}, "not_json", "nested too deep")
+    except ValueError as error:
+        return Row(place, {}, "not_json", str(error)[:200])
+    if not isinstance(value, dict):
+        return Row(place, {}, "not_json", f"needs an object, got {type(value).__name__}")
+    return Row(place, value)
+
+
+def _missing(name: str, found: list[str], config: "Ingest") -> None:
+    absent = [column for column in named(config) if column not in found]
+    if absent:
+        raise DataError(
+            f"{name}: has no column {', '.join(map(repr, absent))} among {', '.join(map(repr, found[:20])) or 'none'}; "
+            "name the right one with ingest.text_column, label_column, split_column or id_column (or license_column, "
+            "source_column, time_column, group_column)"
+        )
+
+
+def delimited(found: Found, config: "Ingest") -> Iterator[Row]:
+    """CSV (or TSV) with a header; a row is numbered by the line it starts on."""
+    csv.field_size_limit(config.max_bytes)
+    with io.TextIOWrapper(found.open(), encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        lines = _short(file, config.max_bytes)
+        reader = csv.reader(lines, delimiter="\t" if found.ending == ".tsv" else ",", strict=True)
+        before = 0
+        try:
+            header = next(reader, [])
+            _missing(found.name, header, config)
+            before = reader.line_num
+            for cells in reader:
+                place, before = f"{found.name}#{before + 1}", reader.line_num
+                if cells and len(cells) != len(header):
+                    yield Row(place, {}, "bad_row", f"{len(cells)} cells under {len(header)} columns")
+                elif cells:
+                    yield Row(place, dict(zip(header, cells, strict=True)))
+        except csv.Error as error:
+            raise DataError(
+                f"{found.name}: the row at line {before + 1} can't be read as CSV ({error}); mend its quotes, or raise "
+                f"ingest.max_bytes (now {config.max_bytes})"
+            ) from None
+
+
+def _short(file: io.TextIOWrapper, limit: int) -> Iterator[str]:
+    """Lines; one that the csv module would gather into memory for ever is an error."""
+    while line := file.readline(limit + 1):
+        if len(line) > limit:
+            raise csv.Error(f"a line of more than {limit} characters")
+        yield line
+
+
+def parquet(found: Found, config: "Ingest") -> Iterator[Row]:
+    """Parquet rows, numbered from 1."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = found.name
+    if found.path is None:
+        yield Row(name, {}, "not_a_stream", "Parquet is read from its end; unpack the archive")
+        return
+    try:
+        with pq.ParquetFile(found.path) as file:
+            _missing(name, file.schema_arrow.names, config)
+            wanted = named(config)
+            _row_groups(name, file, wanted, config.max_row_group)
+            number = 0
+            for batch in file.iter_batches(batch_size=256, columns=wanted):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(f"{name}#{number}", values)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{name}: can't be read as Parquet ({str(error)[:200]}); write the file again") from None
+
+
+def _row_groups(name: str, file: Any, wanted: list[str], limit: int) -> None:
+    """Refuse a row group that would not fit: its columns are unpacked as a whole."""
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        columns = [group.column(index) for index in range(group.num_columns)]
+        size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in wanted)
+        if size > limit:
+            raise DataError(
+                f"{name}: row group {number} holds {size} bytes, at most {limit}; write it with smaller row groups "
+                "(row_group_size), or raise ingest.max_row_group"
+            )
+
+
+READERS: dict[str, Callable[[Found, "Ingest"], Iterator[Row]]] = {
+    ".txt": plain,
+    ".md": plain,
+    ".jsonl": json_lines,
+    ".csv": delimited,
+    ".tsv": delimited,
+    ".parquet": parquet,
+}

@@ -1,1 +1,0 @@
-"""Helpers of the modalities: tables, files, shingles, descriptors."""

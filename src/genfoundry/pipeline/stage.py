@@ -1,0 +1,279 @@
+"""Run one stage: give it what it asks for, prove that it finished, leave its trace.
+
+The parameters of a stage's ``main`` are named after what they hold, so the signature says all it may read.
+An exit code is no proof (design rule 3): the runner checks every declared output before it reports success.
+"""
+
+import fcntl
+import inspect
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from genfoundry.config import params as settings
+from genfoundry.config.dag import Node, find, stage_inputs
+from genfoundry.config.sections.base import Base
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.table import SECTIONS, section
+from genfoundry.core import parts
+from genfoundry.core.errors import BusyError, ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
+from genfoundry.core.io import verify_folder, write_json
+from genfoundry.core.paths import DatasetPaths, ModelPaths, state_root, workspace
+from genfoundry.core.processes import callers, end_with
+from genfoundry.core.ranks import rank_zero
+from genfoundry.tracking import tags
+from genfoundry.tracking.lineage import results, write_lineage
+from genfoundry.tracking.runs import NoRun, Run, fail, finish, first_line, open_run, reap, start, tracking_errors
+from genfoundry.tracking.store import open_store
+
+Main = Callable[..., None]
+
+FAILURE_FILE = "GENFOUNDRY_FAILURE"
+"""Environment variable with a file for why a stage failed: DVC ends with 255 whatever a stage's own code is."""
+
+
+class Stopped(BaseException):
+    """SIGTERM or SIGINT outside training: unwinds, so that partial files go and the run is closed."""
+
+
+def arguments(main: Main, node: Node, root: Path, tree: settings.Settings, run: Any) -> dict[str, Any]:
+    """Values for the parameters of a stage's ``main``, by name.
+
+    Raises:
+        ConfigError: A section is wrong; all its faults are named.
+    """
+    offered = {"run": lambda: run, "root": lambda: root, **_offers(node, root, tree)}
+    values = {}
+    for name in inspect.signature(main).parameters:
+        if name in SECTIONS:
+            values[name] = section(tree, node.key, name)
+        elif name in offered:
+            values[name] = offered[name]()
+        else:
+            raise AssertionError(f"pipelines/{node.stage}.py: nothing is known to fill parameter {name!r}")
+    return values
+
+
+def _offers(node: Node, root: Path, tree: settings.Settings) -> dict[str, Callable[[], Any]]:
+    if node.kind == "dataset":
+        block = tree.datasets[node.key]
+        return {
+            "paths": lambda: DatasetPaths(root, node.key),
+            "modality": lambda: parts.load("modalities", block.modality),
+            "source": lambda: root / block.source,
+            "execution": lambda: settings.parse(Execution, tree.execution, "execution"),
+        }
+    if node.kind == "model":
+        model = tree.models[node.key]
+        return {
+            "paths": lambda: ModelPaths(root, node.key),
+            "dataset": lambda: DatasetPaths(root, model.dataset),
+            "init": lambda: ModelPaths(root, model.init_from),
+            "family": lambda: model.family,
+            "execution": lambda: settings.parse(Execution, tree.execution, "execution"),
+            "node": lambda: node,
+        }
+    if node.kind == "base":
+        base = tree.bases[node.key]
+        return {
+            "paths": lambda: ModelPaths(root, node.key),
+            "base": lambda: settings.parse(Base, base, f"bases.{node.key}"),
+        }
+    return {"datasets": lambda: tree.datasets, "models": lambda: tree.models}
+
+
+def typed_params(node: Node, tree: settings.Settings) -> dict[str, Any]:
+    """The stage's sections with their defaults filled in, as MLflow parameters."""
+    values: dict[str, Any] = {}
+    for name in node.params:
+        steps = name.split(".")
+        if len(steps) != 3 or steps[0] not in ("datasets", "models"):
+            continue
+        group, key, field = steps
+        block = getattr(tree, group).get(key)
+        if field in SECTIONS:
+            values[field] = section(tree, key, field).model_dump(mode="json")
+        else:
+            values[field] = getattr(block, field)
+    return values
+
+
+@contextmanager
+def _lock(root: Path, node: Node) -> Iterator[None]:
+    """One process a stage and workspace: a second writer on the same files ends at once."""
+    path = root / ".dvc/tmp/genfoundry" / f"{node.address}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip()
+            raise BusyError(
+                f"already running as process {holder}; wait for it, or stop it with kill {holder}"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _end_with_dvc() -> None:
+    """Stop when DVC dies, else a killed `dvc repro` leaves its stage training (tried).
+
+    A rank that writes nothing looks at its parent only, so that rank zero has it for a last checkpoint; and it gets
+    SIGKILL: one that waits for a dead rank zero inside torch handles no other signal.
+    """
+    if rank_zero():
+        end_with(callers(), signal.SIGTERM)
+    else:
+        end_with([], signal.SIGKILL)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(signal.Signals(number).name)
+
+
+def _check_outputs(root: Path, node: Node) -> None:
+    missing = [out for out in results(node) if not (root / out).exists()]
+    if missing:
+        raise DataError(f"ended without writing {', '.join(missing)}; its result is not used")
+    for out in results(node):
+        if (root / out).is_dir():
+            verify_folder(root / out)
+
+
+def _explain(error: BaseException) -> GenfoundryError | None:
+    """The error for a person, if this one has a known remedy."""
+    if isinstance(error, GenfoundryError):
+        return error
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    ):
+        return InfrastructureError(
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no detail'}); "
+            "in training raise training.accumulate (the same batch in smaller parts), set training.recompute to true, "
+            "training.precision to bf16-mixed, or lower training.batch; elsewhere lower sampling.batch or "
+            "evaluation.batch"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return ConfigError(f"package {error.name!r} is not installed; run `make install`, then `make repro`")
+    return None
+
+
+def execute(main: Main, stage: str, key: str, root: Path) -> int:
+    """Run a stage and return its exit code; messages go to stderr."""
+    run: Run | None = None
+    address = f"{stage}@{key}" if key else stage
+    started = time.monotonic()
+    try:
+        node, tree = find(root, address), settings.load(root)
+        if not rank_zero():
+            main(**arguments(main, node, root, tree, NoRun()))
+            return Exit.OK
+        with _lock(root, node):
+            values = arguments(main, node, root, tree, None)
+            inputs = stage_inputs(root, node)
+            run = _begin(root, node, tree)
+            if "run" in values:
+                values["run"] = run
+            if "execution" in values:
+                run.tags({tags.EXECUTION: values["execution"].model_dump_json()})
+            main(**values)
+            _check_outputs(root, node)
+            record = write_lineage(root, node, inputs)
+            run.metric("stage_seconds", time.monotonic() - started)
+            _end(run, root, node, tree, record)
+        return Exit.OK
+    except BaseException as error:  # noqa: BLE001 -- whatever it is, the run must not stay open
+        return _failed(error, address, run)
+
+
+def _begin(root: Path, node: Node, tree: settings.Settings) -> Run:
+    store = open_store(state_root(root), tree.project)
+    reap(store)
+    run = open_run(store, root, node)
+    start(run)
+    return run
+
+
+def _end(run: Run, root: Path, node: Node, tree: settings.Settings, record: dict[str, Any]) -> None:
+    """Log the finished stage; its results are published, so a store that fails now must not undo them."""
+    from genfoundry.tracking.publish import log_stage
+
+    try:
+        log_stage(run, root, node, record, typed_params(node, tree))
+        finish(run)
+    except tracking_errors() as error:
+        print(f"genfoundry: {node.address}: done, but not in MLflow ({first_line(error)}); genfoundry record logs it")
+
+
+def _failed(error: BaseException, address: str, run: Run | None) -> int:
+    known = _explain(error)
+    if isinstance(error, Stopped):
+        code, message = int(Exit.PREEMPTED), f"stopped by {error}; run dvc repro to start this stage again"
+    elif known is not None:
+        code, message = int(known.exit_code), str(known)
+    else:
+        code, message = 1, f"{type(error).__name__}: {error}"
+        traceback.print_exception(error)
+    if run is not None:
+        try:
+            run.flush()
+            fail(run.store, run.run_id, f"in {run.stage}: {message}")
+        except tracking_errors() as lost:
+            print(f"genfoundry: MLflow does not answer ({first_line(lost)}); the run stays open", file=sys.stderr)
+    print(f"genfoundry: {address}: {message}", file=sys.stderr, flush=True)
+    _leave_word(address, code, message)
+    return code
+
+
+def _leave_word(address: str, code: int, message: str) -> None:
+    """Tell whoever wraps `dvc repro` what it can't learn from DVC."""
+    path = os.environ.get(FAILURE_FILE)
+    if path:
+        try:
+            write_json(Path(path), {"stage": address, "code": code, "message": message})
+        except (OSError, GenfoundryError) as error:
+            print(f"genfoundry: {path}: can't say there why ({error})", file=sys.stderr)
+
+
+def run_stage(main: Main, launcher: Callable[[Execution], None] | None = None) -> None:
+    """Entry point of every module in pipelines/: ``python -m pipelines.<stage> [key]``.
+
+    Args:
+        launcher: May replace this process by those that compute, before it has taken anything.
+    """
+    stage = Path(inspect.getfile(main)).stem
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    _end_with_dvc()
+    wants_key = stage != "report"
+    if len(sys.argv) != (2 if wants_key else 1):
+        usage = f"usage: python -m pipelines.{stage}" + " <key of params.yaml>" * wants_key
+        print(f"genfoundry: {usage}", file=sys.stderr)
+        sys.exit(Exit.USAGE)
+    try:
+        root = workspace()
+        if launcher:
+            launcher(settings.parse(Execution, settings.load(root).execution, "execution"))
+    except ConfigError as error:
+        print(f"genfoundry: {error}", file=sys.stderr)
+        sys.exit(Exit.USAGE)
+    _leave(execute(main, stage, sys.argv[1] if wants_key else "", root))
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: all is published and closed, and Python's teardown of mlflow's modules costs 0.6 s a stage."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

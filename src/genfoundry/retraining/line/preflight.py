@@ -1,0 +1,45 @@
+"""What a retrain needs at its end, looked at before its beginning: disk, tracking store, champions that load."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from genfoundry.core.errors import DiskError, InfrastructureError
+from genfoundry.retraining.protocol import Facts
+from genfoundry.tracking.registry import fetch_model
+from genfoundry.tracking.runs import first_line, reap, tracking_errors
+from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.versions import CHAMPION
+
+
+def preflight(state: Path, project: str, models: Sequence[str], free_gib: float) -> Facts:
+    """Free space, runs of dead processes that were closed, and the champions found.
+
+    Raises:
+        DiskError: Less than ``free_gib`` is free where the state lies.
+        InfrastructureError: The store does not answer, or a champion's files are not there.
+        DataError: A champion's files are not what was registered.
+    """
+    free = shutil.disk_usage(state).free / 2**30
+    if free < free_gib:
+        raise DiskError(
+            f"{state}: {free:.1f} GiB free, retraining.free_gib asks for {free_gib:g}; free some (genfoundry clean)"
+        )
+    store = open_store(state, project)
+    champions: dict[str, str] = {}
+    closed = reap(store)
+    for model in models:
+        if CHAMPION in _aliases(store, model):
+            # Downloads at most once for each digest, and hashes every file: no torch, a second or two.
+            _, champions[model] = fetch_model(store, model, CHAMPION, state / "mlruns/gate/models")
+    return {"free_gib": round(free, 1), "champions": champions, "closed_runs": closed}
+
+
+def _aliases(store: Store, model: str) -> dict[str, str]:
+    """Aliases of a registered model; none if it never was: the first champion is judged by the gate's floors."""
+    try:
+        return dict(store.client.get_registered_model(model).aliases)
+    except tracking_errors() as error:
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
+            return {}
+        raise InfrastructureError(f"MLflow store {store.uri}: {first_line(error)}") from error

@@ -1,0 +1,47 @@
+"""A file that says when retraining last gave a sign of life, so that silence is noticed.
+
+Monitoring reads ``<state>/mlruns/retraining/heartbeat.json``: older than a slot and a run take together, somebody
+should look. It is replaced whole; a reader never sees half of it.
+"""
+
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from genfoundry.core.clock import Clock
+from genfoundry.core.io import write_json
+from genfoundry.state.events import stamp
+from genfoundry.state.journal import home, read_whole
+
+
+def heartbeat_file(state: Path) -> Path:
+    """Where the sign of life lies."""
+    return home(state) / "heartbeat.json"
+
+
+def beat(state: Path, clock: Clock, what: str, **facts: Any) -> dict[str, Any]:
+    """Replace the sign of life and return it.
+
+    Args:
+        state: State root.
+        clock: Says when.
+        what: Who gives it: ``retrain``, ``watch``, ``clean``.
+        facts: More that a reader may want, such as the outcome and the next slot.
+    """
+    told = {"at": stamp(clock.now()), "what": what, "host": socket.gethostname(), "pid": os.getpid(), **facts}
+    write_json(heartbeat_file(state), told)
+    return told
+
+
+def last_beat(state: Path, clock: Clock) -> tuple[float, dict[str, Any]] | None:
+    """Age of the last sign of life in seconds, and what it said; None if there never was one."""
+    told = read_whole(heartbeat_file(state))
+    if told is None:
+        return None
+    try:
+        at = datetime.fromisoformat(str(told["at"]))
+    except (KeyError, ValueError):
+        return None
+    return (clock.now() - at).total_seconds(), told

@@ -1,0 +1,134 @@
+"""Training in process, without DVC: tiny data, a project folder, what it leaves, and kills at a step."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genfoundry.config.dag import Node
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.training import Training
+from genfoundry.config.specs import DataSpec, GridSpec, Section, TokenSpec
+from genfoundry.core import parts
+from genfoundry.core.errors import ConfigError
+from genfoundry.core.io import canonical_json, file_digest, publish_folder
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.tracking.runs import NoRun, Run
+from genfoundry.training import loop
+from genfoundry.training.control import Control
+from genfoundry.training.module import Trainee
+
+SPECS: dict[str, DataSpec] = {
+    "grid": GridSpec(channels=1, shape=(8, 8), labels=("a", "b")),
+    "token": TokenSpec(vocab_size=20),
+}
+
+TINY = {"width": 8, "latent": 3, "layers": 1, "depth": 1, "blocks": 1, "heads": 2, "context": 8, "dropout": 0.1}
+"""Options that make a family small, of which each takes those that it has."""
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it runs but Python's own unwinding."""
+
+
+def tiny(family: str) -> tuple[str, Section]:
+    """The kind of data that a family learns from, and options that make it small."""
+    module = parts.load("models", family)
+    options = module.Config(**{name: value for name, value in TINY.items() if name in module.Config.model_fields})
+    for kind, spec in SPECS.items():
+        try:
+            module.build(options, spec)
+        except ConfigError:
+            continue
+        return kind, options
+    raise AssertionError(f"{family} builds from neither spec")
+
+
+def make_arrays(arrays: Path, kind: str) -> None:
+    generator = np.random.Generator(np.random.PCG64(1))
+    with publish_folder(arrays) as folder:
+        if kind == "grid":
+            for split, count in (("train", 60), ("val", 20), ("test", 20)):
+                np.save(folder / f"{split}.npy", generator.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8))
+                np.save(folder / f"{split}_labels.npy", np.arange(count) % 2)
+        else:
+            for split, count in (("train", 900), ("val", 120), ("test", 120)):
+                np.save(folder / f"{split}_tokens.npy", generator.integers(0, 20, count, dtype=np.uint16))
+            tokenizer(folder)
+        for place, split in enumerate(("train", "val", "test")):
+            np.save(folder / f"{split}_records.npy", np.arange(3, dtype=np.uint64) * 10 + place)
+        (folder / "spec.json").write_bytes(canonical_json(SPECS[kind].model_dump(mode="json")))
+
+
+def tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.WordLevel({f"w{number}": number for number in range(20)}, unk_token="w1")).save(
+        str(folder / "tokenizer.json")
+    )
+
+
+def train(
+    root: Path,
+    family: str,
+    kind: str,
+    options: Section,
+    training: Mapping[str, Any],
+    execution: Mapping[str, Any] | None = None,
+    run: Run | None = None,
+) -> None:
+    """Train a family in a project folder, by default 12 steps with everything happening in between."""
+    dataset, model, scratch = DatasetPaths(root, "d"), ModelPaths(root, "m"), ModelPaths(root, "scratch")
+    if not dataset.arrays.exists():
+        make_arrays(dataset.arrays, kind)
+        with publish_folder(scratch.model) as folder:
+            (folder / "base.json").write_bytes(b"{}")
+        (root / "params.yaml").write_text("models: {}\n")
+    values = {"steps": 12, "val_every": 4, "log_every": 5, "sample_every": 6, "schedule": {"warmup": 2}, **training}
+    where = {"accelerator": "cpu", "threads": 1, "checkpoint_every": 1e9, **(execution or {})}
+    loop.train(
+        Node("train", "m", "", (), ("models",), ()),
+        options,
+        Training.model_validate({"batch": 6, **values}),
+        Execution.model_validate(where),
+        model,
+        dataset,
+        scratch,
+        family,
+        run or NoRun(),
+    )
+
+
+def outputs(root: Path) -> dict[str, str]:
+    """sha256 of every file that a training left, by name."""
+    folders = (root / "artifacts/models/m", root / "reports/models/m")
+    return {
+        path.relative_to(root).as_posix(): file_digest(path)
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@contextmanager
+def killed_after(step: int) -> Iterator[None]:
+    """A training dies after this step, in the middle of a burst or at its end, behind what is done there."""
+    between, burst_end = Control.between, Control.on_train_batch_end
+
+    def dying_between(self: Control, trainer: object, module: Trainee) -> None:
+        between(self, trainer, module)
+        if module.done == step:
+            raise Killed
+
+    def dying_at_the_end(self: Control, trainer: object, module: Trainee, *rest: object) -> None:
+        burst_end(self, trainer, module, *rest)
+        if module.done == step:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Control, "between", dying_between)
+        patch.setattr(Control, "on_train_batch_end", dying_at_the_end)
+        yield

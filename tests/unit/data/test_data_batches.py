@@ -1,0 +1,103 @@
+"""Batches: pure in (step, seed), equal over ranks, every example once an epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genfoundry.core.errors import DataError
+from genfoundry.training.examples import GridData, TokenData
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> Path:
+    np.save(tmp_path / "train.npy", np.arange(23 * 4, dtype=np.uint8).reshape(23, 1, 2, 2))
+    np.save(tmp_path / "train_labels.npy", np.arange(23))
+    np.save(tmp_path / "train_tokens.npy", np.arange(1000, dtype=np.uint16))
+    return tmp_path
+
+
+def test_an_epoch_shows_every_example_at_most_once_in_a_new_order(arrays: Path) -> None:
+    data = GridData(arrays, "train")
+    epochs = [[data.batch(step, 5, seed=1)["labels"].tolist() for step in range(4 * e, 4 * e + 4)] for e in range(2)]
+
+    for epoch in epochs:
+        seen = [label for batch in epoch for label in batch]
+        assert len(seen) == len(set(seen)) == 20
+    assert epochs[0] != epochs[1]
+    assert data.batch(3, 5, seed=2)["labels"].tolist() != data.batch(3, 5, seed=1)["labels"].tolist()
+
+
+def test_a_batch_is_a_function_of_step_and_seed(arrays: Path) -> None:
+    fresh, used = GridData(arrays, "train"), GridData(arrays, "train")
+    for step in (9, 0, 5):
+        used.batch(step, 5, seed=1)
+
+    for key, value in fresh.batch(7, 5, seed=1).items():
+        np.testing.assert_array_equal(value, used.batch(7, 5, seed=1)[key])
+    batch = fresh.batch(7, 5, seed=1)
+    assert batch["index"].tolist() == [35, 36, 37, 38, 39]
+    assert batch["grid"].dtype == np.uint8 and batch["grid"].shape == (5, 1, 2, 2)
+    np.testing.assert_array_equal(batch["grid"][:, 0, 0, 0] // 4, batch["labels"])
+
+
+@pytest.mark.parametrize("kind", ["grid", "tokens"])
+def test_ranks_share_the_global_batch(arrays: Path, kind: str) -> None:
+    data = GridData(arrays, "train") if kind == "grid" else TokenData(arrays, "train", 16)
+    whole = data.batch(11, 6, seed=3)
+    parts = [data.batch(11, 6, seed=3, rank=rank, world=3) for rank in range(3)]
+
+    for rank, part in enumerate(parts):
+        for key in whole:
+            np.testing.assert_array_equal(part[key], whole[key][rank::3])
+
+
+def test_windows_are_stretches_of_the_stream_that_never_overlap_in_an_epoch(arrays: Path) -> None:
+    data = TokenData(arrays, "train", 16)
+    steps = len(data) // 4
+    starts = [data.batch(step, 4, seed=0)["tokens"][:, 0] for step in range(2 * steps)]
+
+    tokens = data.batch(5, 4, seed=0)["tokens"]
+    assert tokens.dtype == np.int64 and tokens.shape == (4, 17)
+    np.testing.assert_array_equal(np.diff(tokens, axis=1), 1)
+    first, second = np.concatenate(starts[:steps]), np.concatenate(starts[steps:])
+    assert set(np.diff(np.sort(first))) <= {16 * n for n in range(1, 4)} and len(set(first)) == len(first)
+    assert first[0] % 16 != second[0] % 16  # another phase
+    assert max(first.max(), second.max()) + 17 <= 1000
+
+
+def test_no_phase_reaches_past_the_end(tmp_path: Path) -> None:
+    for count in range(17, 80):
+        np.save(tmp_path / "train_tokens.npy", np.arange(count, dtype=np.uint16))
+        data = TokenData(tmp_path, "train", 8)
+        for step in range(12):
+            tokens = data.batch(step, 1, seed=count)["tokens"]
+            assert tokens.shape == (1, 9) and tokens.max() < count
+
+
+def test_validation_prices_every_token_once(arrays: Path) -> None:
+    data = TokenData(arrays, "train", 16)
+    targets = []
+    for batch in data.sequential(7):
+        targets += batch["tokens"][:, 1:][batch["mask"][:, 1:] == 1].tolist()
+
+    assert targets == list(range(1, 1000))
+    ranks = [list(data.sequential(8, rank=rank, world=2)) for rank in range(2)]
+    index = np.sort(np.concatenate([batch["index"] for rank in ranks for batch in rank]))
+    np.testing.assert_array_equal(index, np.arange(63))
+
+
+def test_validation_shows_every_grid_once(arrays: Path) -> None:
+    batches = list(GridData(arrays, "train").sequential(10))
+
+    assert [len(batch["index"]) for batch in batches] == [10, 10, 3]
+    assert np.concatenate([batch["labels"] for batch in batches]).tolist() == list(range(23))
+
+
+def test_too_large_a_batch_and_missing_arrays_are_refused(arrays: Path) -> None:
+    with pytest.raises(DataError, match=r"split train: 23 examples, but a batch is 24; lower training.batch"):
+        GridData(arrays, "train").batch(0, 24, seed=0)
+    with pytest.raises(DataError, match=r"windows of 600 tokens out of 1000: 0 examples"):
+        TokenData(arrays, "train", 600).batch(0, 1, seed=0)
+    with pytest.raises(DataError, match=r"val.npy: no such file; run dvc repro"):
+        GridData(arrays, "val")

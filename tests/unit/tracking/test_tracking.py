@@ -1,0 +1,143 @@
+"""Runs, the store and its repair, against a real sqlite store."""
+
+import multiprocessing
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genfoundry.core.errors import InfrastructureError
+from genfoundry.tracking import tags
+from genfoundry.tracking.runs import Run, fail, find_run, finish, numbers, process_tag, reap, start
+from genfoundry.tracking.store import Store, open_store
+
+
+@pytest.fixture()
+def store(template: Path, tmp_path: Path) -> Store:
+    shutil.copytree(template / "mlruns", tmp_path / "mlruns")
+    return open_store(tmp_path, "p")
+
+
+def a_run(store: Store, **more: str) -> Run:
+    made = store.client.create_run(store.experiment, tags={tags.KIND: "model", tags.KEY: "m", tags.STATE: "s", **more})
+    return Run(store, made.info.run_id, "train")
+
+
+def test_a_copied_store_points_to_its_own_artifacts(store: Store, tmp_path: Path) -> None:
+    run = a_run(store)
+
+    assert run.client.get_run(run.run_id).info.artifact_uri.startswith((tmp_path / "mlruns/artifacts").as_uri())
+
+
+def test_old_artifacts_are_found_after_the_store_moved(store: Store, tmp_path: Path) -> None:
+    run = a_run(store)
+    (tmp_path / "note.txt").write_text("hello")
+    run.artifact(tmp_path / "note.txt")
+    shutil.move(tmp_path / "mlruns", tmp_path / "elsewhere/mlruns")
+
+    moved = open_store(tmp_path / "elsewhere", "p")
+    path = moved.client.download_artifacts(run.run_id, "train/note.txt")
+
+    assert Path(path).read_text() == "hello"
+    assert moved.client.get_run(run.run_id).info.artifact_uri.startswith((tmp_path / "elsewhere").as_uri())
+
+
+def test_the_database_is_in_write_ahead_mode(store: Store, tmp_path: Path) -> None:
+    assert sqlite3.connect(tmp_path / "mlruns/mlflow.db").execute("pragma journal_mode").fetchone() == ("wal",)
+
+
+def test_a_broken_database_ends_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns/mlflow.db").write_bytes(b"no database" * 100)
+
+    with pytest.raises(InfrastructureError, match="genfoundry record"):
+        open_store(tmp_path, "p")
+
+
+def test_a_run_is_found_by_its_state(store: Store) -> None:
+    run = a_run(store)
+
+    assert find_run(store, "model", "m", "s") == run.run_id
+    assert find_run(store, "model", "m", "other") is None
+
+
+def test_a_failed_run_tells_why_and_a_rerun_clears_it(store: Store) -> None:
+    run = a_run(store)
+    fail(store, run.run_id, "in train: loss is nan")
+    found = run.client.get_run(run.run_id)
+    assert found.info.status == "FAILED"
+    assert found.data.tags[tags.FAILURE] == "in train: loss is nan"
+    assert "loss is nan" in found.data.tags["mlflow.note.content"]
+
+    start(run)
+    assert run.client.get_run(run.run_id).info.status == "RUNNING"
+    finish(run)
+
+    found = run.client.get_run(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert tags.FAILURE not in found.data.tags
+
+
+def test_the_run_of_a_dead_process_is_reaped_and_that_of_a_living_one_is_not(store: Store) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    host, _, started = process_tag().split(" ")
+    gone = a_run(store, **{tags.PROCESS: f"{host} {dead.stdout.strip()} 1"})
+    mine = a_run(store, **{tags.PROCESS: process_tag()})
+    recycled = a_run(store, **{tags.PROCESS: process_tag().replace(started, "1")})
+    elsewhere = a_run(store, **{tags.PROCESS: "another-host 1 1"})
+
+    assert reap(store) == 2
+
+    status = {run.run_id: run.client.get_run(run.run_id).info.status for run in (gone, mine, recycled, elsewhere)}
+    assert status == {
+        gone.run_id: "FAILED",
+        mine.run_id: "RUNNING",
+        recycled.run_id: "FAILED",
+        elsewhere.run_id: "RUNNING",
+    }
+
+
+def test_metrics_are_batched_and_skip_what_is_not_finite(store: Store) -> None:
+    run = a_run(store)
+    for step in range(30):
+        run.metric("loss", step if step != 7 else float("nan"), step)
+    run.flush()
+
+    history = run.client.get_metric_history(run.run_id, "train/loss")
+    assert [point.step for point in history] == [step for step in range(30) if step != 7]
+    assert run.last_steps() == {"loss": 29}
+
+
+def test_parameters_are_logged_once(store: Store) -> None:
+    run = a_run(store)
+    for _ in range(2):
+        run.params({"training": {"lr": 0.1, "betas": (0.9, 0.99)}})
+
+    assert run.client.get_run(run.run_id).data.params == {"training.lr": "0.1", "training.betas": "(0.9, 0.99)"}
+
+
+def test_score_keys_become_names_that_mlflow_admits() -> None:
+    assert numbers({"fid@ab": {"value": 1, "se": float("inf")}, "name": "x"}) == {"fid:ab": 1.0}
+
+
+def _open(state: str, barrier: object) -> None:
+    barrier.wait()  # type: ignore[attr-defined]
+    open_store(Path(state), "p")
+
+
+@pytest.mark.long
+def test_processes_may_create_a_store_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(4)
+    workers = [context.Process(target=_open, args=(str(tmp_path), barrier)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert [worker.exitcode for worker in workers] == [0] * 4
