@@ -9,11 +9,10 @@ import numpy as np
 
 from genfoundry.core.io import publish_file
 from genfoundry.evaluation.evidence import Evidence
+from genfoundry.evaluation.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from genfoundry.evaluation.scoring import Record
 
 MODEL, RIVALS, SOFT = "#2458b3", "#8a94a3", "#5b6675"
 NAMES = {"floor": "real data", "unigram": "unigram model", "bigram": "bigram model"}
@@ -33,7 +32,7 @@ BINS = 12
 """Bins of equal numbers of documents along the length."""
 
 
-def _score(axes: "Axes", record: "Record") -> None:
+def _score(axes: "Axes", record: Record) -> None:
     names = ["this model", *(NAMES.get(rival, rival) for rival in record.rivals)]
     own = {"color": MODEL, "fontsize": 10, "weight": "bold"}
     for row, score in enumerate([record.score, *record.rivals.values()]):
@@ -76,7 +75,7 @@ def _by_length(axes: "Axes", evidence: Evidence) -> None:
     axes.margins(y=0.25)
 
 
-def write_plot(path: Path, records: Sequence["Record"], evidence: Evidence) -> None:
+def write_plot(path: Path, records: Sequence[Record], evidence: Evidence) -> None:
     """Publish the picture; equal scores give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

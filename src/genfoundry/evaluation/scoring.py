@@ -1,9 +1,8 @@
-"""Scores as records: value, error bar, count, protocol, and what they are held against."""
+"""Which metrics apply to a model, and their scores as records."""
 
 import contextlib
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -12,45 +11,14 @@ from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.specs import Score, Section
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError, TooFewError
-from genfoundry.core.io import digest_of, publish_folder, write_json
+from genfoundry.core.io import publish_folder, write_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import Evidence, asked_for
 from genfoundry.evaluation.influences import INFLUENCES, write_influences
 from genfoundry.evaluation.nearest import write_nearest
+from genfoundry.evaluation.record import Record
 from genfoundry.evaluation.rivals import rivals
 from genfoundry.evaluation.slices import sliced
-
-
-@dataclass(frozen=True)
-class Record:
-    """A score with all that makes it mean something."""
-
-    name: str
-    score: Score
-    protocol: Mapping[str, Any]
-    rivals: Mapping[str, Score]
-    """Scores of the same metric for the floor or the baselines, by name."""
-    ratio: bool = True
-    """Whether the ratio to the floor means something: not where the floor is 0 but for noise."""
-    range: tuple[float, float] = (-math.inf, math.inf)
-    """Values the score can take; the interval ends there."""
-
-    @property
-    def key(self) -> str:
-        """Metric and digest of the protocol: only scores of equal keys are comparable."""
-        return f"{self.name}@{digest_of(self.protocol)[:8]}"
-
-    def numbers(self) -> dict[str, float]:
-        """The record as it stands in scores.json; an unknown error bar is left out."""
-        low, high = (min(max(bound, self.range[0]), self.range[1]) for bound in self.score.interval)
-        found = {"value": self.score.value, "n": self.score.count, **self.score.extra}
-        found |= {name: rival.value for name, rival in self.rivals.items()}
-        if math.isfinite(self.score.se):
-            found |= {"se": self.score.se, "low": low, "high": high}
-        floor = self.rivals.get("floor")
-        if floor and self.ratio and floor.value > 0:
-            found["relative"] = self.score.value / floor.value
-        return found
 
 
 def configured(metrics: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, tuple[ModuleType, Section]]:

@@ -16,7 +16,8 @@ from genfoundry.config.sections.sampling import Sampling
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import digest_of, read_json
 from genfoundry.core.paths import DatasetPaths, state_root
-from genfoundry.evaluation.scoring import Record, applicable, compute
+from genfoundry.evaluation.record import Record
+from genfoundry.evaluation.scoring import applicable, compute
 from genfoundry.gate import looks
 from genfoundry.gate.comparison import Comparison, Row
 from genfoundry.gate.differences import Chosen, as_loss, difference, slice_losses
@@ -92,15 +93,6 @@ def _frozen(state: Path, key: str, present: np.ndarray, champion: Subject) -> Ga
         if champion.champion:
             gate_set.remember(Champion(champion.digest, champion.version), better_than_best=False)
     return gate_set
-
-
-def note_promotion(state: Path, found: Comparison, version: str) -> None:
-    """Tell the gate set that the challenger became champion as registered version ``name/3``.
-
-    It is the best so far if its primary score is better than that of the best before it. Telling it twice changes
-    nothing.
-    """
-    looks.remember_champion(state, found.dataset, Champion(found.challenger.digest, version), found.better_than_best)
 
 
 def _terms(root: Path, tree: Settings, subjects: Sequence[Subject], state: Path) -> Terms:

@@ -123,6 +123,16 @@ def read(state: Path, dataset: str) -> GateSet:
         raise DataError(f"{path}: {error}; restore it from a backup, or move it away to start over") from None
 
 
+def best_champions(state: Path) -> list[Champion]:
+    """The best champion so far of each gate set.
+
+    Raises:
+        DataError: As ``read``: who deletes by it must not take a broken file for one that names nobody.
+    """
+    found = [read(state, path.stem).champion for path in sorted(gate_file(state, "any").parent.glob("*.json"))]
+    return [champion for champion in found if champion is not None]
+
+
 @contextmanager
 def opened(state: Path, dataset: str) -> Iterator[GateSet]:
     """The state, to read and change: nobody else changes it meanwhile, and it is written when the block ends well."""

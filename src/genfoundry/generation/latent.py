@@ -102,11 +102,6 @@ def decode(
     return torch.cat(found).numpy()
 
 
-def reconstruct(loaded: LoadedModel, levels_NCHW: np.ndarray, labels_N: np.ndarray | None = None) -> np.ndarray:
-    """Each record encoded and decoded again: uint8 (N, C, H, W)."""
-    return decode(loaded, encode(loaded, levels_NCHW, labels_N), labels_N)
-
-
 def path(a_Z: np.ndarray, b_Z: np.ndarray, steps: int, spherical: bool = True) -> np.ndarray:
     """Latents from a to b, both included: float32 (S, Z).
 

@@ -194,30 +194,6 @@ def _features(what: str, values: Any) -> np.ndarray:
     return array
 
 
-def _nearest_block(
-    x: np.ndarray, y: np.ndarray, origin: np.ndarray, k: int, first: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and rows of the k nearest; ``first`` is the row of y that x begins with, or -1."""
-    near_x, near_y = x - origin, y - origin
-    norms_x, norms_y = (near_x**2).sum(axis=1), (near_y**2).sum(axis=1)
-    rough = norms_x[:, None] + norms_y - 2 * near_x @ near_y.T
-    if first >= 0:
-        rough[np.arange(len(x)), first + np.arange(len(x))] = np.inf
-    # Rounding of a sum of D products and of the centring, generously.
-    slack = 8 * (x.shape[1] + 8) * np.finfo(np.float64).eps * (norms_x + norms_y.max() + (origin**2).sum())
-    kth = np.partition(rough, k - 1, axis=1)[:, k - 1]
-    owners, candidates = np.nonzero(rough <= (kth + 2 * slack)[:, None])
-    squares = np.empty(len(owners))
-    step = max(BLOCK // x.shape[1], 1)
-    for start in range(0, len(owners), step):
-        part = slice(start, start + step)
-        squares[part] = ((x[owners[part]] - y[candidates[part]]) ** 2).sum(axis=1)
-    order = np.lexsort((candidates, squares, owners))
-    starts = np.searchsorted(owners, np.arange(len(x)))  # sorted already: nonzero goes row by row
-    picked = order[starts[:, None] + np.arange(k)]
-    return np.sqrt(squares[picked]), candidates[picked]
-
-
 def nearness(x: Any, y: Any, k: int, metric: str = "near_copies") -> tuple[np.ndarray, Nearest]:
     """Distance to the nearest row of y over the mean distance to the k nearest: float64 (N,) in [0, 1]; 0 for a copy.
 

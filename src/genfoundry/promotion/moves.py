@@ -68,6 +68,21 @@ def pending(state: Path, key: str) -> Move | None:
     return Move(**tree)
 
 
+def touched(state: Path) -> set[tuple[str, str]]:
+    """Name and number of every version that a move is about which a kill left, or which is under way.
+
+    Raises:
+        InfrastructureError: A move of another format.
+    """
+    found = set()
+    for path in sorted(intent_file(state, "any").parent.glob("*.json")):
+        move = pending(state, path.stem)
+        if move is not None:
+            numbers = (move.to, move.before, move.previous, move.previous_before)
+            found |= {(move.key, number) for number in numbers if number}
+    return found
+
+
 def begin(state: Path, move: Move) -> None:
     """Write down what is to be done; from here on it is done, by this process or the next."""
     write_json(intent_file(state, move.key), {"format": FORMAT, **asdict(move)})

@@ -18,11 +18,10 @@ from typing import Any
 
 from genfoundry.core.clock import Clock
 from genfoundry.core.errors import Exit, GenfoundryError, PreemptedError
-from genfoundry.core.io import write_json
 from genfoundry.core.processes import no_crash, start_of
 from genfoundry.retraining.protocol import Asked, Decision, Facts, Line, Reason, Request, Snapshot, Work
 from genfoundry.state.events import append_event, read_events, stamp
-from genfoundry.state.journal import Journal, home, read_whole
+from genfoundry.state.journal import Journal, home, open_attempt, set_open
 from genfoundry.state.project_lock import HeldError, project_lock
 from genfoundry.state.secrets import redact, redacted
 
@@ -112,8 +111,7 @@ def outcome_of(decisions: Sequence[Decision]) -> Exit:
 
 def reap(state: Path, clock: Clock) -> bool:
     """Note the end of an attempt that died without a word; the lock is held. True if there was one."""
-    marker = home(state) / "open.json"
-    found = read_whole(marker)
+    found = open_attempt(state)
     if found:
         journal = Journal(home(state) / str(found["key"]))
         # It may have died after its outcome was noted, before or after the event.
@@ -124,7 +122,7 @@ def reap(state: Path, clock: Clock) -> bool:
             append_event(state, EVENT, clock.now(), **event)
         if not mine:
             journal.note(clock.now(), "attempt", "killed", attempt=found["attempt"])
-    marker.unlink(missing_ok=True)
+    set_open(state, None)
     return bool(found)
 
 
@@ -203,7 +201,7 @@ class _Retrain:
         self.work = Work(snapshot.key, snapshot, self.journal.folder, attempt, reasons)
         told = [reason.as_json() for reason in reasons]
         marker = {"key": snapshot.key, "attempt": attempt, "slot": self.request.slot, "reasons": told}
-        write_json(home(self.state) / "open.json", marker)
+        set_open(self.state, marker)
         who = {"host": socket.gethostname(), "pid": os.getpid(), "start": start_of(os.getpid())}
         self.journal.note(
             self.clock.now(), "attempt", "begin", attempt=attempt, **who, reasons=told, slot=self.request.slot,
@@ -286,7 +284,7 @@ class _Retrain:
             self.between("outcome")
         told = append_event(self.state, EVENT, self.clock.now(), **event)
         self.between("event")
-        (home(self.state) / "open.json").unlink(missing_ok=True)
+        set_open(self.state, None)
         failures = list(self.line.tell(told))
         if self.work and failures:
             self.journal.note(self.clock.now(), "tell", "failed", failures=failures)

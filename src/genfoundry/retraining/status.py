@@ -18,7 +18,7 @@ from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.schedule.watch import schedule_file
 from genfoundry.state.checkout import PREFIX, Git
 from genfoundry.state.events import read_events, stamp
-from genfoundry.state.journal import Journal, home, read_whole
+from genfoundry.state.journal import Journal, home, open_attempt, read_whole
 from genfoundry.state.project_lock import describe, holder
 from genfoundry.tracking.glance import Glance, glances
 
@@ -112,7 +112,7 @@ def _running(state: Path, now: datetime) -> dict[str, Any] | None:
     if found is None:
         return None
     told = {"who": describe(found, now), **found}
-    under_way = read_whole(home(state) / "open.json")
+    under_way = open_attempt(state)
     if under_way:
         entries = Journal(home(state) / str(under_way["key"])).entries
         told |= {"key": under_way["key"], "step": entries[-1]["step"] if entries else None}

@@ -6,14 +6,13 @@ should look. It is replaced whole; a reader never sees half of it.
 
 import os
 import socket
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from genfoundry.core.clock import Clock
 from genfoundry.core.io import write_json
 from genfoundry.state.events import stamp
-from genfoundry.state.journal import home, read_whole
+from genfoundry.state.journal import home
 
 
 def heartbeat_file(state: Path) -> Path:
@@ -33,15 +32,3 @@ def beat(state: Path, clock: Clock, what: str, **facts: Any) -> dict[str, Any]:
     told = {"at": stamp(clock.now()), "what": what, "host": socket.gethostname(), "pid": os.getpid(), **facts}
     write_json(heartbeat_file(state), told)
     return told
-
-
-def last_beat(state: Path, clock: Clock) -> tuple[float, dict[str, Any]] | None:
-    """Age of the last sign of life in seconds, and what it said; None if there never was one."""
-    told = read_whole(heartbeat_file(state))
-    if told is None:
-        return None
-    try:
-        at = datetime.fromisoformat(str(told["at"]))
-    except (KeyError, ValueError):
-        return None
-    return (clock.now() - at).total_seconds(), told

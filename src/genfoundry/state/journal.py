@@ -15,6 +15,8 @@ from genfoundry.core.io import disk_errors, write_json
 from genfoundry.state.events import stamp
 from genfoundry.state.secrets import redacted
 
+OPEN = "open.json"
+
 
 def home(state: Path) -> Path:
     """Where retraining keeps its state."""
@@ -33,6 +35,19 @@ def read_whole(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def open_attempt(state: Path) -> dict[str, Any] | None:
+    """The attempt under way, or that died: its ``key``, ``attempt`` and facts; None if there is none."""
+    return read_whole(home(state) / OPEN)
+
+
+def set_open(state: Path, attempt: Mapping[str, Any] | None) -> None:
+    """Name the attempt under way; None when it has ended."""
+    if attempt is None:
+        (home(state) / OPEN).unlink(missing_ok=True)
+    else:
+        write_json(home(state) / OPEN, attempt)
 
 
 class Journal:
@@ -77,6 +92,13 @@ class Journal:
     def attempts(self) -> int:
         """How many there were."""
         return sum(entry["step"] == "attempt" and entry["state"] == "begin" for entry in self.entries)
+
+    def began(self) -> datetime | None:
+        """When the first attempt began; None if no line says so."""
+        try:
+            return datetime.fromisoformat(str(self.entries[0]["at"]))
+        except (IndexError, KeyError, ValueError):
+            return None
 
     def ended(self, step: str) -> dict[str, Any] | None:
         """Facts of a step that came to its end, in any attempt since it was last to be done again (``redo``)."""

@@ -3,7 +3,6 @@
 A folder is renamed out of the way before it is emptied: what is found under its own name is always whole.
 """
 
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from typing import Any
 from genfoundry.core.errors import BusyError
 from genfoundry.core.processes import alive
 from genfoundry.state.checkout import Git
-from genfoundry.state.journal import home, read_whole, worktrees
+from genfoundry.state.journal import Journal, home, open_attempt, worktrees
 from genfoundry.tracking.recipe import locked_model
 from genfoundry.upkeep import dvccache
 from genfoundry.upkeep.options import Keep
@@ -85,24 +84,22 @@ def _checkpoints(state: Path, keep: Keep, now: datetime) -> Iterator[Planned]:
 
 def _ended(state: Path, key: str) -> str:
     """When the last attempt of a retrain ended; empty if it did not."""
-    return str((read_whole(home(state) / key / "outcome.json") or {}).get("at", ""))
+    return str((Journal(home(state) / key).outcome() or {}).get("at", ""))
 
 
 def _dead_days(state: Path, key: str, now: datetime) -> float:
     """Days since a retrain began that was killed and that nobody went on with; 0 if it ended, or is no retrain."""
-    journal = home(state) / key / "journal.jsonl"
-    if _ended(state, key) or not journal.is_file():
+    journal = Journal(home(state) / key)
+    if _ended(state, key) or not journal.path.is_file():
         return 0.0
-    with journal.open("rb") as file:
-        first = file.readline()
-    try:
-        return (now - datetime.fromisoformat(str(json.loads(first)["at"]))).total_seconds() / 86_400
-    except (ValueError, KeyError, TypeError):
-        return (now.timestamp() - journal.stat().st_mtime) / 86_400
+    began = journal.began()
+    if began is None:
+        return (now.timestamp() - journal.path.stat().st_mtime) / 86_400
+    return (now - began).total_seconds() / 86_400
 
 
 def _open_key(state: Path) -> str:
-    return str((read_whole(home(state) / "open.json") or {}).get("key", ""))
+    return str((open_attempt(state) or {}).get("key", ""))
 
 
 def _worktrees(root: Path, state: Path, keep: Keep, now: datetime) -> Iterator[Planned]:

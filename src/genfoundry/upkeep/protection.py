@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from genfoundry.config.params import load
 from genfoundry.core.errors import ConfigError
 from genfoundry.core.io import MANIFEST, file_digest
+from genfoundry.gate.looks import best_champions
+from genfoundry.promotion import moves
 from genfoundry.state.checkout import Git
 from genfoundry.state.events import read_events
-from genfoundry.state.journal import read_whole
 from genfoundry.tracking import tags
 from genfoundry.tracking.recipe import locked_model, read_recipe
 from genfoundry.tracking.removal import all_models, all_versions
@@ -76,7 +77,7 @@ def read_registry(store: Store, root: Path, state: Path, keep: Keep, now: dateti
     for name in sorted({each.name for each in versions}):
         for alias, number in Registered(store, name).aliases().items():
             registry.kept[name, number] = f"alias {alias}"
-    registry.kept |= dict.fromkeys(_moves(state), "a move of aliases is under way")
+    registry.kept |= dict.fromkeys(moves.touched(state), "a move of aliases is under way")
     registry.kept |= dict.fromkeys(_best(state), "best champion so far of the gate")
     registry.serving = set(registry.kept)
     held = {digest: place for place in workspaces(root) for digest in _held(place)}
@@ -96,33 +97,10 @@ def _keys(root: Path) -> set[str]:
         return set()
 
 
-def _moves(state: Path) -> set[tuple[str, str]]:
-    """Versions that a promotion or rollback, killed or under way, is about."""
-    found = set()
-    for file in sorted((state / "mlruns/promotion").glob("*.json")):
-        move = read_whole(file) or {}
-        numbers = [move.get(name) for name in ("to", "before", "previous", "previous_before", "version")]
-        found |= {(file.stem, str(number)) for number in numbers if number}
-    return found
-
-
 def _best(state: Path) -> set[tuple[str, str]]:
-    """Versions that a gate set names, as ``name/3``."""
-    found: set[tuple[str, str]] = set()
-
-    def walk(value: Any) -> None:
-        if isinstance(value, Mapping):
-            for inner in value.values():
-                walk(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                walk(inner)
-        elif isinstance(value, str) and (match := re.fullmatch(r"([a-z0-9][a-z0-9_-]*)/(\d+)", value)):
-            found.add((match[1], match[2]))
-
-    for file in sorted((state / "mlruns/gate").glob("*.json")):
-        walk((read_whole(file) or {}).get("champion"))
-    return found
+    """Registered versions that a gate set remembers as its best champion."""
+    addresses = (champion.version.rpartition("/") for champion in best_champions(state))
+    return {(name, number) for name, _, number in addresses}
 
 
 def _held(place: Path) -> Iterable[str]:

@@ -246,7 +246,7 @@ def test_an_unknown_error_bar_and_a_ratio_to_noise_are_left_out() -> None:
 
 def test_evaluation_does_not_import_torch(images: tuple[ModelPaths, DatasetPaths]) -> None:
     code = (
-        "import sys; from pathlib import Path; from genfoundry.config.params import Evaluation\n"
+        "import sys; from pathlib import Path; from genfoundry.config.sections.evaluation import Evaluation\n"
         "from genfoundry.evaluation.scoring import write_scores\n"
         "from genfoundry.core.paths import DatasetPaths, ModelPaths\n"
         f"root = Path({str(images[0].root)!r})\n"

@@ -11,11 +11,8 @@ from genfoundry.config import params as settings
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import publish_folder, write_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
-from genfoundry.gate.compare import note_promotion
-from genfoundry.gate.comparison import Comparison
 from genfoundry.gate.evidence import HeldOut, present_records
-from genfoundry.gate.looks import Champion, opened, read
-from genfoundry.gate.rules import Decision, Gate, unknown_metrics
+from genfoundry.gate.rules import Gate, unknown_metrics
 from genfoundry.gate.subjects import Subject, common_dataset, resolve, seen_by
 
 MODEL = {
@@ -121,17 +118,6 @@ def test_evidence_on_the_kept_records_alone(tmp_path: Path) -> None:
     np.save(dataset.reference / "test_features.npy", np.zeros((4, 2)))
     with pytest.raises(DataError, match="4 rows for 3 test records"):
         HeldOut(paths, dataset, held.keep, "d")["reference_features"]
-
-
-def test_a_promotion_moves_the_best_for_a_better_model_alone(tmp_path: Path) -> None:
-    with opened(tmp_path, "x") as gate_set:
-        gate_set.remember(Champion("old", "a/1"), better_than_best=False)
-    new = Subject("a", tmp_path, "new")
-    found = Comparison(new, None, "x", "fid_domain", (), Decision(()))
-    note_promotion(tmp_path, found, "a/2")
-    assert read(tmp_path, "x").champion == Champion("old", "a/1")
-    note_promotion(tmp_path, Comparison(new, None, "x", "m", (), Decision(()), {}, True), "a/2")
-    assert read(tmp_path, "x").champion == Champion("new", "a/2")
 
 
 def test_only_metrics_that_params_yaml_names_must_exist() -> None:

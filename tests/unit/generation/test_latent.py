@@ -71,7 +71,7 @@ def test_an_interpolation_ends_at_the_reconstructions() -> None:
 
     found = latent.interpolate(loaded, both[0], both[1], 5, label=1)
 
-    ends = latent.reconstruct(loaded, levels, np.ones(2, int))
+    ends = latent.decode(loaded, both, np.ones(2, int))
     assert found.shape == (5, 1, 8, 8) and found.dtype == np.uint8
     assert np.abs(found[[0, -1]].astype(int) - ends).max() <= 1
 

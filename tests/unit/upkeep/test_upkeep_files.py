@@ -12,7 +12,8 @@ import pytest
 from histories import SetClock, age, git
 
 from genfoundry.core.errors import BusyError, DataError, InfrastructureError
-from genfoundry.state.heartbeat import beat, heartbeat_file, last_beat
+from genfoundry.core.io import read_json
+from genfoundry.state.heartbeat import beat, heartbeat_file
 from genfoundry.tracking.recipe import locked_model
 from genfoundry.upkeep import dvccache, files
 from genfoundry.upkeep.options import Keep
@@ -290,18 +291,15 @@ def test_rot_that_dvc_does_not_see_is_seen(tmp_path: Path) -> None:
     assert dvccache.damaged(md5, path)
 
 
-def test_the_sign_of_life_is_whole_and_has_an_age(tmp_path: Path) -> None:
+def test_the_sign_of_life_says_who_when_and_what(tmp_path: Path) -> None:
     clock = SetClock(datetime(2026, 3, 29, 1, 30, tzinfo=UTC))
-    assert last_beat(tmp_path, clock) is None
 
-    beat(tmp_path, clock, "retrain", outcome="rejected")
-    clock.sleep(90)
+    for outcome in ("promoted", "rejected"):
+        beat(tmp_path, clock, "retrain", outcome=outcome)
 
-    assert last_beat(tmp_path, clock) is not None
-    age_s, told = last_beat(tmp_path, clock) or (0.0, {})
-    assert age_s == 90 and told["outcome"] == "rejected" and told["at"] == "2026-03-29T01:30:00Z"
-    heartbeat_file(tmp_path).write_text('{"at": "yest')
-    assert last_beat(tmp_path, clock) is None
+    told = read_json(heartbeat_file(tmp_path))
+    assert (told["at"], told["what"], told["outcome"]) == ("2026-03-29T01:30:00Z", "retrain", "rejected")
+    assert told["pid"] == os.getpid()
 
 
 def test_bytes_in_words() -> None:

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 from histories import History, lay_out, random_history
 
+from genfoundry.gate import looks
+from genfoundry.gate.looks import Champion
+from genfoundry.promotion import moves
+from genfoundry.promotion.moves import Move
 from genfoundry.state.events import append_event, read_events
 from genfoundry.tracking import removal, tags
 from genfoundry.upkeep.options import Keep
@@ -110,16 +114,26 @@ def test_what_the_gate_or_an_unfinished_move_names_stays(template: Path, tmp_pat
     for days in range(800, 794, -1):
         history.version("m", days)
     history.alias("m", "champion", "6")
-    (history.state / "mlruns/gate").mkdir()
-    best = {"format": 1, "champion": {"digest": history.digests["m", "1"], "version": "m/1"}}
-    (history.state / "mlruns/gate/d.json").write_text(json.dumps(best))
-    (history.state / "mlruns/promotion").mkdir()
-    (history.state / "mlruns/promotion/m.json").write_text(json.dumps({"to": "3", "before": "6"}))
+    looks.remember_champion(history.state, "d", Champion(history.digests["m", "1"], "m/1"), True)
+    moves.begin(history.state, Move("m-3", moves.PROMOTED, "m", "3", "6", None, None, "2026-01-01T00:00:00Z", "better"))
     append_event(history.state, "promoted", model="m", version="5")
 
     tidy(history, Keep(versions=2, runs_days=365))
 
     assert history.numbers("m") == {"1", "3", "5", "6"}
+
+
+def test_a_gate_set_that_can_not_be_read_keeps_every_version(template: Path, tmp_path: Path) -> None:
+    history = lay_out(tmp_path / "project", template)
+    for days in range(800, 796, -1):
+        history.version("m", days)
+    looks.remember_champion(history.state, "d", Champion(history.digests["m", "1"], "m/1"), True)
+    looks.gate_file(history.state, "d").write_text('{"format": 99}')
+
+    done = tidy(history, Keep(runs_days=30))
+
+    assert any("mlruns/gate/d.json: not of format 1" in note for note in done.notes)
+    assert history.numbers("m") == {"1", "2", "3", "4"}
 
 
 def test_an_alias_that_moved_after_the_plan_is_respected(template: Path, tmp_path: Path) -> None:
