@@ -145,11 +145,11 @@ def _review(options: argparse.Namespace, root: Path) -> int:
         print(f"{shown}/review.html is for raters: send it, or open it; plan.json beside it says what is what, keep it")
         print(f"then: genfoundry review --results {shown} <files that raters sent>")
         return Exit.OK
-    with commands.serve(folder, options.host, options.port) as server:
-        print(f"{server.address}\nanswers go to {shown}/answers.jsonl; Ctrl-C stops it, then", flush=True)
-        print(f"genfoundry review --results {shown}", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+    server = commands.serve(folder, options.host, options.port)
+    print(f"{server.address}\nanswers go to {shown}/answers.jsonl; Ctrl-C stops it, then", flush=True)
+    print(f"genfoundry review --results {shown}", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
     return Exit.OK
 
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genfoundry.config import params as settings
 from genfoundry.core.errors import ConfigError
@@ -13,7 +13,9 @@ from genfoundry.review.page import review_page
 from genfoundry.review.plan import ANSWERS, CHECKS, PAGE, PLAN, build_plan, plan_digest, read_plan, read_samples
 from genfoundry.review.report import write_results
 from genfoundry.review.results import evaluate
-from genfoundry.review.serve import ReviewServer
+
+if TYPE_CHECKING:
+    from genfoundry.review.serve import ReviewServer
 
 PAIRS = 60
 """Pairs shown unless told otherwise: about ten minutes at ten seconds a pair; two models differ clearly from 63 %."""
@@ -69,8 +71,10 @@ def write(
     return folder
 
 
-def serve(folder: Path, host: str = "127.0.0.1", port: int = 0) -> ReviewServer:
+def serve(folder: Path, host: str = "127.0.0.1", port: int = 0) -> "ReviewServer":
     """A server of the review in a folder, bound but not yet answering: print ``address``, call ``serve_forever()``."""
+    from genfoundry.review.serve import ReviewServer  # uvicorn: 0.2 s that writing and collecting don't need
+
     return ReviewServer(folder, host, port)
 
 
