@@ -14,9 +14,9 @@ from genfoundry.training.setup import Devices
 
 PEAKS: dict[str, tuple[float, float]] = {
     # Name as CUDA gives it: TFLOP/s in bfloat16 or float16, and in float32 outside tensor cores.
+    r"H[12]00 NVL": (835.0, 60.0),
     r"H200|H100.*HBM3|H100 SXM": (989.4, 66.9),
     r"H100 PCIe": (756.0, 51.2),
-    r"H100 NVL": (835.0, 60.0),
     r"B200": (2250.0, 75.0),
     r"A100": (312.0, 19.5),
     r"L40S": (362.0, 91.6),

@@ -291,6 +291,7 @@ def test_operations_are_counted_once_also_where_blocks_are_recomputed(
 
 def test_peaks_are_found_by_name_and_precision() -> None:
     assert peak_flops("1 x NVIDIA H200", "bf16-mixed") == 989.4e12
+    assert peak_flops("1 x NVIDIA H200 NVL", "bf16-mixed") == 835e12
     assert peak_flops("8 x NVIDIA A100-SXM4-80GB", "32") == 19.5e12
     assert peak_flops("1 x NVIDIA GeForce RTX 4090", "16-mixed") == 165.2e12
     assert peak_flops("1 x NVIDIA L40S", "16-mixed") == 362e12
