@@ -1,6 +1,7 @@
 """A user's mistakes: one clear message and a code of the table, or a record set aside with its reason. No traceback."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Project
+
+from genfoundry.state.locks import held
 
 
 def faults(project: Project) -> str:
@@ -197,17 +200,10 @@ def test_an_older_python_is_said() -> None:
 
 
 def test_a_stage_that_runs_already_is_said(project: Project) -> None:
-    import fcntl
-
-    lock = project.root / ".dvc/tmp/genfoundry/ingest@bars.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        file.write("4711")
-        file.flush()
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held(project.root / ".dvc/tmp/genfoundry/ingest@bars.lock", "this stage"):
         done = project.stage("ingest", "bars", check=False)
 
-    assert done.returncode == 12 and "already running as process 4711" in done.stderr
+    assert done.returncode == 12 and f"this stage is running as process {os.getpid()}" in done.stderr
 
 
 def test_a_damaged_result_is_not_used(project: Project) -> None:

@@ -12,6 +12,7 @@ from conftest import Project
 
 from genfoundry.core.io import file_digest
 from genfoundry.core.processes import alive
+from genfoundry.state.locks import holder
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import open_store
 
@@ -44,7 +45,7 @@ def wait_for_checkpoint(project: Project, seconds: float = 120) -> None:
 
 
 def stage_pid(project: Project) -> int:
-    return int((project.root / ".dvc/tmp/genfoundry/train@bars-vae.lock").read_text())
+    return int((holder(project.root / ".dvc/tmp/genfoundry/train@bars-vae.lock") or {})["pid"])
 
 
 def results(project: Project) -> dict[str, str]:

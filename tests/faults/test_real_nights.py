@@ -18,10 +18,11 @@ from conftest import Project, lay_out
 from miniature import document
 from months import JumpingClock
 
+from genfoundry.core.clock import stamp
 from genfoundry.core.errors import Exit
 from genfoundry.retraining.options import Schedule
 from genfoundry.retraining.schedule.watch import World, schedule_file, watch
-from genfoundry.state.events import read_events, stamp
+from genfoundry.state.events import read_events
 from genfoundry.state.journal import home, read_whole
 
 START = datetime(2026, 3, 10, 12, tzinfo=UTC)

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
+from genfoundry.core.clock import stamp
 from genfoundry.core.errors import ConfigError, Exit, PreemptedError
 from genfoundry.core.paths import state_root
-from genfoundry.state.events import stamp
 
 
 def add_retrain_arguments(parser: argparse.ArgumentParser) -> None:

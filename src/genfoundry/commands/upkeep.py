@@ -1,6 +1,7 @@
 """`genfoundry clean | backup | restore | reproduce | verify`."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,12 +42,13 @@ def _clean(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.config.params import load, parse
     from genfoundry.core.clock import SystemClock
     from genfoundry.retraining.options import Retraining
-    from genfoundry.state.project_lock import project_lock
+    from genfoundry.state.journal import lock_file
+    from genfoundry.state.locks import held
     from genfoundry.upkeep.sweep import in_words, upkeep
 
     state, clock = state_root(root), SystemClock()
     keep = parse(Retraining, load(root).retraining, "retraining").keep
-    with project_lock(state, clock, "clean"):
+    with held(lock_file(state), "clean", clock=clock):
         done = upkeep(root, state, keep, clock, options.dry_run)
     for removal in done.removed:
         print(removal.line())
@@ -60,12 +62,14 @@ def _clean(options: argparse.Namespace, root: Path) -> int:
 def _backup(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.config.params import load
     from genfoundry.core.clock import SystemClock
-    from genfoundry.state.project_lock import project_lock
+    from genfoundry.state.journal import lock_file
+    from genfoundry.state.locks import held
     from genfoundry.upkeep.backup.take import backup
     from genfoundry.upkeep.sweep import in_words
 
     state, clock = state_root(root), SystemClock()
-    with project_lock(state, clock, "backup", options.wait):
+    wait_s = math.inf if options.wait else 0.0
+    with held(lock_file(state), "backup", wait_s, clock, "wait for it (--wait)"):
         done = backup(root, state, load(root).project, options.target, clock, options.whole_cache, options.keep)
     for note in done.notes:
         print(f"note: {note}")
@@ -76,12 +80,13 @@ def _backup(options: argparse.Namespace, root: Path) -> int:
 def _restore(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.config.params import load
     from genfoundry.core.clock import SystemClock
-    from genfoundry.state.project_lock import project_lock
+    from genfoundry.state.journal import lock_file
+    from genfoundry.state.locks import held
     from genfoundry.upkeep.backup.restore import restore
     from genfoundry.upkeep.sweep import in_words
 
     state, clock = state_root(root), SystemClock()
-    with project_lock(state, clock, "restore"):
+    with held(lock_file(state), "restore", clock=clock):
         done = restore(root, state, load(root).project, options.source, clock, options.at)
     for note in done.notes:
         print(f"note: {note}")
@@ -147,12 +152,13 @@ def _copy_store(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.core.clock import SystemClock
     from genfoundry.core.errors import ConfigError
     from genfoundry.state.events import append_event
-    from genfoundry.state.project_lock import project_lock
+    from genfoundry.state.journal import lock_file
+    from genfoundry.state.locks import held
     from genfoundry.tracking.store import open_store, shown
     from genfoundry.tracking.transfer import Transfer
 
     state, project, clock = state_root(root), load(root).project, SystemClock()
-    with project_lock(state, clock, "copy-store"):
+    with held(lock_file(state), "copy-store", clock=clock):
         source, target = (open_store(state, project, uri) for uri in (options.source, options.target))
         if source.uri == target.uri:
             raise ConfigError(f"copy-store: {shown(source.uri)} is both source and target")

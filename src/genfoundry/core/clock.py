@@ -23,3 +23,11 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+
+SYSTEM = SystemClock()
+
+
+def stamp(at: datetime | None = None) -> str:
+    """A moment, by default this one, in UTC to the second."""
+    return (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,15 +4,13 @@ The parameters of a stage's ``main`` are named after what they hold, so the sign
 An exit code is no proof (design rule 3): the runner checks every declared output before it reports success.
 """
 
-import fcntl
 import inspect
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -23,11 +21,12 @@ from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.table import SECTIONS, section
 from genfoundry.core import parts
-from genfoundry.core.errors import BusyError, ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
+from genfoundry.core.errors import ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
 from genfoundry.core.io import verify_folder, write_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths, state_root, workspace
 from genfoundry.core.processes import callers, end_with
 from genfoundry.core.ranks import rank_zero
+from genfoundry.state.locks import held
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import results, write_lineage
 from genfoundry.tracking.runs import NoRun, Run, fail, finish, first_line, open_run, reap, start, tracking_errors
@@ -105,26 +104,6 @@ def typed_params(node: Node, tree: settings.Settings) -> dict[str, Any]:
     return values
 
 
-@contextmanager
-def _lock(root: Path, node: Node) -> Iterator[None]:
-    """One process a stage and workspace: a second writer on the same files ends at once."""
-    path = root / ".dvc/tmp/genfoundry" / f"{node.address}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip()
-            raise BusyError(
-                f"already running as process {holder}; wait for it, or stop it with kill {holder}"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
 def _end_with_dvc() -> None:
     """Stop when DVC dies, else a killed `dvc repro` leaves its stage training (tried).
 
@@ -180,7 +159,8 @@ def execute(main: Main, stage: str, key: str, root: Path) -> int:
         if not rank_zero():
             main(**arguments(main, node, root, tree, NoRun()))
             return Exit.OK
-        with _lock(root, node):
+        # One process a stage and workspace: a second writer on the same files ends at once.
+        with held(root / ".dvc/tmp/genfoundry" / f"{node.address}.lock", "this stage"):
             values = arguments(main, node, root, tree, None)
             inputs = stage_inputs(root, node)
             run = _begin(root, node, tree)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
+from genfoundry.core.clock import stamp
 from genfoundry.promotion.moves import RESTORED, Move, begin, carry_out
 from genfoundry.promotion.story import events_of
-from genfoundry.state.events import stamp
 from genfoundry.tracking import tags
 from genfoundry.tracking.versions import CHAMPION, PREVIOUS, Registered, Version
 

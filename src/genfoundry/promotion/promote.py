@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from genfoundry.config import params as settings
 from genfoundry.core import parts
+from genfoundry.core.clock import stamp
 from genfoundry.core.errors import BusyError, ConfigError, DataError, Exit, InfrastructureError
 from genfoundry.core.io import digest_of, write_json
 from genfoundry.core.paths import state_root
@@ -26,7 +27,7 @@ from genfoundry.promotion.moves import PROMOTED, Move, begin, carry_out, pending
 from genfoundry.promotion.reconcile import Reconciled, reconcile
 from genfoundry.promotion.servability import Served, serves
 from genfoundry.promotion.story import decision_words, timeline
-from genfoundry.state.events import append_event, read_events, stamp
+from genfoundry.state.events import append_event, read_events
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import user
 from genfoundry.tracking.versions import PREVIOUS, Registered, Version, registry_errors

@@ -7,13 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 from genfoundry.config import params as settings
+from genfoundry.core.clock import stamp
 from genfoundry.core.errors import BusyError, ConfigError, DataError
 from genfoundry.core.paths import state_root
 from genfoundry.promotion.champions import last_champion
 from genfoundry.promotion.locks import moving
 from genfoundry.promotion.moves import ROLLED_BACK, Move, begin, carry_out, drop
 from genfoundry.promotion.servability import Served, serves
-from genfoundry.state.events import stamp
 from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.runs import user
 from genfoundry.tracking.store import Store, open_store

@@ -8,6 +8,7 @@ Exit code over several models, first that holds: the code of a model that could 
 11 if one was rejected; 10.
 """
 
+import math
 import os
 import socket
 import traceback
@@ -16,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from genfoundry.core.clock import Clock
+from genfoundry.core.clock import Clock, stamp
 from genfoundry.core.errors import Exit, GenfoundryError, PreemptedError
 from genfoundry.core.processes import no_crash, start_of
 from genfoundry.retraining.protocol import Asked, Decision, Facts, Line, Reason, Request, Snapshot, Work
-from genfoundry.state.events import append_event, read_events, stamp
-from genfoundry.state.journal import Journal, home, open_attempt, set_open
-from genfoundry.state.project_lock import HeldError, project_lock
+from genfoundry.state.events import append_event, read_events
+from genfoundry.state.journal import Journal, home, lock_file, open_attempt, set_open
+from genfoundry.state.locks import HeldError, held
 from genfoundry.state.secrets import redact, redacted
 
 PREPARE = ("preflight", "worktree", "data", "contracts")
@@ -86,7 +87,8 @@ def retrain(
         A BaseException that is no Exception passes as a kill would: nothing more is written.
     """
     try:
-        with project_lock(state, clock, wait=request.wait):
+        wait_s = math.inf if request.wait else 0.0
+        with held(lock_file(state), "retrain", wait_s, clock, "wait for it (--wait)"):
             between("locked")
             return _Retrain(line, state, clock, request, between).run()
     except HeldError as error:

@@ -8,8 +8,8 @@ from genfoundry.core.errors import Exit
 from genfoundry.retraining.engine import BUILD, DECIDED, KEEP, PREPARE
 from genfoundry.retraining.line.real import RealLine
 from genfoundry.retraining.protocol import Request, Snapshot
-from genfoundry.state.journal import Journal, home
-from genfoundry.state.project_lock import describe, holder
+from genfoundry.state.journal import Journal, home, lock_file
+from genfoundry.state.locks import describe, holder
 from genfoundry.state.secrets import redact
 
 
@@ -17,7 +17,7 @@ def plan(line: RealLine, state: Path, clock: Clock, request: Request) -> tuple[l
     """Lines for a person, and OK if a retrain would run, NO_OP if not, BUSY if another one runs."""
     lines: list[str] = []
     code = Exit.OK
-    running = holder(state)
+    running = holder(lock_file(state))
     if running is not None:
         lines.append(
             f"busy: {describe(running, clock.now())}; " + ("it would wait" if request.wait else "it would skip")

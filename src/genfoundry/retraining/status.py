@@ -9,7 +9,7 @@ from typing import Any
 
 from genfoundry.config import params as settings
 from genfoundry.config.pointers import md5
-from genfoundry.core.clock import Clock
+from genfoundry.core.clock import Clock, stamp
 from genfoundry.core.errors import GenfoundryError, InfrastructureError
 from genfoundry.evaluation.verdicts import PRIMARY
 from genfoundry.retraining.engine import DECIDED, EVENT
@@ -17,9 +17,9 @@ from genfoundry.retraining.line.snapshots import POINTER, parsed
 from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.schedule.watch import schedule_file
 from genfoundry.state.checkout import PREFIX, Git
-from genfoundry.state.events import read_events, stamp
-from genfoundry.state.journal import Journal, home, open_attempt, read_whole
-from genfoundry.state.project_lock import describe, holder
+from genfoundry.state.events import read_events
+from genfoundry.state.journal import Journal, home, lock_file, open_attempt, read_whole
+from genfoundry.state.locks import describe, holder
 from genfoundry.tracking.glance import Glance, glances
 
 FILES_HASHED, BYTES_HASHED = 20_000, 1 << 30
@@ -108,7 +108,7 @@ def _failures(retrains: list[dict[str, Any]]) -> int:
 
 
 def _running(state: Path, now: datetime) -> dict[str, Any] | None:
-    found = holder(state)
+    found = holder(lock_file(state))
     if found is None:
         return None
     told = {"who": describe(found, now), **found}

@@ -7,10 +7,11 @@ goes on. A line that a crash cut short is ignored by readers and mended by the n
 import json
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from genfoundry.core.clock import stamp
 from genfoundry.core.io import disk_errors
 from genfoundry.state.locks import locked
 
@@ -18,11 +19,6 @@ from genfoundry.state.locks import locked
 def events_file(state: Path) -> Path:
     """Where the events of a project lie."""
     return state / "mlruns/events.jsonl"
-
-
-def stamp(at: datetime | None = None) -> str:
-    """A moment, by default this one, in UTC to the second."""
-    return (at or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def append_event(state: Path, kind: str, at: datetime | None = None, **facts: Any) -> dict[str, Any]:

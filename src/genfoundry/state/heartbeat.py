@@ -9,9 +9,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from genfoundry.core.clock import Clock
+from genfoundry.core.clock import Clock, stamp
 from genfoundry.core.io import write_json
-from genfoundry.state.events import stamp
 from genfoundry.state.journal import home
 
 

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from genfoundry.core.clock import stamp
 from genfoundry.core.io import disk_errors, write_json
-from genfoundry.state.events import stamp
 from genfoundry.state.secrets import redacted
 
 OPEN = "open.json"
@@ -21,6 +21,11 @@ OPEN = "open.json"
 def home(state: Path) -> Path:
     """Where retraining keeps its state."""
     return state / "mlruns/retraining"
+
+
+def lock_file(state: Path) -> Path:
+    """The lock of retrain, upkeep and whatever else must not run beside them."""
+    return home(state) / "lock"
 
 
 def worktrees(state: Path) -> Path:

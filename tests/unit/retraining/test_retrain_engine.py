@@ -1,6 +1,5 @@
 """The retraining engine over a line of dictionaries: a kill anywhere and a rerun come to the same end."""
 
-import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from genfoundry.core.errors import DataError, Exit, InfrastructureError, Preempt
 from genfoundry.retraining.engine import Outcome, outcome_of, reap, retrain
 from genfoundry.retraining.protocol import Asked, Decision, Reason, Request, Snapshot, Work
 from genfoundry.state.events import read_events
-from genfoundry.state.journal import Journal, home
-from genfoundry.state.project_lock import holder, lock_file, project_lock
+from genfoundry.state.journal import Journal, home, lock_file
+from genfoundry.state.locks import held, holder
 
 SLOT = "2026-03-29T01:00:00Z"
 
@@ -187,7 +186,6 @@ def test_a_kill_at_any_point_and_a_rerun_come_to_the_same_end(tmp_path: Path) ->
 
         with pytest.raises(Killed):
             go(line, state, kill, slot=SLOT)
-        assert lock_file(state).read_bytes(), "the dead holder's note lies there still"
         ended = [event["outcome"] for event in events(state)]
         line.calls.clear()
         done = go(line, state, slot=SLOT)
@@ -337,8 +335,8 @@ def test_triggers_that_need_the_data_are_asked_once_its_contracts_hold(tmp_path:
 
 
 def test_a_busy_project_skips_and_says_who_holds_it(tmp_path: Path) -> None:
-    with project_lock(tmp_path, Set()):
-        assert holder(tmp_path)
+    with held(lock_file(tmp_path), "retrain", clock=Set()):
+        assert holder(lock_file(tmp_path))
         done = go(Dummy(), tmp_path, slot=SLOT)
 
     assert done.code == Exit.BUSY
@@ -346,18 +344,18 @@ def test_a_busy_project_skips_and_says_who_holds_it(tmp_path: Path) -> None:
         assert word in done.message
     (event,) = events(tmp_path)
     assert event["outcome"] == "busy" and event["holder"]["pid"] == os.getpid() and event["slot"] == SLOT
-    assert holder(tmp_path) is None
+    assert holder(lock_file(tmp_path)) is None
     assert go(Dummy(), tmp_path, slot=SLOT).code == Exit.OK, "a skipped slot is not a slot that was run"
 
 
 def test_a_retrain_that_waits_runs_when_the_other_has_ended(tmp_path: Path) -> None:
-    held = ExitStack()
-    held.enter_context(project_lock(tmp_path, Set()))
+    other = ExitStack()
+    other.enter_context(held(lock_file(tmp_path), "backup"))
 
     class Ends(Set):
         def sleep(self, seconds: float) -> None:
-            assert holder(tmp_path)
-            held.close()
+            assert holder(lock_file(tmp_path))
+            other.close()
 
     assert retrain(Dummy(), tmp_path, Ends(), Request(wait=True)).code == Exit.OK
     assert [event["outcome"] for event in events(tmp_path)] == ["promoted"]
@@ -368,20 +366,6 @@ def test_the_note_of_a_dead_holder_stops_nobody_even_if_its_number_lives_again(t
     lock_file(tmp_path).write_text(json.dumps({"pid": os.getpid(), "start": "1", "host": "elsewhere", "since": "2000"}))
 
     assert go(Dummy(), tmp_path).code == Exit.OK
-
-
-def test_a_lock_file_that_was_removed_is_no_second_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flock, removed = fcntl.flock, []
-
-    def late(file: Any, how: int) -> None:
-        if not removed:
-            removed.append(lock_file(tmp_path))
-            lock_file(tmp_path).unlink()
-        flock(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-    with project_lock(tmp_path, Set()):
-        assert removed and holder(tmp_path), "a lock on a file that nobody else will find"
 
 
 def test_a_torn_journal_is_read_and_mended(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from genfoundry.core.clock import SystemClock
-from genfoundry.core.errors import BusyError, ConfigError, Exit, GenfoundryError
+from genfoundry.core.clock import SystemClock, stamp
+from genfoundry.core.errors import ConfigError, Exit, GenfoundryError
 from genfoundry.retraining.notify import send as notify
 from genfoundry.retraining.notify import web
 from genfoundry.retraining.options import Retraining, Schedule
 from genfoundry.retraining.schedule.watch import World, watch
-from genfoundry.state.events import stamp
 from genfoundry.state.heartbeat import beat
-from genfoundry.state.project_lock import HeldError, describe, project_lock
+from genfoundry.state.journal import home
+from genfoundry.state.locks import held
 from genfoundry.tracking.runs import first_line
 
 GRACE_S = 150.0
@@ -116,28 +116,25 @@ def attend(root: Path, state: Path) -> Exit:
                 say(f"heartbeat: {first_line(error)}")
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    try:
-        with project_lock(state, clock, "watch", name="watch.lock"):
-            before = [signal.signal(number, clock.hear) for number in numbers]
-            try:
-                say(f"watching process {os.getpid()}; SIGTERM ends it")
-                return watch(
-                    World(
-                        state=state,
-                        clock=clock,
-                        schedule=current.schedule,
-                        start=lambda slot: Process(root, slot),
-                        tell=tell,
-                        beat=sign,
-                        stopping=clock.asked.is_set,
-                        say=say,
-                    )
+    with held(home(state) / "watch.lock", "watch", clock=clock, advice="one watch a project is enough"):
+        before = [signal.signal(number, clock.hear) for number in numbers]
+        try:
+            say(f"watching process {os.getpid()}; SIGTERM ends it")
+            return watch(
+                World(
+                    state=state,
+                    clock=clock,
+                    schedule=current.schedule,
+                    start=lambda slot: Process(root, slot),
+                    tell=tell,
+                    beat=sign,
+                    stopping=clock.asked.is_set,
+                    say=say,
                 )
-            finally:
-                for number, handler in zip(numbers, before, strict=True):
-                    signal.signal(number, handler)
-    except HeldError as error:
-        raise BusyError(f"{describe(error.holder, clock.now())}; one watch a project is enough") from None
+            )
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
 
 
 def _due(last: list[datetime], now: datetime) -> bool:

@@ -15,13 +15,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from genfoundry.core.clock import Clock
+from genfoundry.core.clock import Clock, stamp
 from genfoundry.core.errors import ConfigError, Exit
 from genfoundry.core.io import write_json
 from genfoundry.retraining.engine import EVENT, NAMES
 from genfoundry.retraining.options import Schedule
 from genfoundry.retraining.schedule.cron import Slots, slots_of
-from genfoundry.state.events import append_event, read_events, stamp
+from genfoundry.state.events import append_event, read_events
 from genfoundry.state.journal import home, read_whole
 
 FORMAT = 1

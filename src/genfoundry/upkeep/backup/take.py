@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from genfoundry.core.clock import Clock
+from genfoundry.core.clock import Clock, stamp
 from genfoundry.core.errors import DataError, DiskError, InfrastructureError
 from genfoundry.core.io import FORMAT
 from genfoundry.state.checkout import Git
-from genfoundry.state.events import append_event, stamp
+from genfoundry.state.events import append_event
 from genfoundry.tracking.store import open_store, store_uri
 from genfoundry.upkeep import dvccache, protection
 from genfoundry.upkeep.backup.depot import Depot, free_bytes
