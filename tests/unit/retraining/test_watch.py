@@ -229,7 +229,7 @@ time.sleep(60)
 
 WATCHER = """
 import sys, pathlib
-from genfoundry.retraining import attend
+from genfoundry.retraining.schedule import attend
 here = pathlib.Path(sys.argv[1])
 class Short(attend.Process):
     def __init__(self, root, slot):

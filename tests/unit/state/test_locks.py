@@ -121,6 +121,7 @@ def test_who_looks_is_not_who_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path, looks = tmp_path / "lock", ExitStack()
     path.touch()
     fcntl.flock(looks.enter_context(path.open("rb")), fcntl.LOCK_SH)
+    assert holder(path) is None, "two may look at once"
     monkeypatch.setattr(time, "sleep", lambda seconds: looks.close())
 
     with held(path, "a retrain"):
