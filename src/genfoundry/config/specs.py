@@ -7,10 +7,18 @@ Every modality becomes one of two specs, so that a model family sees only these:
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    model_serializer,
+    model_validator,
+)
 
 from genfoundry.core.parts import KEY_PATTERN
 
@@ -30,23 +38,96 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class GridSpec(Section):
-    """Numbers on a regular grid: C channels over ``shape`` axes, stored as uint8 and scaled to ``range``."""
+Storage = Literal["uint8", "int16", "float16"]
+
+AXES = {1: ("time",), 2: ("height", "width"), 3: ("time", "height", "width")}
+"""Names of the axes of a grid that names none, by their number."""
+
+
+LATER = ("modality", "axes", "rates", "storage")
+"""Fields of a spec that stand in ``spec.json`` only where they differ from their defaults."""
+
+
+def _usual_axes(count: int) -> tuple[str, ...]:
+    return AXES.get(count, tuple(f"axis{number}" for number in range(count)))
+
+
+class _Spec(Section):
+    """What both specs share: fields that came later are left out where they say what a spec without them says.
+
+    So ``spec.json`` of pictures and texts keeps its bytes, and one that an older version wrote means what it meant.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        usual = {name: field.default for name, field in type(self).model_fields.items() if name in LATER}
+        if "axes" in usual:
+            usual["axes"] = _usual_axes(len(self.shape))  # type: ignore[attr-defined]
+        return {
+            name: value
+            for name, value in handler(self).items()
+            if name not in usual or getattr(self, name) != usual[name]
+        }
+
+
+class GridSpec(_Spec):
+    """Numbers on a regular grid: C channels over ``shape`` axes, kept as ``storage`` and scaled to ``range``."""
 
     kind: Literal["grid"] = "grid"
+    modality: Key = "image"
+    """Whose ``media`` module says how a sample looks, sounds, is kept and asked for."""
     channels: int = Field(ge=1)
     shape: tuple[int, ...]
     """Lengths of the axes: (H, W) for images, (T,) for audio, (T, H, W) for video."""
+    axes: tuple[str, ...] = ()
+    """Name of each axis; by default ``AXES``."""
+    rates: dict[str, float] = Field(default={})
+    """Hz of the axes that are sampled in time, by name: ``{time: 16000}``."""
+    storage: Storage = "uint8"
+    """Type of the stored levels."""
     range: tuple[float, float] = (-1.0, 1.0)
-    """Values of the darkest and the brightest stored level, as the model sees them."""
+    """Values of the lowest and the highest stored level, as the model sees them."""
     labels: tuple[str, ...] = ()
     """Class names in the order of their numbers; empty without labels."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Fill in the usual names of the axes."""
+        if isinstance(values, Mapping) and not values.get("axes"):
+            return {**values, "axes": _usual_axes(len(values.get("shape", ())))}
+        return values
 
-class TokenSpec(Section):
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if len(self.axes) != len(self.shape) or len(set(self.axes)) != len(self.axes):
+            raise ValueError(f"axes are {self.axes} for shape {self.shape}; name each axis once")
+        if wrong := [name for name, rate in self.rates.items() if name not in self.axes or not rate > 0]:
+            raise ValueError(
+                f"rates are {self.rates} for axes {self.axes}; {wrong[0]} needs to be an axis and above 0 Hz"
+            )
+        return self
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the arrays that hold stored levels."""
+        return np.dtype(self.storage)
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """The stored levels that stand for the two ends of ``range``.
+
+        uint8: 0 and 255. int16: -32767 and 32767, so that level 0 is the middle (silence). float16: the values themselves.
+        """
+        return {"uint8": (0.0, 255.0), "int16": (-32767.0, 32767.0), "float16": self.range}[self.storage]
+
+
+class TokenSpec(_Spec):
     """Documents as token numbers below ``vocab_size``; ``boundary`` stands before each document."""
 
     kind: Literal["token"] = "token"
+    modality: Key = "text"
+    """Whose ``media`` module says how a sample looks, is kept and asked for."""
     vocab_size: int = Field(ge=2)
     boundary: int = 0
     """Token that starts every document and ends the one before it."""

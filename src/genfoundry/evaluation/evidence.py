@@ -119,7 +119,9 @@ def _of_network(name: str) -> dict[str, Item]:
 CATALOGUE: dict[str, Item] = {
     "features": Item("features", "features.npy", _load, _DRAWN, "float32 (N, D) of the samples", "sample"),
     "logits": Item("features", "logits.npy", _load, _DRAWN, "float32 (N, K) of the samples", "sample"),
-    "sample_levels": Item("samples", "samples.npy", _mapped, ("sampling",), "uint8 (N, C, *shape), drawn", "sample"),
+    "sample_levels": Item(
+        "samples", "samples.npy", _mapped, ("sampling",), "stored levels (N, C, *shape), drawn", "sample"
+    ),
     "sample_labels": Item(
         "samples", "index.parquet", _sample_labels, ("sampling",), "int64 (N,): class asked for", "sample", _conditional
     ),
@@ -129,7 +131,7 @@ CATALOGUE: dict[str, Item] = {
     "reference_logits": Item(
         "reference", "test_logits.npy", _load, _FOUND, "float32 (M, K) of the test records", "test"
     ),
-    "reference_levels": Item("arrays", "test.npy", _mapped, ("reference",), "uint8 (M, C, *shape)", "test"),
+    "reference_levels": Item("arrays", "test.npy", _mapped, ("reference",), "stored levels (M, C, *shape)", "test"),
     "reference_labels": Item("arrays", "test_labels.npy", _load, ("reference",), "int64 (M,)", "test"),
     "train_features": Item(
         "reference", "train_features.npy", _load, _LEARNT, "float32 (L, D) of training records", "train"
@@ -137,7 +139,7 @@ CATALOGUE: dict[str, Item] = {
     "train_logits": Item(
         "reference", "train_logits.npy", _load, _LEARNT, "float32 (L, K) of training records", "train"
     ),
-    "train_levels": Item("arrays", "train.npy", _mapped, ("training",), "uint8 (L, C, *shape)", "train"),
+    "train_levels": Item("arrays", "train.npy", _mapped, ("training",), "stored levels (L, C, *shape)", "train"),
     "train_labels": Item("arrays", "train_labels.npy", _load, ("training",), "int64 (L,)", "train"),
     "nats": Item(
         "features", _NATS, _column("nats"), _PRICED, "float64 (N,): the model's price of each test document", "test"

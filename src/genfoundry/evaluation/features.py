@@ -19,6 +19,7 @@ from genfoundry.core.progress import progress
 from genfoundry.evaluation.calibration import calibration
 from genfoundry.evaluation.extraction.embedding import write_networks
 from genfoundry.evaluation.extraction.network import (
+    PREPROCESSING,
     Classifier,
     Components,
     FeatureNetwork,
@@ -51,7 +52,7 @@ class Grids(NamedTuple):
     """One split: stored levels and class numbers."""
 
     levels: np.ndarray
-    """uint8 (N, C, *shape), memory-mapped."""
+    """Stored levels (N, C, *shape), memory-mapped."""
     labels: np.ndarray | None
     """int64 (N,)."""
 
@@ -172,7 +173,14 @@ def choose(splits: dict[str, Grids], spec: GridSpec, config: Reference) -> tuple
     pixels = spec.channels * int(np.prod(spec.shape))
     dimension = max(2, min(config.features, len(splits["test"].levels) // ROWS_PER_FEATURE))
     classes = len(spec.labels)
-    layout = Layout(kind="conv", channels=spec.channels, shape=spec.shape, dimension=dimension, classes=classes)
+    layout = Layout(
+        kind="conv",
+        channels=spec.channels,
+        shape=spec.shape,
+        dimension=dimension,
+        classes=classes,
+        preprocessing=PREPROCESSING[spec.storage],
+    )
     numbers: dict[str, Any] = {}
     if _labelled(splits, spec):
         network, step = train(layout, splits, config)

@@ -55,16 +55,16 @@ def _labels(loaded: LoadedModel, labels_N: np.ndarray | None, count: int, device
 def posterior(
     loaded: LoadedModel, levels_NCHW: np.ndarray, labels_N: np.ndarray | None = None, batch: int = BATCH
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and log variance of the latent of each record: float32 (N, Z) each, for uint8 (N, C, H, W).
+    """Mean and log variance of the latent of each record: float32 (N, Z) each, for stored levels (N, C, *shape).
 
     Raises:
         ConfigError: The family has no latent space, or is conditional and lacks labels.
         DataError: The levels have another shape than the model's.
     """
     model, spec = _model(loaded)
-    if levels_NCHW.dtype != np.uint8 or levels_NCHW.shape[1:] != (spec.channels, *spec.shape):
+    if levels_NCHW.dtype != spec.dtype or levels_NCHW.shape[1:] != (spec.channels, *spec.shape):
         raise DataError(
-            f"latent: got {levels_NCHW.dtype} {levels_NCHW.shape}, the model takes uint8 "
+            f"latent: got {levels_NCHW.dtype} {levels_NCHW.shape}, the model takes {spec.storage} "
             f"(N, {spec.channels}, {', '.join(map(str, spec.shape))}); encode records of the model's data set"
         )
     device = next(loaded.model.parameters()).device

@@ -58,7 +58,7 @@ def draw(
     stopped: Callable[[Sequence[int]], bool] | None = None,
     labels_B: Tensor | None = None,
 ) -> Tensor | list[list[int]]:
-    """One sample a seed: uint8 (B, C, *shape), or token lists.
+    """One sample a seed: levels of the spec's storage (B, C, *shape), or token lists.
 
     Args:
         model: In eval mode.
@@ -100,19 +100,22 @@ def draw_loaded(loaded: LoadedModel, seeds_B: Tensor, sampling: Sampling, **more
 
 
 def to_levels(grid: Tensor, spec: GridSpec) -> Tensor:
-    """Values in the spec's range as stored levels: uint8, rounded to nearest."""
+    """Values in the spec's range as stored levels of the spec's storage; whole levels are rounded to nearest."""
     if not torch.isfinite(grid).all():
         raise DataError(
             "sample: the model drew NaN or infinite values; look at its loss curve, lower training.optimizer.lr"
         )
-    low, high = spec.range
-    return ((grid - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+    (low, high), (bottom, top) = spec.range, spec.levels
+    levels = (grid - low) / (high - low) * (top - bottom) + bottom
+    levels = levels if spec.dtype.kind == "f" else levels.round()
+    return levels.clamp(bottom, top).to(getattr(torch, spec.storage)).cpu()
 
 
 def to_range(levels: Tensor, spec: GridSpec) -> Tensor:
     """Stored levels as float32 in the spec's range."""
-    low, high = spec.range
-    return levels.to(torch.float32) * ((high - low) / 255) + low
+    (low, high), (bottom, top) = spec.range, spec.levels
+    scale = (high - low) / (top - bottom)
+    return levels.to(torch.float32) * scale + (low - bottom * scale)
 
 
 def write_samples(

@@ -64,6 +64,8 @@ def build(config: Config, spec: DataSpec) -> "VAE":
     """Make the model, or refuse data it cannot learn from."""
     if not isinstance(spec, GridSpec) or len(spec.shape) != 2:
         raise ConfigError(f"model vae: needs images (a grid of two axes), got {spec!r}; choose modality image")
+    if spec.storage != "uint8":
+        raise ConfigError(f"model vae: needs levels of uint8, whose 256 its law of pixels is over, got {spec.storage}")
     if config.conditional and not spec.labels:
         raise ConfigError("model vae: options.conditional is true, but the data set has no labels; set it to false")
     return VAE(config, spec)

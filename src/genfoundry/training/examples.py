@@ -51,7 +51,7 @@ class _Epochs:
 
 
 class GridData:
-    """Grids of a split: uint8 (N, C, *shape), and labels if there are any."""
+    """Grids of a split: stored levels (N, C, *shape), and labels if there are any."""
 
     def __init__(self, arrays: Path, split: str) -> None:
         self.grid = _load(arrays / f"{split}.npy")
@@ -63,7 +63,7 @@ class GridData:
         return len(self.grid)
 
     def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Arrays:
-        """``grid`` uint8 (B, C, *shape), ``index`` int64 (B,), with labels ``labels`` int64 (B,).
+        """``grid`` stored levels (B, C, *shape), ``index`` int64 (B,), with labels ``labels`` int64 (B,).
 
         B is this rank's share of ``size``: rows ``rank::world`` of the global batch.
         """

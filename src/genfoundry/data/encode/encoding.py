@@ -40,6 +40,7 @@ def write_arrays(
         spec, report = modality.encode(codes, counts, config, folder)
         shutil.rmtree(folder / ".work", ignore_errors=True)
         prune(memo)
+        spec = spec.model_copy(update={"modality": modality.__name__.rpartition(".")[2]})
         if labels := _labels(index):
             spec = spec.model_copy(update={"labels": labels})
             for split in SPLITS:

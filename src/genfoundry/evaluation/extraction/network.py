@@ -40,7 +40,12 @@ SMALLEST_SIDE = 4
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 POOLS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
-PREPROCESSING = "uint8 / 127.5 - 1, no resize"
+PREPROCESSING = {
+    "uint8": "uint8 / 127.5 - 1, no resize",
+    "int16": "int16 / 32767, no resize",
+    "float16": "float16 as it is, no resize",
+}
+"""What becomes of stored levels of each type, in words that are part of a network's identity."""
 
 
 class Layout(Section):
@@ -54,9 +59,14 @@ class Layout(Section):
     """Features, D."""
     classes: int
     """Classes, K; 0 for pca, which has no logits."""
-    preprocessing: str = PREPROCESSING
+    preprocessing: str = PREPROCESSING["uint8"]
     digest: str = ""
     """sha256 of the weights file: the identity of the network."""
+
+    @property
+    def storage(self) -> str:
+        """Type of the levels that the network takes."""
+        return self.preprocessing.partition(" ")[0]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -72,7 +82,7 @@ class FeatureNetwork(nn.Module):
         self.layout = layout
 
     def embed(self, grid: Tensor) -> Tensor:
-        """Features float32 (B, D) of float32 (B, C, *shape) in [-1, 1]."""
+        """Features float32 (B, D) of float32 (B, C, *shape), as ``as_grid`` makes them."""
         raise NotImplementedError
 
     def classify(self, features: Tensor) -> Tensor | None:
@@ -161,25 +171,28 @@ def repeatable(seed: int = 0) -> Iterator[None]:
 
 
 def as_grid(levels: np.ndarray) -> Tensor:
-    """Stored levels uint8 (B, C, *shape) as float32 in [-1, 1]."""
-    return torch.tensor(levels, dtype=torch.float32) / 127.5 - 1
+    """Stored levels (B, C, *shape) as float32: uint8 and int16 in [-1, 1], float16 as it is."""
+    grid = torch.tensor(levels, dtype=torch.float32)
+    if levels.dtype == np.uint8:
+        return grid / 127.5 - 1
+    return grid / 32767 if levels.dtype == np.int16 else grid
 
 
 def check_levels(layout: Layout, levels: np.ndarray, what: str = "") -> None:
     """Refuse what a network of that layout does not take.
 
     Raises:
-        DataError: The levels are no uint8 grid of the network's shape.
+        DataError: The levels are of another type or shape than the network's.
     """
-    if levels.dtype != np.uint8 or levels.shape[1:] != (layout.channels, *layout.shape):
+    if levels.dtype != layout.storage or levels.shape[1:] != (layout.channels, *layout.shape):
         raise DataError(
-            f"{what or 'grids'}: {levels.dtype} {levels.shape}, but the feature network takes uint8 "
+            f"{what or 'grids'}: {levels.dtype} {levels.shape}, but the feature network takes {layout.storage} "
             f"(N, {layout.channels}, {', '.join(map(str, layout.shape))}); sample from a model of the same data set"
         )
 
 
 def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[np.ndarray, np.ndarray | None]:
-    """Features float32 (N, D) and logits float32 (N, K), or None, of uint8 (N, C, *shape).
+    """Features float32 (N, D) and logits float32 (N, K), or None, of stored levels (N, C, *shape).
 
     Args:
         network: A network of either kind, on the device where it shall work.
@@ -187,7 +200,7 @@ def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[
         what: Name of the rows for progress and errors; no progress is shown without one.
 
     Raises:
-        DataError: The levels are no uint8 grid of the network's shape.
+        DataError: The levels are of another type or shape than the network's.
     """
     layout = network.layout
     check_levels(layout, levels, what)
@@ -198,7 +211,7 @@ def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[
     with torch.inference_mode(), repeatable(), shown as bar:
         for start in range(0, len(levels), BATCH):
             count = min(BATCH, len(levels) - start)
-            filled = np.zeros((BATCH, *levels.shape[1:]), np.uint8)
+            filled = np.zeros((BATCH, *levels.shape[1:]), levels.dtype)
             filled[:count] = levels[start : start + count]
             embedded = network.embed(as_grid(filled).to(device))
             classified = network.classify(embedded)
