@@ -1,4 +1,4 @@
-"""Samples by seed, in batches whose size does not matter."""
+"""Samples by seed: the same bytes alone and among any others."""
 
 import hashlib
 import json
@@ -22,6 +22,7 @@ from genfoundry.generation.postprocess import write_sample_report
 from genfoundry.generation.prompts import FOLDER, Ending, prompt_file, read_prompts
 from genfoundry.nn.contract import Model, Requests
 from genfoundry.nn.decoding import TextSampling
+from genfoundry.nn.rows import fixed_rows, one_thread
 from genfoundry.tracking.runs import Run
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def draw(
         spec: Of its data.
         seeds_B: int64 (B,).
         options: The family's ``sampling`` section.
-        batch: Samples drawn at once.
+        batch: Rows of every matrix, whatever the number of requests: the bytes of a sample depend on it and on no other
+            request.
         advance: Told the number of new samples.
         prompts: Tokens to continue, in turn over the samples; none for new documents.
         stopped: Whether a text needs no more tokens.
@@ -76,22 +78,21 @@ def draw(
     """
     labels_B = labels_of(spec, len(seeds_B)) if labels_B is None else labels_B
     device = next(model.parameters()).device
-    grids: list[Tensor] = []
-    texts: list[list[int]] = []
-    with torch.inference_mode():
-        for start in range(0, len(seeds_B), batch):
-            rows = slice(start, start + batch)
+    asked = [prompts[row % len(prompts)] for row in range(len(seeds_B))] if prompts else None
+    found: dict[int, Tensor | list[int]] = {}
+    with torch.inference_mode(), one_thread():
+        # Texts whose prompts are equally long are read together, so that nothing is padded.
+        for rows, real in fixed_rows([len(prompt) for prompt in asked] if asked else [0] * len(seeds_B), batch):
             labels = labels_B[rows].to(device) if labels_B is not None else None
-            given = [prompts[row % len(prompts)] for row in range(len(seeds_B))[rows]] if prompts else None
-            found = model.sample(Requests(seeds_B[rows].to(device), labels, given, options, stopped))
+            given = [asked[row] for row in rows] if asked else None
+            drawn = model.sample(Requests(seeds_B[rows].to(device), labels, given, options, stopped))
             if isinstance(spec, GridSpec):
-                assert isinstance(found, Tensor)
-                grids.append(to_levels(found, spec))
-            else:
-                assert isinstance(found, list)
-                texts += found
-            advance(len(seeds_B[rows]))
-    return torch.cat(grids) if isinstance(spec, GridSpec) else texts
+                assert isinstance(drawn, Tensor)
+                drawn = to_levels(drawn, spec)
+            found.update(zip(rows[:real], drawn[:real], strict=True))
+            advance(real)
+    ordered = [found[row] for row in range(len(seeds_B))]
+    return torch.stack(ordered) if isinstance(spec, GridSpec) else ordered  # type: ignore[arg-type, return-value]
 
 
 def draw_loaded(loaded: LoadedModel, seeds_B: Tensor, sampling: Sampling, **more: Any) -> Tensor | list[list[int]]:

@@ -19,5 +19,7 @@ class Sampling(Section):
     """Number of samples; 0 takes as many as there are test records (images) or 64 (text)."""
     seed: int = Field(default=0, ge=0)
     """Sample i is drawn with seed ``seed * 2**32 + i``, so it does not depend on batch size or devices."""
-    batch: int = Field(default=256, ge=1)
-    """Samples drawn at once; it moves memory and time, no result."""
+    batch: int = Field(default=32, ge=1)
+    """Rows of every matrix in which samples are computed, a sample alone too (the others are dummies): more are faster
+    by the sample and slower for one. Another number gives other last digits, as it is another order of sums.
+    """
