@@ -117,7 +117,7 @@ class GridSpec(_Spec):
     def levels(self) -> tuple[float, float]:
         """The stored levels that stand for the two ends of ``range``.
 
-        uint8: 0 and 255. int16: -32767 and 32767, so that level 0 is the middle (silence). float16: the values themselves.
+        uint8: 0 and 255. int16: -32767 and 32767, so that 0 is the middle (silence). float16: the values themselves.
         """
         return {"uint8": (0.0, 255.0), "int16": (-32767.0, 32767.0), "float16": self.range}[self.storage]
 
