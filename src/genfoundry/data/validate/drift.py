@@ -1,9 +1,7 @@
 """Are new records like the accepted ones? Columns, labels and distributions against a profile that git holds.
 
-A profile keeps counts, no record: of a number its percentiles, of a word how often it occurs. The population stability
-index (Siddiqi 2006) sums ``(new - old) ln(new / old)`` over shares; the Kolmogorov-Smirnov distance is the largest
-difference of the distribution functions, here at the percentiles, so to within 0.01. Small data differ by chance: what
-chance alone reaches once in a thousand times is no drift (Yurdakul 2018 for the index).
+A profile keeps counts, no record: of a number its percentiles, of a word how often it occurs. Small data differ by
+chance: what chance alone reaches once in a thousand times is no drift (Yurdakul 2018 for the stability index).
 """
 
 import math
@@ -18,6 +16,7 @@ from genfoundry.core import pages
 from genfoundry.core.errors import DataError
 from genfoundry.core.io import read_json, write_json
 from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.validate.distances import LEFT_OUT, POINTS, WORDS, coarse, kolmogorov, stability
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,18 +25,6 @@ FORMAT = 1
 
 FOLDER = "presets/profiles"
 """Where accepted profiles lie: a dependency of every validate stage."""
-
-LEFT_OUT = ("id", "sha256", "content", "group", "time")
-"""Columns whose values are new with every record."""
-
-POINTS = 100
-"""Points of a number's distribution that a profile keeps."""
-
-BINS = 10
-"""Bins of the index for a number, of about equal size in the accepted data, as is usual."""
-
-WORDS = 200
-"""Values of a column of words that a profile keeps by name; the others are counted together."""
 
 NORMAL = 3.0902
 """Standard normal deviate that chance exceeds once in a thousand times."""
@@ -114,8 +101,8 @@ def _difference(
     ks = 0.0
     if old["kind"] == "number":
         before, after = np.array(old["counts"]), _counts(values.dropna(), old["points"])
-        ks = float(np.abs(np.cumsum(before) / before.sum() - np.cumsum(after) / max(after.sum(), 1)).max())
-        before, after = _coarse(before, after)
+        ks = kolmogorov(before, after)
+        before, after = coarse(before, after)
     else:
         names = sorted(old["counts"].keys() | new["counts"].keys()) if not old["others"] else sorted(old["counts"])
         held = {name: int(number) for name, number in values.dropna().astype("str").value_counts().items()}
@@ -124,7 +111,7 @@ def _difference(
         after = np.append(after, sum(held.values()) - after.sum())
         came = ", ".join(sorted(held.keys() - old["counts"].keys())[:10]) if not old["others"] else ""
         gone = ", ".join(sorted(old["counts"].keys() - held.keys())[:10])
-    psi, bins = _psi(np.append(before, old["missing"]), np.append(after, new["missing"]))
+    psi, bins = stability(np.append(before, old["missing"]), np.append(after, new["missing"]))
     rate = 1 / max(records, 1) + 1 / max(len(values), 1)
     why = []
     if psi > config.psi and psi > _chi_square(bins - 1) * rate:
@@ -139,21 +126,6 @@ def _difference(
         "drifted": bool(why),
         "why": "; ".join(why),
     }
-
-
-def _coarse(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbouring counts joined until each bin holds its part of the accepted records."""
-    share = np.cumsum(before) - before / 2
-    bin_of = np.minimum((share * BINS / max(before.sum(), 1)).astype(np.int64), BINS - 1)
-    return np.bincount(bin_of, before), np.bincount(bin_of, after)
-
-
-def _psi(before: np.ndarray, after: np.ndarray) -> tuple[float, int]:
-    """(index, bins that either side uses); half a record stands in for an empty bin."""
-    used = (before > 0) | (after > 0)
-    before, after = before[used], after[used]
-    old, new = np.maximum(before, 0.5) / max(before.sum(), 1), np.maximum(after, 0.5) / max(after.sum(), 1)
-    return float(((new - old) * np.log(new / old)).sum()), int(used.sum())
 
 
 def _chi_square(freedom: int) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from genfoundry.config.specs import record_hashes
 from genfoundry.core.io import MANIFEST, publish_folder, read_json, read_records, read_table, write_table
 from genfoundry.core.paths import DatasetPaths
-from genfoundry.data.validate.drift import LEFT_OUT
+from genfoundry.data.validate.distances import LEFT_OUT
 from genfoundry.retraining.triggers.shift import ROWS, profile
 from genfoundry.state.journal import home
 

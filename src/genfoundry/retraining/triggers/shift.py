@@ -1,11 +1,11 @@
 """Do new records come from the same source as those that were learnt? Tests whose thresholds come from null runs.
 
 A null run splits the learnt records at random as if a part of them were new, and so shows what chance alone does at
-these very sizes. Of each field the population stability index and the Kolmogorov-Smirnov distance are taken (see
-``data/drift.py``), each in units of its null runs; the largest of all is compared with the largest of each null run
-(Westfall and Young 1993, the single-step maxT), so that many fields do not add up to a false alarm. Of features or
-n-gram profiles it is the squared maximum mean discrepancy (Gretton et al. 2012, JMLR 13, section 5) with the cubic
-kernel of the kernel distance. A difference counts only if it is both improbable and large.
+these very sizes. Of each field the population stability index and the Kolmogorov-Smirnov distance are taken
+(``data/validate/distances.py``), each in units of its null runs; the largest of all is compared with the largest of
+each null run (Westfall and Young 1993, the single-step maxT), so that many fields do not add up to a false alarm. Of
+features or n-gram profiles it is the squared maximum mean discrepancy (Gretton et al. 2012, JMLR 13, section 5) with
+the cubic kernel of the kernel distance. A difference counts only if it is both improbable and large.
 
 Records of one group or one time are alike, so a new group may look like drift: it is news, and may well be learnt.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genfoundry.data.validate.drift import BINS, LEFT_OUT, POINTS, WORDS
+from genfoundry.data.validate.distances import LEFT_OUT, POINTS, WORDS, coarse, kolmogorov, stability
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,17 +132,11 @@ def _counts(code: list[Any], rows: list[np.ndarray]) -> tuple[np.ndarray, np.nda
 
 
 def _statistics(old: np.ndarray, new: np.ndarray, ordered: bool) -> tuple[float, float]:
-    """(psi, ks) of two counts over the same bins; words have no ks."""
-    ks = 0.0
-    if ordered:
-        ks = float(np.abs(np.cumsum(old) / old.sum() - np.cumsum(new) / new.sum()).max())
-        share = (np.cumsum(old[:-1]) - old[:-1] / 2) / max(int(old[:-1].sum()), 1)
-        bin_of = np.append(np.minimum((share * BINS).astype(np.int64), BINS - 1), BINS)
-        old, new = np.bincount(bin_of, old, BINS + 1), np.bincount(bin_of, new, BINS + 1)
-    used = (old > 0) | (new > 0)
-    # Half a record stands in for an empty bin.
-    a, b = np.maximum(old[used], 0.5) / old.sum(), np.maximum(new[used], 0.5) / new.sum()
-    return float(((b - a) * np.log(b / a)).sum()), ks
+    """(psi, ks) of two counts over the same bins, the last of them for missing values; words have no ks."""
+    if not ordered:
+        return stability(old, new)[0], 0.0
+    joined = zip(coarse(old[:-1], new[:-1]), (old, new), strict=True)
+    return stability(*(np.append(bins, counts[-1]) for bins, counts in joined))[0], kolmogorov(old, new)
 
 
 def distance_shift(
