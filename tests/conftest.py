@@ -1,6 +1,8 @@
 """Shared fixtures: one miniature project, run once for the whole session, and copies of it to break."""
 
 import fcntl
+import hashlib
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -10,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from genfoundry.core.io import file_digest
+from genfoundry.core.processes import processor
 
 if TYPE_CHECKING:
     from histories import History
@@ -23,10 +28,11 @@ for name, value in {
     "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis"),
 }.items():
     os.environ.setdefault(name, value)
-# No time limit: machines are shared. The same examples every time, so that a change is judged by what it changed;
-# HYPOTHESIS_PROFILE=search looks for new ones.
-settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No time limit: machines are shared. The same few examples every time, so that a change is judged by what it changed;
+# `make test-long` looks for new ones, and says how to have a failing one again.
+quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("steady", max_examples=25, derandomize=True, **quiet)
+settings.register_profile("search", max_examples=300, print_blob=True, **quiet)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 # The suite must not write into the store of the checkout, nor into that of a retraining around it.
 for name in ("GENFOUNDRY_STATE", "DVC_ROOT", "MLFLOW_TRACKING_URI"):
@@ -44,18 +50,48 @@ TRACKED = (
     "pyproject.toml",
 )
 PARAMS = ROOT / "tests/support/miniature.yaml"
+MADE_BY = ("tests/conftest.py", "tests/support/miniature.py", "tests/support/miniature.yaml")
+"""What the finished miniature is made of beside the tracked files."""
+FIRST = [f"{stage}@bars" for stage in ("validate", "reference")] + ["evaluate@bars-vae"]
+"""Targets whose stages, with all before them, are one of each kind but the last one, the report."""
+QUICK = "GENFOUNDRY_TESTS_PYTHON"
+"""Environment variable with the interpreter that need not import the large libraries; see ``support/preload.py``."""
+
+PRELOADED = pytest.StashKey["Preloaded"]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One preloaded interpreter for all workers, started by the process that starts them."""
+    if QUICK not in os.environ:
+        from preload import Preloaded
+
+        from genfoundry.tracking.store import ENVIRONMENT
+
+        config.stash[PRELOADED] = Preloaded(ENVIRONMENT)
+        os.environ[QUICK] = str(config.stash[PRELOADED].python)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if PRELOADED in config.stash:
+        config.stash[PRELOADED].stop()
+        del os.environ[QUICK]
 
 
 class Project:
-    """A project folder and commands in it, each a process as a user would start it."""
+    """A project folder and commands in it, each a process as a user would start it.
+
+    ``cold`` starts fresh interpreters throughout, for what a preloaded one can't show.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def run(
-        self, *command: str, check: bool = True, timeout: float = 300, **env: str
+        self, *command: str, check: bool = True, timeout: float = 300, cold: bool = False, **env: str
     ) -> subprocess.CompletedProcess[str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        if not cold:
+            path = f"{Path(os.environ[QUICK]).parent}{os.pathsep}{path}"
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -72,13 +108,13 @@ class Project:
         return done
 
     def dvc(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "dvc", *words, **more)
+        return self.run("python", "-m", "dvc", *words, **more)
 
     def genfoundry(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", "genfoundry.cli", *words, PYTHONPATH="src", **more)
+        return self.run("python", "-m", "genfoundry.cli", *words, PYTHONPATH="src", **more)
 
     def stage(self, stage: str, key: str, **more: object) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, "-m", f"pipelines.{stage}", key, **more)
+        return self.run("python", "-m", f"pipelines.{stage}", key, **more)
 
     def edit(self, old: str, new: str, file: str = "params.yaml") -> None:
         path = self.root / file
@@ -121,20 +157,47 @@ def lay_out(root: Path) -> Project:
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
     """The miniature project after `dvc repro` and `genfoundry record`. Look, don't touch: copy it to change it.
 
-    Made once for all workers: the first to come makes it, the others wait.
+    Made once for all workers and kept for the next session: the first to come makes it, the others wait.
     """
     base = tmp_path_factory.getbasetemp()
     base = base if worker_id == "master" else base.parent
-    with (base / "miniature.lock").open("w") as lock:
+    target = base / "miniature/project"
+    kept = ROOT / ".pytest_cache/miniature"
+    kept.mkdir(parents=True, exist_ok=True)
+    with (kept / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (base / "miniature.done").exists():
-            project = lay_out(base / "miniature" / "project")
-            project.dvc("repro", "-q", timeout=600)
-            project.genfoundry("record")
-            project.git("add", "-A")
-            project.git("commit", "-q", "-m", "finished")
-            (base / "miniature.done").touch()
-    return Project(base / "miniature" / "project")
+        if not target.exists():
+            whole = kept / state()
+            if not whole.exists():
+                for old in kept.glob("*/"):
+                    shutil.rmtree(old)
+                make(kept / "partial").root.rename(whole)
+            Project(whole).copy(target)
+    return Project(target)
+
+
+def state() -> str:
+    """sha256 of all that the finished miniature is made of: files, installed packages, interpreter, machine."""
+    digest = hashlib.sha256(f"{sys.version} {processor()}".encode())
+    digest.update(repr(sorted((each.name, each.version) for each in importlib.metadata.distributions())).encode())
+    for name in (*TRACKED, *MADE_BY):
+        path = ROOT / name
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts and "egg-info" not in str(file):
+                digest.update(f"{file.relative_to(ROOT)} {file_digest(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def make(root: Path) -> Project:
+    """The finished miniature, one stage of each kind by a fresh interpreter."""
+    project = lay_out(root)
+    project.dvc("repro", "-q", *FIRST, timeout=600, cold=True)
+    project.dvc("repro", "-q", "evaluate@notes-transformer", "validate@notes", timeout=600)
+    project.dvc("repro", "-q", cold=True)
+    project.genfoundry("record", cold=True)
+    project.git("add", "-A")
+    project.git("commit", "-q", "-m", "finished")
+    return project
 
 
 @pytest.fixture()

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,35 @@ TOUCHED = (
 )
 """All by which training, publishing and checkpoints change what is on disk."""
 
+FOLDERS = ("artifacts", "checkpoints", "reports")
+"""All that a training writes into."""
+
+
+@dataclass(frozen=True)
+class Calm:
+    """The data before an undisturbed training, and what it left and did on disk."""
+
+    prepared: Path
+    outputs: dict[str, str]
+    seen: list[tuple[str, str]]
+
 
 class Countdown:
     """Dies before, halfway through or after the n-th operation on disk below a folder; n 0 only counts."""
 
     def __init__(self, root: Path, at: int = 0, moment: str = "before") -> None:
         self.root, self.at, self.moment = root, at, moment
-        self.seen: list[str] = []
+        self.seen: list[tuple[str, str]] = []
+        """Operation, and the folder of the project that it is in."""
 
     def wrap(self, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def watched(where: Any, *values: Any, **named: Any) -> Any:
-            if not self._ours(where):
+            path = Path(f"/proc/self/fd/{where}").readlink() if isinstance(where, int) else Path(where)
+            if not path.is_relative_to(self.root):
                 return original(where, *values, **named)
             if self.at and len(self.seen) >= self.at:
                 raise Killed  # what a finally block would still tidy up, a killed process does not
-            self.seen.append(name)
+            self.seen.append((name, path.relative_to(self.root).parts[0]))
             if len(self.seen) < self.at or not self.at:
                 return original(where, *values, **named)
             if self.moment == "half" and name == "write_bytes":
@@ -51,10 +66,6 @@ class Countdown:
             raise Killed
 
         return watched
-
-    def _ours(self, where: Any) -> bool:
-        path = Path(f"/proc/self/fd/{where}").readlink() if isinstance(where, int) else Path(where)
-        return path.is_relative_to(self.root)
 
     @contextmanager
     def armed(self) -> Iterator[None]:
@@ -70,8 +81,10 @@ def run(root: Path) -> None:
     train(root, "transformer", kind, options, more, {"checkpoint_every": 1e-9})
 
 
-def test_a_crash_at_any_operation_on_disk_leaves_no_trace(tmp_path: Path) -> None:
-    prepared, calm = tmp_path / "prepared", tmp_path / "calm"
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    root = tmp_path_factory.mktemp("crash")
+    prepared, calm = root / "prepared", root / "calm"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("genfoundry.training.loop.train", lambda *values: None)
         run(prepared)  # its data alone
@@ -79,20 +92,36 @@ def test_a_crash_at_any_operation_on_disk_leaves_no_trace(tmp_path: Path) -> Non
     counting = Countdown(calm)
     with counting.armed():
         run(calm)
-    wanted = outputs(calm)
-    assert set(counting.seen) == {name for _, name in TOUCHED}
+    assert {name for name, _ in counting.seen} == {name for _, name in TOUCHED}
+    assert {folder for _, folder in counting.seen} == set(FOLDERS)
+    return Calm(prepared, outputs(calm), counting.seen)
 
-    # Dead after an operation is dead before the next one, but for the last.
-    points = [(at, "before") for at in range(1, len(counting.seen) + 1)] + [(len(counting.seen), "after")]
-    points += [(at, "half") for at, name in enumerate(counting.seen, 1) if name in ("write_bytes", "rmtree")]
-    for at, moment in points:
+
+def points(seen: list[tuple[str, str]]) -> Iterator[tuple[int, str]]:
+    """Where and when to die: dead after an operation is dead before the next one, but for the last."""
+    for at, (name, _) in enumerate(seen, 1):
+        yield at, "before"
+        if name in ("write_bytes", "rmtree"):
+            yield at, "half"
+    yield len(seen), "after"
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)], ids=["kinds", "every"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_crash_at_any_operation_on_disk_leaves_no_trace(calm: Calm, tmp_path: Path, folder: str, every: bool) -> None:
+    """By default one crash of each kind, an operation in a folder and a moment: the last such, which finds the most."""
+    chosen = [(at, moment) for at, moment in points(calm.seen) if calm.seen[at - 1][1] == folder]
+    if not every:
+        chosen = list({(calm.seen[at - 1][0], moment): (at, moment) for at, moment in chosen}.values())
+    for at, moment in chosen:
         root = tmp_path / f"{at}-{moment}"
-        shutil.copytree(prepared, root)
+        shutil.copytree(calm.prepared, root)
         with Countdown(root, at, moment).armed(), pytest.raises(Killed):
             run(root)
         torch.manual_seed(at)
 
         run(root)
 
-        assert outputs(root) == wanted, f"killed {moment} operation {at}, {counting.seen[at - 1]}"
-        assert not list(root.rglob("*.partial")), f"left by a kill {moment} operation {at}, {counting.seen[at - 1]}"
+        said = f"killed {moment} operation {at}, {calm.seen[at - 1]}"
+        assert outputs(root) == calm.outputs, said
+        assert not list(root.rglob("*.partial")), f"left: {said}"

@@ -5,7 +5,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genfoundry.core.errors import ConfigError
@@ -90,7 +90,6 @@ def test_a_daily_slot_runs_once_each_day_of_the_zone(cron: str, zone: str, momen
     assert slots == wanted
 
 
-@settings(max_examples=150)
 @given(lines, zones, moments)
 def test_slots_rise_and_do_not_depend_on_where_one_starts_to_look(line: str, zone: str, moment: datetime) -> None:
     """A watch that is started again at any moment sees the same slots."""

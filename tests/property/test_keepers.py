@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genfoundry.config.specs import Sets, Vectors
@@ -47,7 +47,6 @@ def greedy(similar: np.ndarray) -> np.ndarray:
     return stays
 
 
-@settings(max_examples=200, deadline=None)
 @given(families(), thresholds, st.sampled_from([1, 10**6]), st.sampled_from([0, 1, 100, 1000, 5000]), st.data())
 def test_sets_are_kept_as_brute_force_keeps_them(
     rows: list[set[int]], threshold: float, room: int, limit: int, data: st.DataObject
@@ -76,7 +75,6 @@ def test_sets_are_kept_as_brute_force_keeps_them(
     assert list(zip(kept.pairs.first.tolist(), kept.pairs.second.tolist(), strict=True)) == wanted
 
 
-@settings(max_examples=60, deadline=None)
 @given(families(), st.sampled_from([0.5, 0.8]), st.sampled_from([1, 2, 8]), st.sampled_from([0, 200]))
 def test_minhash_removes_no_row_without_a_similar_one_that_stays(
     rows: list[set[int]], threshold: float, bands: int, limit: int
@@ -92,7 +90,6 @@ def test_minhash_removes_no_row_without_a_similar_one_that_stays(
         assert round(jaccard(rows[row], rows[kept.keeper[row]]), 6) == kept.score[row] >= threshold - 1e-6
 
 
-@settings(max_examples=60, deadline=None)
 @given(families(), st.sampled_from([2, 4, 8, 26]), st.sampled_from([0.3, 0.5, 0.8, 1.0]))
 def test_a_sketch_of_any_size_costs_no_pair(rows: list[set[int]], bits: int, threshold: float) -> None:
     sets = as_sets(rows)
@@ -109,7 +106,6 @@ def test_a_sketch_of_any_size_costs_no_pair(rows: list[set[int]], bits: int, thr
     assert set(zip(found.first.tolist(), found.second.tolist(), strict=True)) == wanted
 
 
-@settings(max_examples=100, deadline=None)
 @given(families(), families(), thresholds, st.sampled_from([1, 10**6]))
 def test_containment_is_found_as_brute_force_finds_it(
     evaluation: list[set[int]], training: list[set[int]], share: float, limit: int
@@ -132,7 +128,6 @@ def test_containment_is_found_as_brute_force_finds_it(
     np.testing.assert_allclose(checked.score, best)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([0.9, 0.95, 0.99]), st.sampled_from([1, 10**6]))
 def test_vectors_are_kept_as_brute_force_keeps_them(seed: int, number: int, threshold: float, limit: int) -> None:
     generator = np.random.default_rng(seed)
@@ -155,7 +150,6 @@ def test_vectors_are_kept_as_brute_force_keeps_them(seed: int, number: int, thre
     assert stays[kept.keeper].all()
 
 
-@settings(max_examples=50, deadline=None)
 @given(families(), st.randoms(use_true_random=False))
 def test_fingerprints_can_be_taken_and_joined(rows: list[set[int]], shuffle: object) -> None:
     sets = as_sets(rows)

@@ -58,7 +58,7 @@ every_step = st.sampled_from([1e-9, 1e9])
 """Seconds between checkpoints: after every step, or none at all."""
 
 
-@settings(max_examples=12)
+@settings(max_examples=settings.default.max_examples // 2)  # each trains up to four times
 @given(run_of=runs(), kills=st.lists(st.integers(1, STEPS), min_size=1, max_size=2), moment=every_step)
 @example(run_of=("vae", "adamw", 0.9, 2), kills=[2, 6], moment=1e-9)
 @example(run_of=("transformer", "muon", 0.9, 2), kills=[3, 5], moment=1e-9)

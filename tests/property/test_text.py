@@ -5,7 +5,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genfoundry.modalities import text
@@ -35,7 +35,6 @@ def words(content: str) -> list[str]:
     return [*found, run] if run else found
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(documents, min_size=1, max_size=8), st.sampled_from([1, 40, 10**6]))
 def test_shingles_are_the_sets_of_five_words(texts: list[str], block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +70,6 @@ def test_what_case_folding_or_nfc_may_change_is_marked() -> None:
     assert all(table[code] & _wordclasses.ALTERS for code in range(0x1161, 0x1200))
 
 
-@settings(max_examples=200, deadline=None)
 @example("e\x07\u0301")
 @example("\n a \x07\n\r")
 @given(st.text(st.one_of(st.sampled_from(" \t\n\r\x07\ufeff\u00a0e\u0301"), st.characters()), max_size=40))
@@ -89,7 +87,6 @@ TOKENIZERS = {
 }
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(max_size=80), st.sampled_from(sorted(TOKENIZERS)))
 def test_any_text_survives_its_tokens_and_never_holds_a_boundary(content: str, kind: str) -> None:
     tokens = TOKENIZERS[kind].encode(content).ids
@@ -98,7 +95,6 @@ def test_any_text_survives_its_tokens_and_never_holds_a_boundary(content: str, k
     assert 0 not in tokens
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=40), max_size=12),
     st.integers(1, 60),

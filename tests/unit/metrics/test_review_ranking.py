@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -183,7 +183,6 @@ def test_nothing_but_ties_ranks_nobody() -> None:
     assert math.isfinite(ranking.difference(0, 2)[1])
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(-1, 1)), min_size=12, max_size=60))
 def test_sides_and_names_don_t_matter(rows: list[tuple[int, int, int]]) -> None:
     first = np.array([0, 1, 2, *(a for a, _, _ in rows)])

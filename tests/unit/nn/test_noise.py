@@ -1,12 +1,11 @@
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from genfoundry.nn.noise import normal, uniform
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**40), st.integers(0, 10**6), st.lists(st.integers(0, 2**50), min_size=1, max_size=40))
 def test_noise_depends_on_the_example_and_not_on_its_batch(seed: int, step: int, examples: list[int]) -> None:
     index = torch.tensor(examples)
