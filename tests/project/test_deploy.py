@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from imports import ROOT
 from ruamel.yaml import YAML
 
 from genfoundry.commands import schedule
@@ -20,6 +19,8 @@ from genfoundry.core.errors import ConfigError
 from genfoundry.retraining.options import Retraining, Schedule
 from genfoundry.retraining.schedule import deploy
 from genfoundry.retraining.schedule.cron import Slots, slots_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NIGHTLY = Retraining(schedule=Schedule(cron="30 3 * * mon-fri", timezone="America/New_York"))
 

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from imports import ROOT, SRC
 
 from genfoundry.cli import _parser
 from genfoundry.config.dag import DATASET_STAGES, MODEL_STAGES
@@ -13,6 +12,9 @@ from genfoundry.config.params import read_yaml
 from genfoundry.config.pointers import read_pointer
 from genfoundry.core.errors import Exit
 from genfoundry.data.embedded.packages import EMBEDDED_MD5, PACKAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src/genfoundry"
 
 
 def generated() -> dict[str, str]:
@@ -38,7 +40,11 @@ def test_the_architecture_page_knows_every_stage_and_layer() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     stages = set(re.findall(r"^\| `(\w+)` \|", page, re.M))
 
-    assert stages == {*DATASET_STAGES, *MODEL_STAGES, "base", "report"} == set(read_yaml(ROOT / "dvc.yaml")["stages"])
+    assert (
+        stages
+        == {*DATASET_STAGES, *MODEL_STAGES, "base", "report", "code"}
+        == set(read_yaml(ROOT / "dvc.yaml")["stages"])
+    )
     layers = page.split("## Layers")[1].split("```")[1]
     named = set(re.findall(r"^([a-z_]+(?:(?: \||,) [a-z_]+)*)", layers, re.M))
     words = {word for line in named for word in re.split(r" \| |, ", line)} - {"text"}

@@ -1,18 +1,18 @@
-"""dvc.yaml is the map of the line: its params are what each main() names, its code deps are what it imports."""
+"""dvc.yaml is the map of the line: its params are what each main() names, its code is one file that `code` writes."""
 
 import inspect
 import re
 from pathlib import Path
 
 import pytest
-from imports import ROOT, SRC, closure
 
 from genfoundry.config import dag
-from genfoundry.config.params import read_yaml
-from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
+from genfoundry.config.params import PLAIN, read_yaml
+from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS, SECTIONS
 from genfoundry.core import parts
-from genfoundry.pipeline.stage import SECTIONS
 
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src/genfoundry"
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
 NODES = dag.nodes(ROOT)
 
@@ -44,43 +44,18 @@ def test_params_are_the_sections_that_main_names(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", NODES)
-def test_code_deps_are_what_the_stage_imports(address: str) -> None:
+def test_code_deps_are_the_stage_s_own_file_and_what_it_reads_of_presets(address: str) -> None:
     node = NODES[address]
-    wanted = closure(ROOT / "pipelines" / f"{node.stage}.py") | {f"pipelines/{node.stage}.py"}
-    # Parts are loaded by name: those that this block names count as imported.
-    for name in node.code:
-        if re.match(r"src/genfoundry/(models|modalities)/(?!common)", name):
-            place = ROOT / name
-            files = [place] if place.is_file() else sorted(place.glob("*.py"))
-            wanted |= {found for file in files for found in closure(file)}
-    covered = {name for name in wanted if any(name == dep or name.startswith(dep + "/") for dep in node.code)}
-
-    assert wanted - covered == set(), f"{address} runs this code, but dvc.yaml does not list it"
-
-
-@pytest.mark.parametrize("address", NODES)
-def test_every_code_dep_is_used(address: str) -> None:
-    node = NODES[address]
-    wanted = closure(ROOT / "pipelines" / f"{node.stage}.py") | {f"pipelines/{node.stage}.py"}
-    loaded = [name for name in node.code if re.match(r"src/genfoundry/(models|modalities|metrics)", name)]
-    wanted |= {
-        found
-        for name in loaded
-        for file in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).glob("*.py"))
-        for found in closure(file)
+    presets = {
+        "sample": "presets/prompts",
+        "split": "presets/guards",
+        "deduplicate": "presets/embeddings",
+        "validate": "presets/profiles",
+        "encode": "presets/tokenizers",
     }
 
-    read = {
-        "sample": {"presets/prompts"},
-        "split": {"presets/guards"},
-        "deduplicate": {"presets/embeddings"},
-        "validate": {"presets/profiles"},
-        "encode": {"presets/tokenizers"},
-    }.get(node.stage, set())
-    idle = [
-        dep for dep in {*node.code} - {*loaded} - read if not any(f == dep or f.startswith(dep + "/") for f in wanted)
-    ]
-    assert idle == []
+    wanted = {f"artifacts/code/{address}.json", presets.get(node.stage, "")} - {""}
+    assert set(node.code) == (wanted if address != "code" else {"pipelines", "src/genfoundry"})
 
 
 def test_every_output_has_one_maker_and_every_input_one() -> None:
@@ -89,6 +64,24 @@ def test_every_output_has_one_maker_and_every_input_one() -> None:
     for node in NODES.values():
         for dep in node.data:
             assert dep in outs or dep.startswith(("data/", "imports/")) or dep in ("reports/datasets", "reports/models")
+
+
+def test_the_table_of_sections_is_what_stages_name() -> None:
+    """The runner reads a section by the class that main() names; check and the docs by the table."""
+    named = {
+        name: parameter.annotation
+        for stage in STAGES
+        for name, parameter in main_of(stage).parameters.items()
+        if name in {**DATASET_SECTIONS, **MODEL_SECTIONS}
+    }
+
+    assert named == {**DATASET_SECTIONS, **MODEL_SECTIONS}
+
+
+def test_no_part_adds_fields_to_a_section_whose_stage_runs_without_it() -> None:
+    for kind in ("modalities", "models"):
+        for name in parts.names(kind):
+            assert not PLAIN & set(vars(parts.load(kind, name))), f"{kind}/{name}"
 
 
 def test_sections_of_settings_are_all_read_by_a_stage() -> None:

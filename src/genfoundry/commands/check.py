@@ -10,7 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from genfoundry.config import params as settings
-from genfoundry.config.dag import nodes, param_values
+from genfoundry.config.code import Sources, difference, record_of
+from genfoundry.config.dag import CODE_FILES, nodes, param_values
 from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
@@ -33,7 +34,10 @@ def check(root: Path) -> tuple[list[str], list[str]]:
     except ConfigError as error:
         return faults + str(error).splitlines(), _notes(root)
     faults += [*_blocks(tree), *_links(root, tree), *_graph(root)]
-    return list(dict.fromkeys(faults)), _notes(root)
+    if faults:
+        return list(dict.fromkeys(faults)), _notes(root)
+    faults, notes = _code(root)
+    return faults, [*notes, *_notes(root)]
 
 
 def _environment(root: Path) -> Iterator[str]:
@@ -88,7 +92,7 @@ def _blocks(tree: settings.Settings) -> Iterator[str]:
     for key, dataset in tree.datasets.items():
         module = yield from _part("modalities", dataset.modality, f"datasets.{key}.modality")
         for name, default in DATASET_SECTIONS.items():
-            section = getattr(module, default.__name__, default)
+            section = settings.modality_section(dataset.modality, default) if module else default
             yield from settings.faults(section, getattr(dataset, name), f"datasets.{key}.{name}")
     for key, model in tree.models.items():
         module = yield from _part("models", model.family, f"models.{key}.family")
@@ -176,8 +180,24 @@ def _graph(root: Path) -> Iterator[str]:
         except ConfigError as error:
             yield f"dvc.yaml: {node.address}: {error}"
         for name in node.code:
-            if not (root / name).exists():
+            if not (root / name).exists() and not name.startswith(CODE_FILES):
                 yield f"dvc.yaml: {node.address}: dep {name!r} is no file or folder of the project"
+
+
+def _code(root: Path) -> tuple[list[str], list[str]]:
+    """Faults of the code that stages rest on, and a note of files that tell of other sources than lie there."""
+    sources, stale = Sources(root), []
+    try:
+        for node in nodes(root).values():
+            if node.kind != "code":
+                stale += [record_of(sources, node) and difference(sources, node)]
+    except ConfigError as error:
+        return [str(error)], []
+    stale = [found for found in stale if found]
+    if not stale or not (root / CODE_FILES).is_dir():
+        return [], []
+    more = f" (and {len(stale) - 1} more)" if stale[1:] else ""
+    return [], [f"{stale[0]}{more}; dvc repro writes them anew (if it skips code, run dvc repro --force code)"]
 
 
 def _notes(root: Path) -> list[str]:

@@ -16,8 +16,19 @@ from genfoundry.core.io import digest_of, file_digest, read_json, tree_digest
 
 DATASET_STAGES = ("ingest", "validate", "preprocess", "deduplicate", "split", "encode", "reference")
 MODEL_STAGES = ("train", "sample", "extract", "evaluate")
-KINDS = {**dict.fromkeys(DATASET_STAGES, "dataset"), "base": "base", **dict.fromkeys(MODEL_STAGES, "model")}
+KINDS = {
+    "code": "code",
+    **dict.fromkeys(DATASET_STAGES, "dataset"),
+    "base": "base",
+    **dict.fromkeys(MODEL_STAGES, "model"),
+}
 """What a stage works on; ``report`` works on the repository."""
+
+CODE_FILES = "artifacts/code"
+"""Folder of digests of the code that each stage rests on; ``config.code`` writes it."""
+
+CODE = (f"{CODE_FILES}/", "presets/", "src/", "pipelines")
+"""How paths of deps begin that are code or stand beside it, in dvc.yaml and in lineage, old ones too."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +52,13 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """``dataset``, ``base``, ``model`` or ``repository``."""
+        """``code``, ``dataset``, ``base``, ``model`` or ``repository``."""
         return KINDS.get(self.stage, "repository")
 
     @property
     def code(self) -> tuple[str, ...]:
-        """What git holds: modules, and the prompts that samples continue."""
-        return tuple(dep for dep in self.deps if dep.startswith(("src/", "pipelines/", "presets/")))
+        """Digests of modules, and what git holds beside them, such as the prompts that samples continue."""
+        return tuple(dep for dep in self.deps if dep.startswith(CODE))
 
     @property
     def data(self) -> tuple[str, ...]:
@@ -204,7 +215,7 @@ def repository_state(root: Path) -> str:
     return digest_of(
         {
             "data": {file.name: file_digest(file) for file in pointers if file.is_file()},
-            "code": digests(root, {name for node in graph.values() for name in node.code}),
+            "code": digests(root, {name for node in graph.values() for name in node.code if node.kind != "code"}),
             "params": param_values(root, ["datasets", "models", "bases"]),
             "lock": lock_digest(root),
         }

@@ -19,6 +19,9 @@ from genfoundry.core.errors import ConfigError
 
 SectionType = TypeVar("SectionType", bound=Section)
 
+PLAIN = {"Reference", "Evaluation"}
+"""Sections to which no part adds fields: their stages run without the part, and don't depend on its code."""
+
 MAX_BYTES = 1_000_000
 """A params.yaml above this is refused before it is parsed: aliases can multiply it."""
 
@@ -144,8 +147,12 @@ def dataset_section(settings: Settings, key: str, base: type[SectionType]) -> Se
     if key not in settings.datasets:
         raise ConfigError(f"params.yaml: no dataset {key!r}{parts.nearest(key, list(settings.datasets))}")
     block, name = settings.datasets[key], base.__name__.lower()
-    kind = getattr(parts.load("modalities", block.modality), base.__name__, base)
-    return parse(kind, getattr(block, name), f"datasets.{key}.{name}")
+    return parse(modality_section(block.modality, base), getattr(block, name), f"datasets.{key}.{name}")
+
+
+def modality_section(modality: str, base: type[SectionType]) -> type[SectionType]:
+    """The class of a section as a modality writes it: its own of that name, else ``base``."""
+    return base if base.__name__ in PLAIN else getattr(parts.load("modalities", modality), base.__name__, base)
 
 
 def model_section(settings: Settings, key: str, base: type[SectionType]) -> SectionType:
@@ -169,8 +176,7 @@ def model_block(settings: Settings, key: str) -> ModelBlock:
 
 def family_section(family: str, base: type[SectionType]) -> type[SectionType]:
     """The class of a section as a family writes it: its own of that name, else ``base``."""
-    found: type[SectionType] = getattr(parts.load("models", family), base.__name__, base)
-    return found
+    return base if base.__name__ in PLAIN else getattr(parts.load("models", family), base.__name__, base)
 
 
 def family_config(family: str) -> type[Section]:

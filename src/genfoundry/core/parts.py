@@ -17,9 +17,9 @@ KEY_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 Kind = Literal["models", "metrics", "modalities"]
 
 
-def names(kind: Kind) -> list[str]:
+def names(kind: Kind, package: Path = Path(__file__).parents[1]) -> list[str]:
     """Names of all parts of a kind, sorted: modules, and packages but for ``common`` and those with an underscore."""
-    folder = Path(__file__).parents[1] / kind
+    folder = package / kind
     found = {file.stem for file in folder.glob("*.py")} | {file.parent.name for file in folder.glob("*/__init__.py")}
     return sorted(name for name in found - {"common"} if not name.startswith("_"))
 

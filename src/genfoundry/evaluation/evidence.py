@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import digest_of, file_digest, read_json, read_table
+from genfoundry.core.parts import nearest
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.extraction.documents import read_documents
 
@@ -323,6 +323,6 @@ def asked_for(metric: ModuleType) -> list[str]:
     names = [name for name in inspect.signature(metric.score).parameters if name != "config"]
     for name in names:
         if name not in CATALOGUE:
-            file, hint = metric.__name__.rpartition(".")[2], parts.nearest(name, list(CATALOGUE))
+            file, hint = metric.__name__.rpartition(".")[2], nearest(name, list(CATALOGUE))
             raise ConfigError(f"metrics/{file}.py: score asks for evidence {name!r}{hint}")
     return names

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genfoundry.config.code import Sources
 from genfoundry.config.dag import digests, find
 from genfoundry.config.params import Settings, model_section
 from genfoundry.config.sections.evaluation import Evaluation
@@ -62,7 +63,7 @@ class Terms:
             "evaluation": self.evaluation.model_dump(mode="json", exclude=JUDGED_ALONE),
             "arrays": folder_digest(self.dataset.arrays),
             "reference": folder_digest(self.dataset.reference),
-            "code": digests(self.root, code),
+            "code": sorted(digests(self.root, code).values()),
         }
 
 
@@ -115,7 +116,8 @@ def _present(key: str, terms: Terms) -> bool:
     told = [section.model_dump(exclude=JUDGED_ALONE) for section in (evaluation, terms.evaluation)]
     if sampling != terms.sampling or told[0] != told[1]:
         return False
-    return not any(stale_reason(terms.root, find(terms.root, f"{stage}@{key}")) for stage in ("sample", "extract"))
+    sources = Sources(terms.root)
+    return not any(stale_reason(sources, find(terms.root, f"{stage}@{key}")) for stage in ("sample", "extract"))
 
 
 def _read_by(subject: Subject, terms: Terms, folder: Path) -> DatasetPaths:

@@ -16,10 +16,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from genfoundry.config import params as settings
+from genfoundry.config.code import check_imports, current
 from genfoundry.config.dag import Node, find, stage_inputs
-from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.execution import Execution
-from genfoundry.config.sections.table import SECTIONS, section
+from genfoundry.config.specs import Section
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
 from genfoundry.core.io import verify_folder, write_json
@@ -50,14 +50,25 @@ def arguments(main: Main, node: Node, root: Path, tree: settings.Settings, run: 
     """
     offered = {"run": lambda: run, "root": lambda: root, **_offers(node, root, tree)}
     values = {}
-    for name in inspect.signature(main).parameters:
-        if name in SECTIONS:
-            values[name] = section(tree, node.key, name)
-        elif name in offered:
+    for name, parameter in inspect.signature(main).parameters.items():
+        if name in offered:
             values[name] = offered[name]()
+        elif name == "options":
+            values[name] = settings.model_options(tree, node.key)
+        elif inspect.isclass(parameter.annotation) and issubclass(parameter.annotation, Section):
+            values[name] = _section(node, tree, parameter.annotation)
         else:
             raise AssertionError(f"pipelines/{node.stage}.py: nothing is known to fill parameter {name!r}")
     return values
+
+
+def _section(node: Node, tree: settings.Settings, kind: type[Section]) -> Section:
+    """By the class that ``main`` names, not by a table of all: so a stage reads what it imports."""
+    if node.kind == "dataset":
+        return settings.dataset_section(tree, node.key, kind)
+    if node.kind == "model":
+        return settings.model_section(tree, node.key, kind)
+    return settings.parse(kind, tree.bases[node.key], f"bases.{node.key}")
 
 
 def _offers(node: Node, root: Path, tree: settings.Settings) -> dict[str, Callable[[], Any]]:
@@ -80,16 +91,16 @@ def _offers(node: Node, root: Path, tree: settings.Settings) -> dict[str, Callab
             "node": lambda: node,
         }
     if node.kind == "base":
-        base = tree.bases[node.key]
         return {
             "paths": lambda: ModelPaths(root, node.key),
-            "base": lambda: settings.parse(Base, base, f"bases.{node.key}"),
         }
     return {"datasets": lambda: tree.datasets, "models": lambda: tree.models}
 
 
 def typed_params(node: Node, tree: settings.Settings) -> dict[str, Any]:
     """The stage's sections with their defaults filled in, as MLflow parameters."""
+    from genfoundry.config.sections.table import SECTIONS, section
+
     values: dict[str, Any] = {}
     for name in node.params:
         steps = name.split(".")
@@ -149,8 +160,16 @@ def _explain(error: BaseException) -> GenfoundryError | None:
     return None
 
 
-def execute(main: Main, stage: str, key: str, root: Path) -> int:
-    """Run a stage and return its exit code; messages go to stderr."""
+def execute(main: Main, stage: str, key: str, root: Path, alone: bool = False) -> int:
+    """Run a stage and return its exit code; messages go to stderr.
+
+    Args:
+        main: What the stage does.
+        stage: Its name.
+        key: What it works on.
+        root: The workspace.
+        alone: The process does nothing else, so that the modules it imports are the stage's.
+    """
     run: Run | None = None
     address = f"{stage}@{key}" if key else stage
     started = time.monotonic()
@@ -159,6 +178,7 @@ def execute(main: Main, stage: str, key: str, root: Path) -> int:
         if not rank_zero():
             main(**arguments(main, node, root, tree, NoRun()))
             return Exit.OK
+        seen = current(root, node)
         # One process a stage and workspace: a second writer on the same files ends at once.
         with held(root / ".dvc/tmp/genfoundry" / f"{node.address}.lock", "this stage"):
             values = arguments(main, node, root, tree, None)
@@ -169,6 +189,8 @@ def execute(main: Main, stage: str, key: str, root: Path) -> int:
             if "execution" in values:
                 run.tags({tags.EXECUTION: values["execution"].model_dump_json()})
             main(**values)
+            if alone:
+                check_imports(node, seen)
             _check_outputs(root, node)
             record = write_lineage(root, node, inputs)
             run.metric("stage_seconds", time.monotonic() - started)
@@ -249,7 +271,7 @@ def run_stage(main: Main, launcher: Callable[[Execution], None] | None = None) -
     except ConfigError as error:
         print(f"genfoundry: {error}", file=sys.stderr)
         sys.exit(Exit.USAGE)
-    _leave(execute(main, stage, sys.argv[1] if wants_key else "", root))
+    _leave(execute(main, stage, sys.argv[1] if wants_key else "", root, alone=True))
 
 
 def _leave(code: int) -> NoReturn:

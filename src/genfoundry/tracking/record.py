@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from genfoundry.config.code import Sources, difference
 from genfoundry.config.dag import Node, digests, fingerprint, nodes
 from genfoundry.config.params import Settings
 from genfoundry.core.io import folder_digest, read_json
@@ -38,8 +39,9 @@ class Recorded:
     reaped: int = 0
 
 
-def stale_reason(root: Path, node: Node) -> str:
+def stale_reason(sources: Sources, node: Node) -> str:
     """Why a stage's files are no present result; empty if they are."""
+    root = sources.root
     path = lineage_file(root, node)
     if not path.is_file():
         return "never ran here"
@@ -49,14 +51,17 @@ def stale_reason(root: Path, node: Node) -> str:
         return f"{missing[0]} is missing"
     if record["fingerprint"] != fingerprint(root, node):
         return "settings, code or inputs changed since"
-    changed = [name for name, digest in digests(root, results(node)).items() if record["outputs"].get(name) != digest]
-    return f"{changed[0]} was changed by hand" if changed else ""
+    if changed := difference(sources, node):
+        return changed
+    edited = [name for name, digest in digests(root, results(node)).items() if record["outputs"].get(name) != digest]
+    return f"{edited[0]} was changed by hand" if edited else ""
 
 
 def present(root: Path, told: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]:
     """Stages whose files are their present result, with their lineage."""
-    for node in nodes(root).values():
-        reason = stale_reason(root, node)
+    sources = Sources(root)
+    for node in (found for found in nodes(root).values() if found.kind != "code"):
+        reason = stale_reason(sources, node)
         if reason:
             told.stale[node.address] = reason
         else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genfoundry.config.dag import CODE
 from genfoundry.config.params import read_yaml
 from genfoundry.core.errors import ConfigError
 from genfoundry.core.io import MANIFEST, file_digest, read_json, read_table, tree_digest
@@ -104,7 +105,7 @@ def _by_path(root: Path, graph: Graph, query: str) -> list[Found]:
             if not relative or relative == ".":
                 break
             known = {pair[1] for pair in (*graph.made, *graph.used)}
-            if relative in known and not relative.startswith(("src", "pipelines", "presets")):
+            if relative in known and not relative.startswith(CODE):
                 note = f"file {path.relative_to(folder).as_posix()}" if folder != path else ""
                 if _raw(relative, graph):
                     return _by_record(root, graph, relative, path.relative_to(folder).as_posix())
@@ -192,7 +193,7 @@ def _by_sample(root: Path, graph: Graph, query: str) -> list[Found]:
                 (path, digest), *_ = [
                     item
                     for item in record_made["inputs"].items()
-                    if _raw(item[0], graph) and not item[0].startswith(("src", "pipelines", "presets"))
+                    if _raw(item[0], graph) and not item[0].startswith(CODE)
                 ]
                 return [Found(digest, path, "; ".join(told))]
     return []
@@ -282,7 +283,8 @@ def chain(graph: Graph, found: Found, store: Store, forward: bool) -> list[str]:
             )
             side = record["outputs"] if forward else record["inputs"]
             for path, digest in side.items():
-                if path.startswith(("src/", "pipelines/")) or (forward and path.startswith("reports/")):
+                code = path.startswith(CODE) and not path.startswith("presets/")
+                if code or (forward and path.startswith("reports/")):
                     continue
                 raw = "" if (digest, path) in graph.made else "  raw data"
                 again = "  (above)" if (digest, path) in seen else ""

@@ -3,12 +3,14 @@
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from imports import SRC
 
 from genfoundry.config.sections.table import DATASET_SECTIONS
 from genfoundry.core import parts
+
+SRC = Path(__file__).resolve().parents[3] / "src/genfoundry"
 
 KERNELS = {"setkernel", "shinglekernel"}
 

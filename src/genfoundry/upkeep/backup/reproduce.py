@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genfoundry.config.dag import find
+from genfoundry.config.dag import find, nodes
 from genfoundry.config.pointers import md5, read_pointer
 from genfoundry.core.clock import Clock
 from genfoundry.core.errors import ConfigError
@@ -200,6 +200,8 @@ def _rebuild(project: Path, state: Path, name: str, from_arrays: bool, echo: boo
 
     if from_arrays:
         bring(*find(project, f"train@{name}").data)
+        if "code" in nodes(project):  # commits from before it listed sources
+            run("dvc", "repro", "--force", "--no-commit", "--single-item", "code")
         run("dvc", "repro", "--force", "--no-commit", "--single-item", f"train@{name}")
         return
     pointers = [path for path in (project / "data.dvc", *sorted((project / "imports").glob("*.dvc"))) if path.is_file()]

@@ -1,0 +1,295 @@
+"""Which code a stage's result rests on: a digest of each module that the stage reaches by imports.
+
+DVC compares bytes, so with sources as deps a comment would retrain. Instead the first stage, ``code``, writes
+``artifacts/code/<stage>@<key>.json`` for every stage, and each stage depends on its own file alone. A module counts
+whole, but for comments, layout, docstrings and what only type checkers import; parts that a stage loads by name count
+as imported. What can't be followed is an error, never a guess. Why modules, not definitions: docs/decisions/0010.
+"""
+
+import ast
+import hashlib
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import resolve_name
+from pathlib import Path
+from typing import Any
+
+from genfoundry.config import params as settings
+from genfoundry.config.dag import CODE_FILES as FOLDER
+from genfoundry.config.dag import Node, nodes
+from genfoundry.core import parts
+from genfoundry.core.errors import ConfigError
+from genfoundry.core.io import canonical_json, publish_folder, read_json
+
+FORMAT = 1
+"""Of the files. Raise it when this reader changes what it reads: every stage then runs once more."""
+
+PLUMBING = (
+    "genfoundry.pipeline",  # starts a stage, and proves that it ended
+    "genfoundry.state",  # journal, locks, heartbeat: what happened, not what came out
+    "genfoundry.tracking",  # shows results in MLflow
+    "genfoundry.config.code",  # this
+    "genfoundry.config.dag",  # which files a stage reads: their contents are deps themselves
+    "genfoundry.config.pointers",
+    "genfoundry.config.sections.execution",  # on what it runs: no part of a model's identity (architecture, rule 1)
+    "genfoundry.config.sections.table",  # lists sections for the docs and for check; a stage names its own
+    "genfoundry.core.clock",
+    "genfoundry.core.errors",
+    "genfoundry.core.parts",  # finds parts by name: the parts themselves count
+    "genfoundry.core.paths",
+    "genfoundry.core.processes",
+    "genfoundry.core.progress",
+    "genfoundry.core.ranks",
+)
+"""Modules and rooms that move no byte of a result. Each is a claim; ``core.io`` and ``core.pages`` write outputs."""
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ingest", "validate", "preprocess", "deduplicate", "split", "encode"), ("modalities",)),
+    **dict.fromkeys(("base", "train", "sample", "extract"), ("models",)),
+    **dict.fromkeys(("evaluate", "report"), ("metrics",)),
+}
+"""Kinds of parts that a stage loads by name. ``roots`` says which of each kind."""
+
+LOADERS: Mapping[str, tuple[str, ...]] = {
+    "pipelines": (),  # puts src/ of this project before an installed one
+    "genfoundry.config.params": (),  # types a section by the stage's own part
+    "genfoundry.data.preprocess.cleaning": ("modalities",),
+    "genfoundry.data.shards.memo": (),  # digests sources as a key of what it remembers
+    "genfoundry.data.similarity.fingerprints": ("modalities",),
+    "genfoundry.evaluation.report": ("metrics",),
+    "genfoundry.evaluation.scoring": ("metrics",),
+    "genfoundry.generation.modelfile": ("models",),
+    "genfoundry.metrics": (),  # names for people who import the package; stages import the files
+}
+"""Modules that do what can't be followed, and the kinds of parts that a stage which reaches one must name."""
+
+OPAQUE = {"import_module", "__import__", "__file__", "__doc__", "getdoc", "getsource", "model_json_schema"}
+"""Names, of attributes too, after which the syntax tree does not say what is reached or read."""
+
+OPAQUE_WORDS = OPAQUE | {"exec", "eval"}
+"""The same for names that stand alone: ``model.eval()`` is another thing."""
+
+OPAQUE_IMPORTS = ("importlib.resources", "importlib.util", "pkgutil", "runpy")
+
+FINDERS = {"genfoundry.core.parts", "genfoundry.core.parts.load", "genfoundry.core.parts.names"}
+"""Imports by which a module may load parts by name."""
+
+PACKAGES = {"genfoundry": "src", "pipelines": ""}
+"""First-party packages, and the folders that hold them."""
+
+SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
+"""Fields of syntax trees that say nothing, or not the same in every Python."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """What one source file says."""
+
+    digest: str
+    imports: frozenset[str]
+    """First-party modules that it may import, anywhere in it."""
+    opaque: tuple[str, ...]
+    """What can't be followed: file, line and word."""
+
+
+class Sources:
+    """The modules of a project by name, each file read once, and the settings that name its parts."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.tree = root, settings.load(root)
+        self._files: dict[str, Path | None] = {}
+        self._modules: dict[str, Module] = {}
+
+    def file(self, name: str) -> Path | None:
+        """Where a first-party module lies; None for all other names."""
+        if name not in self._files:
+            folder = PACKAGES.get(name.partition(".")[0])
+            path = self.root.joinpath(folder or "", *name.split("."))
+            places = (path.with_name(f"{path.name}.py"), path / "__init__.py") if folder is not None else ()
+            self._files[name] = next((file for file in places if file.is_file()), None)
+        return self._files[name]
+
+    def module(self, name: str) -> Module | None:
+        """The first-party module of that name."""
+        if name not in self._modules and (file := self.file(name)):
+            self._modules[name] = self._read(name, file)
+        return self._modules.get(name)
+
+    def _read(self, name: str, file: Path) -> Module:
+        tree = ast.parse(file.read_bytes(), str(file))
+        _strip(tree)
+        imports, opaque, place = set[str](), set[str](), file.relative_to(self.root).as_posix()
+        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for base, one in _targets(node, package):
+                    imports |= {found for found in (base, one) if self.file(found)}
+                    if not self._followed(base, one):
+                        opaque.add(f"{place}:{node.lineno}: import of {one}")
+            elif (isinstance(node, ast.Name) and node.id in OPAQUE_WORDS) or (
+                isinstance(node, ast.Attribute) and node.attr in OPAQUE
+            ):
+                opaque.add(f"{place}:{node.lineno}: {node.id if isinstance(node, ast.Name) else node.attr}")
+        digest = hashlib.sha256(_text(tree).encode()).hexdigest()[:16]
+        return Module(digest, frozenset(imports), tuple(sorted(opaque)))
+
+    def _followed(self, base: str, one: str) -> bool:
+        """Whether an import says all that is reached by it."""
+        if one.startswith(OPAQUE_IMPORTS) or one in FINDERS:
+            return False
+        if base.partition(".")[0] not in PACKAGES or self.file(one):
+            return True
+        # A name in a module, unless there is no such module, or one that makes names up when asked.
+        file = self.file(base)
+        return bool(file and base != one and b"def __getattr__(name" not in file.read_bytes())
+
+
+def _targets(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
+    """(module, module or name in it) of everything that a statement imports."""
+    if isinstance(node, ast.Import):
+        yield from ((one.name, one.name) for one in node.names)
+    else:
+        base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
+        yield from ((base, f"{base}.{one.name}") for one in node.names)
+
+
+def _strip(node: ast.AST) -> None:
+    """Take out what moves nothing: docstrings, ``pass``, and blocks for type checkers."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        if isinstance(block := getattr(node, field, None), list):  # those of lambdas are expressions
+            kept = [one for statement in block for one in _kept(statement)]
+            setattr(node, field, kept)
+            for one in kept:
+                _strip(one)
+
+
+def _kept(statement: ast.AST) -> list[ast.AST]:
+    if isinstance(statement, ast.If) and ast.unparse(statement.test).rpartition(".")[2] == "TYPE_CHECKING":
+        return [kept for inner in statement.orelse for kept in _kept(inner)]
+    idle = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return [] if idle or isinstance(statement, ast.Pass) else [statement]
+
+
+def _text(node: object) -> str:
+    """A syntax tree in a form of our own: ``ast.dump`` says more in newer Pythons, this is equal under 3.11 to 3.13."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_text, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, getattr(node, name, None)) for name in node._fields if name not in SKIPPED)
+    inner = ",".join(f"{name}={_text(value)}" for name, value in fields if value is not None and value != [])
+    return f"{type(node).__name__}({inner})"
+
+
+def plumbing(name: str) -> bool:
+    """Whether a module is left out, or lies in a room that is."""
+    return name.startswith(tuple(f"{room}." for room in PLUMBING)) or name in PLUMBING
+
+
+def roots(sources: Sources, node: Node) -> list[str]:
+    """Modules that a stage begins with: its own, what types its sections, and the parts that it loads by name.
+
+    Raises:
+        ConfigError: params.yaml names a part that is not there.
+    """
+    found = [f"pipelines.{node.stage}", "genfoundry.config.params", "genfoundry.config.sections"]
+    for kind in PARTS.get(node.stage, ()):
+        known = parts.names(kind, sources.root / "src/genfoundry")
+        wanted = known
+        if kind == "modalities":
+            wanted = [sources.tree.datasets[node.key].modality]
+        elif node.kind == "model":
+            model = sources.tree.models[node.key]
+            skip = model.evaluation.get("skip") or []
+            wanted = [model.family] if kind == "models" else [name for name in known if name not in skip]
+        for name in wanted:
+            if name not in known:
+                raise ConfigError(f"{node.address}: unknown {kind} part {name!r}{parts.nearest(name, known)}")
+        found += [f"genfoundry.{kind}.{name}" for name in wanted]
+    return found
+
+
+def reached(sources: Sources, node: Node) -> dict[str, str]:
+    """Digests of all first-party modules that a stage's result rests on, by name.
+
+    Raises:
+        ConfigError: One of them does what can't be followed; every such place is named.
+    """
+    found: dict[str, str] = {}
+    faults, kinds = list[str](), set(PARTS.get(node.stage, ()))
+    todo = roots(sources, node)
+    while todo:
+        name = todo.pop()
+        if name in found or plumbing(name) or not (module := sources.module(name)):
+            continue
+        found[name] = module.digest
+        todo += [name.rpartition(".")[0], *module.imports]
+        if name not in LOADERS:
+            faults += module.opaque
+        elif missing := set(LOADERS[name]) - kinds:
+            faults.append(f"{name} loads {', '.join(sorted(missing))} by name: add them to PARTS[{node.stage!r}]")
+    if faults:
+        raise ConfigError(
+            f"{node.address}: what its code rests on can't be followed:\n  " + "\n  ".join(sorted(faults)) + "\n"
+            "import what is meant by a statement, or declare the module in LOADERS of genfoundry/config/code.py"
+        )
+    return dict(sorted(found.items()))
+
+
+def record_of(sources: Sources, node: Node) -> dict[str, Any]:
+    """Contents of a stage's code file."""
+    return {"format": FORMAT, "modules": reached(sources, node)}
+
+
+def write_code(root: Path) -> None:
+    """Publish the code files of all stages: the stage ``code``."""
+    sources = Sources(root)
+    with publish_folder(root / FOLDER) as folder:
+        for node in nodes(root).values():
+            if node.kind != "code":
+                (folder / f"{node.address}.json").write_bytes(canonical_json(record_of(sources, node)))
+
+
+def difference(sources: Sources, node: Node) -> str:
+    """How a stage's code file differs from the sources as they lie there; empty if it does not."""
+    file = sources.root / FOLDER / f"{node.address}.json"
+    if not file.is_file():
+        return f"{FOLDER}/{file.name} is missing"
+    then, now = read_json(file), record_of(sources, node)
+    if then == now:
+        return ""
+    old, new = then.get("modules", {}), now["modules"]
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return (
+        f"{FOLDER}/{file.name} is stale: {', '.join(changed[:3]) or 'its format'}{' ...' * (len(changed) > 3)} changed"
+    )
+
+
+def current(root: Path, node: Node) -> set[str]:
+    """Names of the modules that a stage's code file tells of.
+
+    Raises:
+        ConfigError: It tells of other sources than lie there, so that DVC would take the result for one of those.
+    """
+    if said := difference(Sources(root), node):
+        raise ConfigError(
+            f"{said}; run `dvc repro code` first, which --single-item leaves out (with --force if it does nothing, as "
+            "after dvc commit)"
+        )
+    return set(read_json(root / FOLDER / f"{node.address}.json")["modules"])
+
+
+def check_imports(node: Node, seen: Collection[str]) -> None:
+    """Compare what this process imported with what its stage's digest saw.
+
+    Raises:
+        ConfigError: There is more, plumbing left out: then a change of it would not re-run the stage.
+    """
+    own = {name for name in sys.modules if name.partition(".")[0] in PACKAGES}
+    missed = sorted(name for name in own - set(seen) if not plumbing(name))
+    if missed:
+        raise ConfigError(
+            f"imported {', '.join(missed)}, which {FOLDER}/{node.address}.json does not tell of: import it by a "
+            "statement, or name its kind of part in PARTS of genfoundry/config/code.py"
+        )
