@@ -35,7 +35,7 @@ from genfoundry.config.specs import GridSpec, parse_spec
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.evaluation.extraction import network
 from genfoundry.evaluation.subsample import subsample
-from genfoundry.generation.sampling import draw, labels_of, seeds_of, to_levels
+from genfoundry.generation.generator import draw, labels_of, seeds_of, to_levels
 from genfoundry.metrics import exact_copies, fid_inf_domain, kid_domain, near_copies, precision_domain, recall_domain
 from genfoundry.models import diffusion
 from genfoundry.nn.contract import Batch, Step
@@ -123,7 +123,7 @@ class Ours(nn.Module):
 
     def draw(self, count: int, seed: int) -> Tensor:
         """uint8 (count, C, *shape)."""
-        seeds = seeds_of(self.sampling.model_copy(update={"seed": seed}), count)
+        seeds = seeds_of(seed, count)
         return draw(self.model, self.spec, seeds, self.sampling.model_dump(), self.sampling.batch)
 
 

@@ -13,9 +13,11 @@ import torch
 from conftest import Project
 from safetensors.torch import load_file, save_file
 
+from genfoundry.config.sections.sampling import default_generator
 from genfoundry.core.errors import ConfigError, DataError, Exit
 from genfoundry.core.io import publish_folder, read_json
 from genfoundry.gate import looks
+from genfoundry.promotion import requests
 from genfoundry.promotion.moves import ROLLED_BACK, Move, begin, pending
 from genfoundry.promotion.promote import Outcome, Wishes, promote
 from genfoundry.promotion.rollback import roll_back
@@ -72,7 +74,7 @@ def trained(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     store = open_store(project.root, "miniature")
     for folder in (good, equal, broken):
         run = Run(store, store.client.create_run(store.experiment).info.run_id, "train")
-        register(run, KEY, Path(folder), project.root)
+        register(run, KEY, Path(folder), default_generator("vae"), project.root, loader=requests.__name__)
     return project
 
 

@@ -134,7 +134,7 @@ def test_an_mlflow_server_in_place_of_the_embedded_store(
     assert "data/bars" in traced and "raw data" in traced
     assert "runs there already" in opened and CANARY not in opened
     store = open_store(project.root, "miniature")
-    folder, number = fetch_model(store, "bars-vae", "1", tmp_path / "fetched")
+    folder, number, *_ = fetch_model(store, "bars-vae", "1", tmp_path / "fetched")
     assert (number, folder.name) == ("1", folder_digest(project.root / MODEL))
     (run,) = store.client.search_runs([store.experiment], "tags.`genfoundry.key` = 'bars-vae'")
     assert run.info.status == "FINISHED" and run.info.artifact_uri.startswith("mlflow-artifacts:")

@@ -118,7 +118,7 @@ class History:
 
     def loads(self, name: str, which: str, target: Path) -> bool:
         """Fetches a version, which checks every byte against its digest."""
-        folder, number = fetch_model(self.store, name, which, target)
+        folder, number, *_ = fetch_model(self.store, name, which, target)
         return folder_digest(folder) == self.digests[name, number]
 
     def artifact_folders(self) -> set[str]:

@@ -10,7 +10,7 @@ from genfoundry.tracking.store import Store
 KEY = "bars-vae"
 
 
-def add_version(store: Store, state: Path, text: str, key: str = KEY) -> str:
+def add_version(store: Store, state: Path, text: str, key: str = KEY, temperature: float = 1.0) -> str:
     """Number of the version of a model folder that holds this text as weights."""
     made = state / "made" / key / text
     with publish_folder(made) as folder:
@@ -18,4 +18,4 @@ def add_version(store: Store, state: Path, text: str, key: str = KEY) -> str:
         write_json(folder / "spec.json", {"kind": "grid", "channels": 1, "shape": [8, 8], "labels": ["h", "v"]})
         (folder / "weights.safetensors").write_bytes(text.encode())
     run = Run(store, store.client.create_run(store.experiment).info.run_id, "train")
-    return register(run, key, made, state)
+    return register(run, key, made, {"temperature": temperature}, state)

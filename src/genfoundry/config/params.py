@@ -97,12 +97,12 @@ def _parse_yaml(path: Path, content: bytes) -> dict[str, Any]:
     return tree
 
 
-def faults(section: type[Section], values: Mapping[str, Any], where: str) -> list[str]:
+def faults(section: type[Section], values: Mapping[str, Any], where: str, file: str = "params.yaml") -> list[str]:
     """Every fault of a block, one line each: where, what with its value, what to do."""
     try:
         section.model_validate(values)
     except ValidationError as error:
-        return [_fault(section, fault, where) for fault in error.errors()]
+        return [f"{file}: {_fault(section, fault, where)}" for fault in error.errors()]
     return []
 
 
@@ -117,21 +117,27 @@ def _fault(section: type[Section], fault: Any, where: str) -> str:
             if owner is None:
                 break
         known = list(getattr(owner, "model_fields", {}) or {})
-        return f"params.yaml: unknown key '{place}'{parts.nearest(path[-1], known)}"
+        return f"unknown key '{place}'{parts.nearest(path[-1], known)}"
     if fault["type"] == "missing":
-        return f"params.yaml: '{place}' is missing; add it (a section may be {{}})"
-    return f"params.yaml: '{place}' is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+        return f"'{place}' is missing; add it (a section may be {{}})"
+    return f"'{place}' is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 
-def parse(section: type[SectionType], values: Any, where: str) -> SectionType:
+def parse(section: type[SectionType], values: Any, where: str, file: str = "params.yaml") -> SectionType:
     """A typed section.
+
+    Args:
+        section: Its class.
+        values: As read.
+        where: Its place in the file; empty for all of it.
+        file: What the values were read from, for messages.
 
     Raises:
         ConfigError: With every fault of the section, one line each.
     """
     if not isinstance(values, Mapping):
-        raise ConfigError(f"params.yaml: '{where}' is {values!r}; needs a block of settings (it may be {{}})")
-    lines = faults(section, values, where)
+        raise ConfigError(f"{file}: '{where}' is {values!r}; needs a block of settings (it may be {{}})")
+    lines = faults(section, values, where, file)
     if lines:
         raise ConfigError("\n".join(lines))
     return section.model_validate(values)

@@ -100,7 +100,7 @@ def _terms(root: Path, tree: Settings, subjects: Sequence[Subject], state: Path)
     sampling, evaluation = (settings.model_section(tree, like, base) for base in (Sampling, Evaluation))
     execution = settings.parse(Execution, tree.execution, "execution")
     work = state / "mlruns/gate/work"
-    return Terms(root, tree, DatasetPaths(root, key), like, sampling, evaluation, execution, work)
+    return Terms(root, tree, DatasetPaths(root, key), like, sampling.of_protocol(), evaluation, execution, work)
 
 
 def _best(gate_set: GateSet, subjects: Sequence[Subject], find: Any) -> Subject | None:

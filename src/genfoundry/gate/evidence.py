@@ -1,5 +1,7 @@
 """Both models measured alike: samples and prices made anew with one reference, one protocol and the same seeds.
 
+Each model draws with its own generator: sampler and temperature are part of what is judged. The number of samples,
+seeds, lengths and prompts are those of one model's section for all.
 What was measured once is kept by content under ``mlruns/gate/work`` of the state root; what the workspace's own
 line has just made is taken as it is. A model whose tokenizer is not the dataset's reads the held-out texts through its
 own.
@@ -7,7 +9,7 @@ own.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +21,8 @@ from genfoundry.config.dag import digests, find
 from genfoundry.config.params import Settings, model_section
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
-from genfoundry.config.sections.sampling import Sampling
-from genfoundry.config.specs import GridSpec, parse_spec
+from genfoundry.config.sections.sampling import Sampling, combined
+from genfoundry.config.specs import GridSpec, TokenSpec, parse_spec
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import MANIFEST, digest_of, file_digest, folder_digest, publish_folder, read_json, read_records
 from genfoundry.core.paths import DatasetPaths, ModelPaths
@@ -48,7 +50,8 @@ class Terms:
     dataset: DatasetPaths
     like: str
     """Model of params.yaml whose sections say how."""
-    sampling: Sampling
+    protocol: Mapping[str, Any]
+    """Fields of ``sampling`` that belong to no model: number, seed, lengths, prompts."""
     evaluation: Evaluation
     execution: Execution
     work: Path
@@ -56,10 +59,10 @@ class Terms:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """All that moves a sample or a price, but for the model."""
+        """All that moves a sample or a price, but for the model and its generator."""
         code = {name for stage in ("sample", "extract") for name in find(self.root, f"{stage}@{self.like}").code}
         return {
-            "sampling": self.sampling.model_dump(mode="json"),
+            "protocol": dict(self.protocol),
             "evaluation": self.evaluation.model_dump(mode="json", exclude=JUDGED_ALONE),
             "arrays": folder_digest(self.dataset.arrays),
             "reference": folder_digest(self.dataset.reference),
@@ -98,13 +101,15 @@ def measure(subject: Subject, terms: Terms) -> tuple[ModelPaths, DatasetPaths]:
     """
     if subject.workspace and _present(subject.key, terms):
         return ModelPaths(terms.root, subject.key), terms.dataset
-    folder = terms.work / digest_of({"model": subject.digest, **terms.facts})[:32]
+    mine = {"model": subject.digest, "generator": dict(subject.generator)}
+    folder = terms.work / digest_of({**mine, **terms.facts})[:32]
     if folder.is_dir():
         os.utime(folder)  # upkeep removes what was not used for long
     paths = KeptModel(folder, subject.key or "model", subject.model)
     dataset = _read_by(subject, terms, folder)
     if not (paths.samples / MANIFEST).is_file():
-        write_samples(terms.sampling, paths, dataset, NoRun())  # type: ignore[arg-type]
+        where = f"{subject.name}, measured like models.{terms.like}"
+        write_samples(combined(subject.family, terms.protocol, subject.generator, where), paths, dataset, NoRun())
     if not (paths.features / MANIFEST).is_file():
         write_features(terms.evaluation, paths, dataset, NoRun(), terms.execution)
     return paths, dataset
@@ -114,7 +119,7 @@ def _present(key: str, terms: Terms) -> bool:
     """Whether the workspace's own samples and features are of the present model, made by these very terms."""
     sampling, evaluation = (model_section(terms.tree, key, base) for base in (Sampling, Evaluation))
     told = [section.model_dump(exclude=JUDGED_ALONE) for section in (evaluation, terms.evaluation)]
-    if sampling != terms.sampling or told[0] != told[1]:
+    if sampling.of_protocol() != terms.protocol or told[0] != told[1]:
         return False
     sources = Sources(terms.root)
     return not any(stale_reason(sources, find(terms.root, f"{stage}@{key}")) for stage in ("sample", "extract"))
@@ -152,7 +157,9 @@ def _recode(subject: Subject, dataset: DatasetPaths, target: Path) -> None:
         for name in (SPEC, TOKENIZER):
             shutil.copyfile(subject.model / name, folder / name)
         shutil.copyfile(dataset.arrays / "test_records.npy", folder / "test_records.npy")
-        streams.write_split(tokens.load(folder), tables(), len(index), folder, "test")
+        own = parse_spec(read_json(folder / SPEC))
+        assert isinstance(own, TokenSpec)
+        streams.write_split(tokens.load(folder), own.boundary, tables(), len(index), folder, "test")
 
 
 def present_records(dataset: DatasetPaths) -> np.ndarray:

@@ -1,18 +1,20 @@
 """The models of a comparison: a key of params.yaml, a registered version, or a folder."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genfoundry.config.params import Settings
+from genfoundry.config.sections.sampling import default_generator, generator_of, release_digest
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import MANIFEST, verify_folder
+from genfoundry.core.io import MANIFEST, read_json, verify_folder
 from genfoundry.core.paths import ModelPaths
-from genfoundry.generation.modelfile import SEEN
+from genfoundry.generation.modelfile import CONFIG, SEEN
 from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.store import Store
 from genfoundry.tracking.versions import CHAMPION
@@ -22,12 +24,15 @@ REGISTERED = re.compile(r"^(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>\d+)|@(?
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model, its bytes verified."""
+    """A trained model with its generator, its bytes verified."""
 
     name: str
     """As it was asked for."""
     model: Path
     digest: str
+    """Of weights and generator, as the registry has it."""
+    generator: Mapping[str, Any] = field(default_factory=dict)
+    """How it draws: a registered version its own settings, a key those of params.yaml, a folder its family's."""
     key: str = ""
     """Its block of params.yaml; empty for a folder."""
     version: str = ""
@@ -43,8 +48,13 @@ class Subject:
         file = self.model / SEEN
         return np.load(file, allow_pickle=False) if file.is_file() else None
 
-    def as_json(self) -> dict[str, str]:
-        return {"name": self.name, "digest": self.digest, "version": self.version}
+    @property
+    def family(self) -> str:
+        return str(read_json(self.model / CONFIG)["family"])
+
+    def as_json(self) -> dict[str, Any]:
+        told = {"name": self.name, "digest": self.digest, "version": self.version}
+        return told | {"generator": dict(self.generator)}
 
 
 def resolve(text: str, root: Path, tree: Settings, store: Callable[[], Store], fetched: Path) -> Subject:
@@ -62,19 +72,21 @@ def resolve(text: str, root: Path, tree: Settings, store: Callable[[], Store], f
         DataError: The model is damaged, or was never finished.
     """
     if text in tree.models:
-        model = ModelPaths(root, text).model
-        return Subject(text, model, verify_folder(model), key=text, workspace=True)
+        model, generator = ModelPaths(root, text).model, generator_of(tree, text)
+        digest = release_digest(verify_folder(model), generator)
+        return Subject(text, model, digest, generator, key=text, workspace=True)
     folder = Path(text) if Path(text).is_absolute() else root / text
     if (folder / MANIFEST).is_file():
-        return Subject(text, folder, verify_folder(folder))
+        weights, generator = verify_folder(folder), default_generator(read_json(folder / CONFIG)["family"])
+        return Subject(text, folder, release_digest(weights, generator), generator)
     match = REGISTERED.match(text)
     if not match:
         known = parts.nearest(text, list(tree.models))
         raise ConfigError(f"{text!r} is no model key, no version (name/3, name@champion) and no model folder{known}")
     name, wanted = match["name"], match["version"] or match["alias"]
-    folder, version = fetch_model(store(), name, wanted, fetched)
-    key = name if name in tree.models else ""
-    return Subject(text, folder, folder.name, key=key, version=f"{name}/{version}", champion=wanted == CHAMPION)
+    found = fetch_model(store(), name, wanted, fetched)
+    key, version = name if name in tree.models else "", f"{name}/{found.version}"
+    return Subject(text, found.folder, found.digest, found.generator, key, version, champion=wanted == CHAMPION)
 
 
 def common_dataset(subjects: Sequence[Subject], tree: Settings) -> tuple[str, str]:

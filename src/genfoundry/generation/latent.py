@@ -18,9 +18,9 @@ from genfoundry.config.specs import GridSpec
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import canonical_json, read_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.generation.generator import to_levels, to_range
 from genfoundry.generation.modelfile import LoadedModel
 from genfoundry.generation.postprocess import grid_png
-from genfoundry.generation.sampling import to_levels, to_range
 from genfoundry.nn.contract import Latent
 
 LATENTS, FACTS = "latents.npy", "latent.json"
@@ -42,7 +42,7 @@ def _model(loaded: LoadedModel) -> tuple[Latent, GridSpec]:
 
 def _labels(loaded: LoadedModel, labels_N: np.ndarray | None, count: int, device: torch.device) -> Tensor | None:
     """Labels on the device, or None for a family that heeds none."""
-    if not getattr(loaded.model, "num_classes", 0):
+    if not loaded.model.num_classes:
         return None
     if labels_N is None or len(labels_N) != count:
         given = "none" if labels_N is None else len(labels_N)

@@ -133,7 +133,7 @@ def load_start(model: Model, family: str, folder: Path, arrays: Path) -> None:
             "other text; start from a model of the same data set, or from scratch"
         )
     mine, before = (parse_spec(read_json(place / SPEC)).labels for place in (arrays, folder))
-    if getattr(model, "num_classes", 0) and mine != before:
+    if model.num_classes and mine != before:
         raise ConfigError(
             f"init_from: {folder} was conditioned on the labels {', '.join(before) or 'none'}, the data set has "
             f"{', '.join(mine)}; start from a model of the same labels, or from scratch"

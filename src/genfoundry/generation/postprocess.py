@@ -7,7 +7,6 @@ import numpy as np
 from torch import Tensor
 
 from genfoundry.core.io import MANIFEST, canonical_json
-from genfoundry.generation.modelfile import TOKENIZER
 
 CELL = 48
 """Least pixels of a picture's side in a grid: small pictures are enlarged by whole factors."""
@@ -30,24 +29,14 @@ def grid_png(path: Path, levels_NCHW: np.ndarray, columns: int = 0) -> None:
     Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet[:, :, :3]).save(path, "PNG")
 
 
-def texts_of(tokens: list[list[int]], tokenizer: Path) -> list[str]:
-    """Token lists as text."""
-    from tokenizers import Tokenizer
-
-    decoder = Tokenizer.from_file(str(tokenizer))
-    return [decoder.decode(row, skip_special_tokens=True) for row in tokens]
-
-
-def write_progress(folder: Path, step: int, samples: Tensor | list[list[int]], arrays: Path) -> None:
+def write_progress(folder: Path, step: int, samples: Tensor | list[str]) -> None:
     """Add ``samples-<step>.png`` or ``.txt`` to a folder: the same requests at each step."""
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(samples, Tensor):
         grid_png(folder / f"samples-{step:07d}.png", samples.numpy())
         return
-    texts = texts_of(samples, arrays / TOKENIZER)
-    (folder / f"samples-{step:07d}.txt").write_text(
-        "\n\n--------\n\n".join(texts) + "\n", encoding="utf-8", newline="\n"
-    )
+    text = "\n\n--------\n\n".join(samples) + "\n"
+    (folder / f"samples-{step:07d}.txt").write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_sample_report(folder: Path, samples: Tensor | list[str], shown: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from genfoundry.config.params import SectionType
+from genfoundry.config.params import SectionType, parse
 from genfoundry.config.sections.training import Augment
 from genfoundry.nn.noise import normal, uniform
 
@@ -90,9 +90,12 @@ class Requests:
     """True for the tokens of a text that needs no more of them: holds a stop sequence."""
 
     def section(self, kind: type[SectionType]) -> SectionType:
-        """The options as a typed section: what is missing takes its default, what another family would heed is left."""
-        known = {name: self.options[name] for name in kind.model_fields if name in self.options}
-        return kind.model_validate(known)
+        """The options as a typed section; what is missing takes its default.
+
+        Raises:
+            ConfigError: The family does not know a field.
+        """
+        return parse(kind, self.options, "sampling", "a request")
 
     def normal(self, shape: Sequence[int], stream: int = 0) -> Tensor:
         """Standard normal float32 (B, *shape), keyed by each request's seed."""
@@ -108,6 +111,9 @@ class Model(nn.Module):
 
     augments: ClassVar[bool] = False
     """True for a family whose loss applies ``step.augment`` itself (to real and generated images alike)."""
+
+    num_classes: int = 0
+    """Labels that ``Requests.labels`` may name; 0 for a model that heeds none."""
 
     def objectives(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Objectives and the parameters each one moves, in the order they step; one for most families."""
@@ -153,10 +159,3 @@ class Latent(Protocol):
     def decode(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
         """Mean grids of latents: float32 (B, C, *shape) in the spec's range."""
         ...
-
-
-@runtime_checkable
-class Conditional(Protocol):
-    """A family that heeds ``Requests.labels``."""
-
-    num_classes: int

@@ -8,6 +8,7 @@ Letters in tensor names: B requests, T tokens, V vocabulary.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -22,6 +23,10 @@ from genfoundry.nn.noise import uniform
 
 class TextSampling(Sampling):
     """How texts are drawn. Filters act in this order: repetition penalty, temperature, top-k, top-p, min-p."""
+
+    generator: ClassVar[frozenset[str]] = frozenset(
+        {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop"}
+    )
 
     length: int = Field(default=256, ge=1)
     """Tokens of a text sample at most, its prompt not counted."""

@@ -1,6 +1,6 @@
 """One answer of a model in a process of its own: ``python -m genfoundry.promotion.answer REQUEST ANSWER``.
 
-`promotion/servability.py` starts it and reads what came of it. It goes by `modelfile.load_model`, as everything does:
+`promotion/servability.py` starts it and reads what came of it. It draws by `generation.generator`, as everything does:
 digests first, safetensors, our own class by its name.
 """
 
@@ -19,43 +19,36 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """What the model drew, in words.
 
     Args:
-        request: ``model`` (folder), ``sampling`` (section of its block), ``root`` (workspace).
+        request: ``model`` (folder), ``sampling`` (fields of its family's section), ``root`` (workspace).
 
     Raises:
         DataError: A weight, a price or a sample is not finite, or a text holds tokens that the vocabulary lacks.
     """
     import torch
 
-    from genfoundry.config.params import family_section, parse
-    from genfoundry.config.sections.sampling import Sampling
-    from genfoundry.config.specs import GridSpec
-    from genfoundry.generation.modelfile import TOKENIZER, default_device, load_model
+    from genfoundry.config.specs import TokenSpec
+    from genfoundry.generation.generator import Generator, seeds_of
     from genfoundry.generation.prompts import FOLDER, read_prompts
-    from genfoundry.generation.sampling import draw_loaded, seeds_of
     from genfoundry.nn.contract import Likelihood
     from genfoundry.nn.decoding import TextSampling
 
-    folder, device = Path(request["model"]), default_device()
-    loaded = load_model(folder, device)
+    generator = Generator.load(Path(request["model"]), request["sampling"])
+    loaded, sampling = generator.loaded, generator.sampling
     for name, tensor in loaded.model.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise DataError(f"weight {name!r} is not finite")
-    sampling: Any = parse(family_section(loaded.family, Sampling), request["sampling"], "sampling")
-    encoded: list[list[int]] = []
-    if isinstance(sampling, TextSampling):
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        prompts = read_prompts(sampling, Path(request["root"]) / FOLDER)[:1]
-        encoded = [found.ids for found in tokenizer.encode_batch(prompts, add_special_tokens=False)]
-    drawn = draw_loaded(loaded, seeds_of(sampling, 1), sampling, prompts=encoded)
-    if isinstance(loaded.spec, GridSpec):
+    texts = isinstance(sampling, TextSampling)
+    prompts = read_prompts(sampling, Path(request["root"]) / FOLDER)[:1] if texts else []
+    drawn = generator.draw(seeds_of(sampling.seed, 1), prompts=prompts)
+    if isinstance(drawn, torch.Tensor):
         return {"drew": f"a sample of {' x '.join(str(size) for size in drawn.shape[1:])}"}
-    (tokens,) = drawn
+    ((_, tokens),) = drawn
+    assert isinstance(loaded.spec, TokenSpec)
     if any(not 0 <= token < loaded.spec.vocab_size for token in tokens):
         raise DataError(f"drew a token outside of its vocabulary of {loaded.spec.vocab_size}")
     if isinstance(loaded.model, Likelihood):
-        read = torch.tensor([[loaded.spec.boundary, *tokens[: loaded.model.context - 1]]], device=device)
+        read = torch.tensor([[loaded.spec.boundary, *tokens[: loaded.model.context - 1]]])
+        read = read.to(next(loaded.model.parameters()).device)
         with torch.inference_mode():
             # NaN logits draw a token like any other; their price tells.
             if read.shape[1] > 1 and not torch.isfinite(loaded.model.nats(read)).all():

@@ -158,7 +158,7 @@ class _Promotion:
 
     def _line(self) -> list[str]:
         dataset = self.open.tree.models[self.key].dataset
-        return [f"{stage}@{self.key}" for stage in ("train", "evaluate")] + [
+        return [f"{stage}@{self.key}" for stage in ("train", "sample", "evaluate")] + [
             f"encode@{dataset}",
             f"reference@{dataset}",
         ]
@@ -185,7 +185,8 @@ class _Promotion:
         rules = [*decision.rules, *self._rolled_back(challenger)]
         served = None
         if all(rule.passed for rule in rules):
-            served = serves(self.root, self.open.tree, self.key, found.challenger.model)
+            model, generator = found.challenger.model, found.challenger.generator
+            served = serves(self.root, self.open.tree, self.key, model, generator)
             rules.append(served.as_rule())
         decision = Decision(tuple(rules), decision.facts)
         return replace(found, decision=decision), decision, served

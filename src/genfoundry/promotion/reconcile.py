@@ -9,6 +9,7 @@ from genfoundry.config.params import Settings
 from genfoundry.core.io import write_text
 from genfoundry.core.paths import state_root
 from genfoundry.pipeline.stage import typed_params
+from genfoundry.promotion import requests
 from genfoundry.tracking import tags
 from genfoundry.tracking.record import Recorded, record
 from genfoundry.tracking.store import Store, open_store
@@ -28,7 +29,7 @@ def reconcile(root: Path) -> Reconciled:
     """Log what MLflow lacks, register what is not registered, and write the cards that changed."""
     tree = settings.load(root)
     store = open_store(state_root(root), tree.project)
-    told = record(store, root, tree, lambda node: typed_params(node, tree))
+    told = record(store, root, tree, lambda node: typed_params(node, tree), loader=requests.__name__)
     for key, number in told.versions.items():
         _card(root, tree, Registered(store, key), number)
     return Reconciled(tree, store, told)

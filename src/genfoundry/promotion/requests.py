@@ -1,4 +1,7 @@
-"""Requests of people who use `mlflow models`: rows of a table in, samples out. genfoundry itself goes another way."""
+"""Requests of people who use `mlflow models`: rows of a table in, samples out. genfoundry itself goes another way.
+
+``MLmodel`` of a registered version names this module as its loader.
+"""
 
 import shutil
 import tempfile
@@ -6,30 +9,67 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genfoundry.config.params import family_section, parse
-from genfoundry.config.sections.sampling import Sampling
-from genfoundry.config.specs import GridSpec
+from pydantic import Field
+
+from genfoundry.config.params import SectionType, parse
+from genfoundry.config.sections.sampling import GENERATOR
+from genfoundry.config.specs import GridSpec, Section
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import MANIFEST, read_json
-from genfoundry.generation.modelfile import TOKENIZER, LoadedModel, default_device, load_model
+from genfoundry.core.io import MANIFEST, folder_digest, read_json
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+
+    from genfoundry.generation.generator import Generator
 
 MOST = 1024
 """Samples of one request."""
 
 
-class Sampled:
-    """A loaded model that answers requests."""
+class Grids(Section):
+    """A request for pictures."""
 
-    def __init__(self, loaded: LoadedModel, tokenizer: Any = None) -> None:
-        self.loaded, self.tokenizer = loaded, tokenizer
-        self.sampling: Any = parse(family_section(loaded.family, Sampling), {}, "sampling")
+    n: int = Field(default=1, ge=1, le=MOST)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Sample i is that of the sample stage with the same ``sampling.seed``."""
+    label: str | None = None
+    """Of all of them; without it the labels come in turn."""
+
+
+class Continuation(Section):
+    """A request for one text."""
+
+    prompt: str = ""
+    """Text to continue; empty begins a new document."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Tokens at most; without it 256, as in ``sampling.length``."""
+
+
+class Sampled:
+    """A model that answers requests."""
+
+    def __init__(self, generator: "Generator") -> None:
+        self.generator = generator
 
     @classmethod
     def beside(cls, manifest: Path) -> "Sampled":
-        """The model whose files lie beside its manifest, among others; only those that it names are looked at."""
+        """The model whose files lie beside its manifest, among others; only those that it names are looked at.
+
+        Without a ``generator.json`` beside it, it draws as its family does by default.
+
+        Raises:
+            DataError: The files are not those of the manifest, or the generator is that of other weights.
+        """
+        from genfoundry.generation.generator import Generator
+
+        settings: dict[str, Any] = {}
+        if (manifest.parent / GENERATOR).is_file():
+            told = read_json(manifest.parent / GENERATOR)
+            if told["weights"] != folder_digest(manifest.parent):
+                raise DataError(f"{manifest.parent / GENERATOR}: is of other weights than {MANIFEST}; fetch both again")
+            settings = told["sampling"]
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             for name in (MANIFEST, *read_json(manifest)["files"]):
@@ -37,52 +77,58 @@ class Sampled:
                     raise DataError(f"{manifest}: names {name!r}, which lies outside of it")
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(manifest.parent / name, folder / name)
-            loaded = load_model(folder, default_device())
-            tokenizer = None
-            if (folder / TOKENIZER).is_file():
-                from tokenizers import Tokenizer
+            return cls(Generator.load(folder, settings, GENERATOR))
 
-                tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-            return cls(loaded, tokenizer)
+    def predict(self, model_input: "pd.DataFrame | Sequence[Mapping[str, Any]]") -> "np.ndarray | list[dict[str, str]]":
+        """Answers to the rows of a table, or to a list of requests."""
+        import pandas as pd
+
+        rows = model_input.to_dict("records") if isinstance(model_input, pd.DataFrame) else list(model_input)
+        return self.answer(rows)
 
     def answer(self, rows: Sequence[Mapping[str, Any]]) -> "np.ndarray | list[dict[str, str]]":
         """Pictures: uint8 (N, C, *shape) of all rows. Texts: one ``{"text": ...}`` a row, without the prompt.
 
         Raises:
-            ConfigError: A label, a number or a prompt that the model can't have.
+            ConfigError: A field, label, number or prompt that the model can't have.
         """
         import numpy as np
 
-        if isinstance(self.loaded.spec, GridSpec):
-            return np.concatenate([self._grids(row) for row in rows])
-        return [{"text": self._text(row)} for row in rows]
+        if isinstance(self.generator.loaded.spec, GridSpec):
+            return np.concatenate([self._grids(_request(Grids, row)) for row in rows])
+        return [{"text": self._text(_request(Continuation, row))} for row in rows]
 
-    def _grids(self, row: Mapping[str, Any]) -> "np.ndarray":
+    def _grids(self, asked: Grids) -> "np.ndarray":
         import torch
 
-        from genfoundry.generation.sampling import SEED_STRIDE, draw_loaded, labels_of
+        from genfoundry.generation.generator import labels_of, seeds_of
 
-        spec, count = self.loaded.spec, int(row["n"])
-        assert isinstance(spec, GridSpec)
-        if not 1 <= count <= MOST:
-            raise ConfigError(f"n is {count}: ask for 1 to {MOST} samples")
-        labels, wanted = labels_of(spec, count), row.get("label")
-        if labels is not None and isinstance(wanted, str):
-            if wanted not in spec.labels:
-                raise ConfigError(f"label is {wanted!r}: the model knows {', '.join(spec.labels)}")
-            labels = torch.full_like(labels, spec.labels.index(wanted))
-        seeds = int(row["seed"]) * SEED_STRIDE + torch.arange(count)
-        drawn = draw_loaded(self.loaded, seeds, self.sampling, labels_B=labels)
+        labels = labels_of(self.generator.loaded.spec, asked.n)
+        if asked.label is not None:
+            known = self.generator.loaded.spec.labels
+            if labels is None or asked.label not in known:
+                raise ConfigError(f"label is {asked.label!r}: the model knows {', '.join(known) or 'none'}")
+            labels = torch.full_like(labels, known.index(asked.label))
+        drawn = self.generator.draw(seeds_of(asked.seed, asked.n), labels)
         assert isinstance(drawn, torch.Tensor)
         return drawn.numpy()
 
-    def _text(self, row: Mapping[str, Any]) -> str:
-        import torch
+    def _text(self, asked: Continuation) -> str:
+        from genfoundry.generation.generator import seeds_of
 
-        from genfoundry.generation.sampling import SEED_STRIDE, draw_loaded
+        generator = self.generator if asked.max_tokens is None else self.generator.limited(asked.max_tokens)
+        (drawn,) = generator.draw(seeds_of(asked.seed, 1), prompts=[asked.prompt])
+        return str(drawn.text)
 
-        length = row.get("max_tokens")
-        asked = self.sampling.model_copy(update={"length": int(length)} if length and length == length else {})
-        prompt = self.tokenizer.encode(row["prompt"] or "", add_special_tokens=False).ids
-        (tokens,) = draw_loaded(self.loaded, torch.tensor([int(row["seed"]) * SEED_STRIDE]), asked, prompts=[prompt])
-        return str(self.tokenizer.decode(tokens))
+
+def _request(kind: type[SectionType], row: Any) -> SectionType:
+    """One request; what a row of a table leaves empty is as if it were not there."""
+    if not isinstance(row, Mapping):
+        raise ConfigError(f"a request is {row!r}; needs fields by name: {', '.join(kind.model_fields)}")
+    given = {str(name): value for name, value in row.items() if value is not None and value == value}
+    return parse(kind, given, "", "request")
+
+
+def _load_pyfunc(folder: str) -> Sampled:
+    """The model in a folder of MLflow's, as its `loader_module` protocol asks for it."""
+    return Sampled.beside(Path(folder) / MANIFEST)

@@ -59,8 +59,8 @@ def roll_back(root: Path, key: str, to: str = "", reason: str = "", force: bool 
                 seen = registered.aliases()
                 wanted = _target(state, registered, to)
             # Outside of the lock: it takes seconds.
-            folder, _ = fetch_model(store, key, wanted.number, state / "mlruns/gate/models")
-            served = serves(root, tree, key, folder)
+            found = fetch_model(store, key, wanted.number, state / "mlruns/gate/models")
+            served = serves(root, tree, key, found.folder, found.generator)
             if not served.passed and not force:
                 raise DataError(
                     f"{what}: version {wanted.number}: {served.words}; go to another one with --to N, or to this one "

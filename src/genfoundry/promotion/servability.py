@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import genfoundry
 from genfoundry.config import params as settings
 from genfoundry.config.sections.sampling import Sampling
 from genfoundry.core.errors import InfrastructureError
-from genfoundry.core.io import write_json
+from genfoundry.core.io import read_json, write_json
 from genfoundry.gate.rules import Rule
 from genfoundry.promotion.options import Servability
 
@@ -51,11 +52,16 @@ class Served:
         return Rule("servable", self.passed, self.words, {"seconds": self.seconds, "memory_gib": self.memory_gib})
 
 
-def serves(root: Path, tree: settings.Settings, key: str, model: Path) -> Served:
-    """Ask a model folder for one sample as its block of params.yaml has it, within ``retraining.servability``."""
+def serves(root: Path, tree: settings.Settings, key: str, model: Path, generator: Mapping[str, Any]) -> Served:
+    """Ask a model for one sample within ``retraining.servability``.
+
+    It draws with its own generator; length and prompts are those of its block of params.yaml, if that is still of its
+    family.
+    """
     limits = settings.parse(Servability, tree.retraining.get("servability", {}), "retraining.servability")
-    sampling = settings.model_section(tree, key, Sampling).model_dump(mode="json") if key in tree.models else {}
-    return serve_once(model, sampling, root, limits)
+    mine = key in tree.models and tree.models[key].family == read_json(model / "config.json")["family"]
+    protocol = settings.model_section(tree, key, Sampling).of_protocol() if mine else {}
+    return serve_once(model, {**protocol, **generator}, root, limits)
 
 
 def serve_once(model: Path, sampling: dict[str, Any], root: Path, limits: Servability) -> Served:
@@ -63,7 +69,7 @@ def serve_once(model: Path, sampling: dict[str, Any], root: Path, limits: Servab
 
     Args:
         model: Published folder.
-        sampling: The section ``sampling`` of its block, for the request.
+        sampling: Fields of its family's ``sampling``: its generator, and the protocol of the request.
         root: Workspace, whose prompt files the section may name.
         limits: Of time and memory.
     """

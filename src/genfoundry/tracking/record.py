@@ -13,6 +13,7 @@ from typing import Any
 from genfoundry.config.code import Sources, difference
 from genfoundry.config.dag import Node, digests, fingerprint, nodes
 from genfoundry.config.params import Settings
+from genfoundry.config.sections.sampling import generator_of
 from genfoundry.core.io import folder_digest, read_json
 from genfoundry.core.paths import ModelPaths
 from genfoundry.tracking import tags
@@ -69,8 +70,18 @@ def present(root: Path, told: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]
             yield node, read_json(lineage_file(root, node))
 
 
-def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node], dict[str, Any]]) -> Recorded:
-    """Reconcile the store with the workspace; ``params_of(node)`` gives a stage's typed parameters."""
+def record(
+    store: Store, root: Path, tree: Settings, params_of: Callable[[Node], dict[str, Any]], loader: str
+) -> Recorded:
+    """Reconcile the store with the workspace.
+
+    Args:
+        store: Where to.
+        root: Workspace.
+        tree: params.yaml.
+        params_of: Gives a stage's typed parameters.
+        loader: Module that answers `mlflow models` for a registered version.
+    """
     told = Recorded()
     told.reaped = reap(store)
     whole: dict[str, set[str]] = {}
@@ -89,10 +100,12 @@ def record(store: Store, root: Path, tree: Settings, params_of: Callable[[Node],
             finish(run)
     words = comparison(root)
     for key in tree.models:
-        if {"train", "evaluate"} <= whole.get(key, set()):
+        # Its generator is that of params.yaml, so the samples must be drawn by that one too.
+        if {"train", "sample", "evaluate"} <= whole.get(key, set()):
             paths = ModelPaths(root, key)
             about = _about(tree, key, lineages)
-            told.versions[key] = register(runs[key], key, paths.model, paths.reports, about)
+            generator = generator_of(tree, key)
+            told.versions[key] = register(runs[key], key, paths.model, generator, paths.reports, about, loader)
             log_recipe(runs[key], root, key, paths.model)
             _describe_model(runs[key], root, key, told.versions[key], words["models"].get(key, {}))
     _close_parent(store, root, runs, told, words["datasets"])

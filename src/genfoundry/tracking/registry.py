@@ -1,17 +1,24 @@
-"""Models in MLflow: one LoggedModel and one registered version for each content digest.
+"""Models in MLflow: one LoggedModel and one registered version for each model folder with its generator.
+
+A version's digest is the sha256 of its ``generator.json``, which names the digest of the model folder and the settings
+of the generator; the folder's manifest names its files. So one digest covers all that moves a sample.
 
 Only `genfoundry record` and `promote` come here, never a stage; no alias is moved here. Weights stay safetensors, and
 what comes back from the store is files that a manifest names, checked by digest: nothing in it is ever run.
 """
 
+import ast
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from genfoundry.config.sections.sampling import GENERATOR, default_generator, generator_json, release_digest
 from genfoundry.core.errors import ConfigError, DataError, InfrastructureError
 from genfoundry.core.io import MANIFEST, folder_digest, publish_folder, read_json, verify_folder
 from genfoundry.state.locks import locked
@@ -21,26 +28,51 @@ from genfoundry.tracking.store import Store
 from genfoundry.tracking.store import shown as shown_uri
 from genfoundry.tracking.versions import Registered
 
+if TYPE_CHECKING:
+    from genfoundry.tracking.entities import ModelVersion
+
 MLMODEL = "MLmodel"
 
 
-def register(run: Run, key: str, model: Path, reports: Path, about: Mapping[str, str] | None = None) -> str:
-    """Version of a published model, registered if it was not: the same bytes give the version that is there.
+class Fetched(NamedTuple):
+    """A registered version on this machine."""
+
+    folder: Path
+    """Its model folder, whose name is the digest of the weights."""
+    version: str
+    digest: str
+    """As it was registered."""
+    generator: Mapping[str, Any]
+    """Settings of its generator."""
+
+
+def register(
+    run: Run,
+    key: str,
+    model: Path,
+    generator: Mapping[str, Any],
+    reports: Path,
+    about: Mapping[str, str] | None = None,
+    loader: str = "",
+) -> str:
+    """Version of a published model, registered if it was not: the same bytes and settings give the one that is there.
 
     Args:
         run: Of the model's state.
         key: Name of the registered model.
         model: Published folder.
+        generator: Settings of its generator.
         reports: Folder of its ``scores.json``.
         about: Tags for version and LoggedModel: digests of what it was made from. Bytes that come a second time, from
             other data, keep what stands there.
+        loader: Module that answers `mlflow models`; empty for none.
     """
-    store, digest = run.store, folder_digest(model)
+    store, made = run.store, _Release(model, dict(generator), loader)
     scores = numbers(_headline(reports / "scores.json"), "evaluate/")
     with locked(store.lock):
-        model_id = _logged_model(run, key, model, digest)
+        model_id = _logged_model(run, key, made)
         _log_scores(run, model_id, scores)
-        version = _version(store, key, model_id, run.run_id, digest, scores)
+        version = _version(store, key, model_id, run.run_id, made, scores)
         entry = Registered(store, key).version(version)
         missing = {name: value for name, value in (about or {}).items() if name not in entry.tags}
         Registered(store, key).tag(version, missing)
@@ -51,8 +83,30 @@ def register(run: Run, key: str, model: Path, reports: Path, about: Mapping[str,
     return version
 
 
-def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) -> tuple[Path, str]:
-    """Folder of a registered model, downloaded and checked against its digest tag, and its version number.
+@dataclass(frozen=True)
+class _Release:
+    """What becomes a version."""
+
+    model: Path
+    generator: dict[str, Any]
+    loader: str
+
+    @property
+    def weights(self) -> str:
+        return folder_digest(self.model)
+
+    @property
+    def digest(self) -> str:
+        return release_digest(self.weights, self.generator)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        shown = json.dumps(self.generator, sort_keys=True, ensure_ascii=False)
+        return {tags.DIGEST: self.digest, tags.WEIGHTS: self.weights, tags.GENERATOR: shown}
+
+
+def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) -> Fetched:
+    """A registered version, downloaded and checked against its digest tag.
 
     Only the files that its manifest names arrive, and nothing is loaded from them.
 
@@ -60,7 +114,7 @@ def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) ->
         store: Where it is registered.
         name: Of the registered model.
         version_or_alias: ``3`` or ``champion``.
-        target: Folder that holds one folder for each digest; a model that is there is not downloaded again.
+        target: Folder that holds one folder for each digest of weights; one that is there is not downloaded again.
 
     Raises:
         ConfigError: No such model, version or alias.
@@ -78,19 +132,60 @@ def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) ->
         raise ConfigError(
             f"{shown}: not in the registry {shown_uri(store.uri)} ({first}); run genfoundry record"
         ) from None
-    digest = entry.tags.get(tags.DIGEST, "")
-    folder = target / digest
-    if digest and (folder / MANIFEST).is_file() and verify_folder(folder) == digest:
+    weights = tags.weights_of(entry.tags)
+    folder = target / weights
+    if weights and (folder / MANIFEST).is_file() and verify_folder(folder) == weights:
         os.utime(folder)  # upkeep removes what was not used for long
-        return folder, str(entry.version)
-    with tempfile.TemporaryDirectory() as temporary:
-        found = Path(temporary) / "model"
-        _download(store, entry.source.removeprefix("models:/"), digest, found, shown)
-        with publish_folder(folder) as copy:
-            for file in read_json(found / MANIFEST)["files"]:
-                (copy / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(found / file, copy / file)
-    return folder, str(entry.version)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            found = Path(temporary) / "model"
+            _download(store, entry.source.removeprefix("models:/"), weights, found, shown)
+            with publish_folder(folder) as copy:
+                for file in read_json(found / MANIFEST)["files"]:
+                    (copy / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(found / file, copy / file)
+    generator = _generator(store, entry, weights, folder, shown)
+    return Fetched(folder, str(entry.version), entry.tags.get(tags.DIGEST, ""), generator)
+
+
+def _generator(store: Store, entry: "ModelVersion", weights: str, folder: Path, shown: str) -> dict[str, Any]:
+    """Settings of a version's generator.
+
+    A version from before generators were registered has them in its run, as the sample stage logged its parameters;
+    without these it takes its family's defaults.
+
+    Raises:
+        DataError: The tags don't say what was registered.
+    """
+    digest, told = entry.tags.get(tags.DIGEST, ""), entry.tags.get(tags.GENERATOR)
+    if told is not None:
+        try:
+            generator = dict(json.loads(told))
+        except (ValueError, TypeError):
+            generator = {}
+        if release_digest(weights, generator) != digest:
+            raise DataError(
+                f"{shown}: weights {weights[:12]} with generator {told} are not what was registered as {digest[:12]}; "
+                "its tags were changed: restore the store"
+            )
+        return generator
+    if not (folder / "config.json").is_file():
+        return {}
+    generator = default_generator(read_json(folder / "config.json")["family"])
+    params = store.client.get_run(entry.run_id).data.params if entry.run_id else {}
+    # Rows of a matrix moved no sample then, so what they were says nothing.
+    for name in generator.keys() - {"batch"}:
+        if (text := params.get(f"sampling.{name}")) is not None:
+            generator[name] = text if isinstance(generator[name], str) else _literal(text, f"{shown}: sampling.{name}")
+    return generator
+
+
+def _literal(text: str, where: str) -> Any:
+    """A number or list as `Run.params` wrote it down."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise DataError(f"{where} of its run is {text!r}, neither number nor list; restore the store") from None
 
 
 def _download(store: Store, model_id: str, digest: str, target: Path, shown: str) -> None:
@@ -132,32 +227,31 @@ def _headline(scores: Path) -> dict[str, float]:
     return {name: entry["value"] for name, entry in read_json(scores).items()}
 
 
-def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
+def _logged_model(run: Run, key: str, made: _Release) -> str:
     from mlflow.entities import LoggedModelOutput
 
     client, experiment = run.client, run.store.experiment
-    found = client.search_logged_models([experiment], filter_string=f"tags.`{tags.DIGEST}` = '{digest}'")
+    found = client.search_logged_models([experiment], filter_string=f"tags.`{tags.DIGEST}` = '{made.digest}'")
     ready = [entry for entry in found if str(entry.status) in ("READY", "LoggedModelStatus.READY")]
     if ready:
         model_id = ready[0].model_id
         if not any(file.path == MLMODEL for file in client.list_logged_model_artifacts(model_id)):
-            _add_flavour(run, model, model_id)
+            _add_flavour(run, made, model_id)
     else:
-        config = read_json(model / "config.json")
+        config = read_json(made.model / "config.json")
         params = {name: str(value) for name, value in config["options"].items()}
         params["family"] = config["family"]
-        made = client.create_logged_model(
+        model_id = client.create_logged_model(
             experiment,
             key,
             source_run_id=run.run_id,
-            tags={tags.DIGEST: digest, tags.KEY: key},
+            tags={**made.tags, tags.KEY: key},
             params=params,
             model_type="genfoundry",
-        )
-        client.log_model_artifacts(made.model_id, str(model))
-        _add_flavour(run, model, made.model_id)
-        client.finalize_logged_model(made.model_id, "READY")
-        model_id = made.model_id
+        ).model_id
+        client.log_model_artifacts(model_id, str(made.model))
+        _add_flavour(run, made, model_id)
+        client.finalize_logged_model(model_id, "READY")
     outputs = client.get_run(run.run_id).outputs
     linked = {output.model_id for output in outputs.model_outputs} if outputs else set()
     if model_id not in linked:
@@ -165,11 +259,13 @@ def _logged_model(run: Run, key: str, model: Path, digest: str) -> str:
     return model_id
 
 
-def _add_flavour(run: Run, model: Path, model_id: str) -> None:
+def _add_flavour(run: Run, made: _Release, model_id: str) -> None:
     from genfoundry.tracking.flavour import write_flavour
 
     with tempfile.TemporaryDirectory() as folder:
-        write_flavour(model, Path(folder), model_id, run.run_id)
+        (Path(folder) / GENERATOR).write_bytes(generator_json(made.weights, made.generator))
+        if made.loader:
+            write_flavour(made.model, Path(folder), model_id, run.run_id, made.loader)
         run.client.log_model_artifacts(model_id, folder)
 
 
@@ -180,7 +276,7 @@ def _log_scores(run: Run, model_id: str, scores: Mapping[str, float]) -> None:
             run.client.log_metric(run.run_id, name, value, model_id=model_id)
 
 
-def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, scores: Mapping[str, float]) -> str:
+def _version(store: Store, key: str, model_id: str, run_id: str, made: _Release, scores: Mapping[str, float]) -> str:
     from mlflow.exceptions import MlflowException
 
     client = store.client
@@ -188,21 +284,22 @@ def _version(store: Store, key: str, model_id: str, run_id: str, digest: str, sc
         client.get_registered_model(key)
     except MlflowException:
         client.create_registered_model(
-            key, description=f"The model `{key}` of params.yaml; one version for each content digest."
+            key,
+            description=f"The model `{key}` of params.yaml; one version for each weights and generator.",
         )
     for entry in client.search_model_versions(f"name = '{key}'"):
-        if entry.tags.get(tags.DIGEST) == digest:
+        if entry.tags.get(tags.DIGEST) == made.digest:
             return str(entry.version)
-    text = {tags.DIGEST: digest, **{name: f"{value:.6g}" for name, value in scores.items()}}
+    text = {**made.tags, **{name: f"{value:.6g}" for name, value in scores.items()}}
     with as_default(store.uri):
-        made = client.create_model_version(
+        version = client.create_model_version(
             key,
             source=f"models:/{model_id}",
             run_id=run_id,
             model_id=model_id,
             tags={name.removeprefix("evaluate/").replace(":", "."): value for name, value in text.items()},
         )
-    return str(made.version)
+    return str(version.version)
 
 
 @contextmanager

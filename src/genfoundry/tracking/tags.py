@@ -1,5 +1,7 @@
 """Tag keys that genfoundry writes to MLflow, in one place (docs/tags.md is made from this table)."""
 
+from collections.abc import Mapping
+
 KIND = "genfoundry.kind"
 KEY = "genfoundry.key"
 STATE = "genfoundry.state"
@@ -15,6 +17,8 @@ DEVICES = "genfoundry.devices"
 VERSIONS = "genfoundry.versions"
 RESTORED = "genfoundry.restored"
 DIGEST = "genfoundry.digest"
+WEIGHTS = "genfoundry.weights"
+GENERATOR = "genfoundry.generator"
 VERSION = "genfoundry.version"
 PROCESSOR = "genfoundry.processor."
 SWEEP = "genfoundry.sweep"
@@ -35,6 +39,12 @@ REVIEW_MODEL = "genfoundry.review.model."
 REVIEW_SAMPLES = "genfoundry.review.samples."
 REVIEW_STATE = "genfoundry.review.state"
 
+
+def weights_of(told: Mapping[str, str]) -> str:
+    """Digest of the model folder of a version or LoggedModel, by its tags; those before generators had no other."""
+    return told.get(WEIGHTS) or told.get(DIGEST, "")
+
+
 MEANING = {
     KIND: "`dataset`, `model`, `base`, `repository` or `review`: what the run tells about",
     KEY: "the block of params.yaml: `digits`, `digits-vae`, ...",
@@ -50,7 +60,10 @@ MEANING = {
     DEVICES: "what the model was trained on: number and name of the devices",
     VERSIONS: "torch, Lightning and Python that trained the model",
     RESTORED: "stages whose results were taken from files because DVC restored or skipped them",
-    DIGEST: "content digest of a model, on its LoggedModel and registered version",
+    DIGEST: "on a LoggedModel and registered version: sha256 of its `generator.json`, which names its weights and how "
+    "it draws; of versions without that file, content digest of the model folder",
+    WEIGHTS: "on a LoggedModel and registered version: content digest of its model folder",
+    GENERATOR: "on a LoggedModel and registered version: settings of its generator, as JSON",
     VERSION: "registered version of the model that this run made",
     PROCESSOR + "<stage>": "kind of processor that the stage ran on: bytes are equal on equal kinds only",
     SWEEP: "commit from which an experiment of DVC started: the experiments of a sweep have it in common",

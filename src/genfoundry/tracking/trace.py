@@ -211,7 +211,7 @@ def _by_version(store: Store, graph: Graph, query: str) -> list[Found]:
         entry = get(name, alias or version)
     except MlflowException:
         return []
-    found = graph.by_prefix(entry.tags.get(tags.DIGEST, "?"))
+    found = graph.by_prefix(tags.weights_of(entry.tags) or "?")
     return [Found(*pair, f"registered {name} version {entry.version}") for pair in found]
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from genfoundry.config.sections.training import Training
 from genfoundry.config.specs import DataSpec, GridSpec
-from genfoundry.generation.sampling import to_range
+from genfoundry.generation.generator import to_range
 from genfoundry.nn.contract import Batch, GridBatch, TokenBatch
 from genfoundry.training.examples import GridData, TokenData
 

@@ -73,7 +73,7 @@ def train(
         selection.restore(found["selection"])
         print(f"continuing after step {module.done} of {training.steps}", flush=True)
     stream = Stream(data, spec, training, module.done)
-    pictures = Pictures(checkpoints.folder / "progress", spec, dataset.arrays, family)
+    pictures = Pictures(checkpoints.folder / "progress", spec, dataset.arrays, family, options)
     unit = "tokens" if context else "samples"
     curve = Curve(run, unit, training.batch * max(context, 1))
     run.tags(environment(paths.root, device_names(devices)))

@@ -15,9 +15,9 @@ from genfoundry.config.sections.sampling import Sampling
 from genfoundry.config.specs import DataSpec, Section
 from genfoundry.core.io import file_digest, publish_file, publish_folder, write_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths
-from genfoundry.generation.modelfile import write_model
+from genfoundry.generation.generator import Generator, read_tokenizer, seeds_of
+from genfoundry.generation.modelfile import LoadedModel, write_model
 from genfoundry.generation.postprocess import write_progress
-from genfoundry.generation.sampling import draw, seeds_of
 from genfoundry.nn.contract import Model
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import NoRun, Run
@@ -34,17 +34,18 @@ PROGRESS_TOKENS = 96
 class Pictures:
     """Samples of the same requests at several steps, kept beside the checkpoints until the model is published."""
 
-    def __init__(self, folder: Path, spec: DataSpec, arrays: Path, family: str) -> None:
-        self.folder, self.spec, self.arrays = folder, spec, arrays
+    def __init__(self, folder: Path, spec: DataSpec, arrays: Path, family: str, options: Section) -> None:
+        self.folder, self.spec, self.family, self.options = folder, spec, family, options
+        self.count = PROGRESS_SAMPLES[spec.kind]
         length = {"length": PROGRESS_TOKENS} if spec.kind == "token" else {}
-        self.sampling = family_section(family, Sampling).model_validate(length)
+        self.sampling = family_section(family, Sampling).model_validate({"batch": self.count, **length})
+        self.tokenizer = read_tokenizer(arrays)
 
     def take(self, model: Model, step: int, write: bool) -> None:
-        assert isinstance(self.sampling, Sampling)
-        seeds = seeds_of(self.sampling, PROGRESS_SAMPLES[self.spec.kind])
-        samples: Tensor | list[list[int]] = draw(model, self.spec, seeds, self.sampling.model_dump(), len(seeds))
+        loaded = LoadedModel(model, self.spec, self.family, self.options)
+        samples = Generator(loaded, self.sampling, self.tokenizer).draw(seeds_of(0, self.count))
         if write:
-            write_progress(self.folder, step, samples, self.arrays)
+            write_progress(self.folder, step, samples if isinstance(samples, Tensor) else [row.text for row in samples])
 
     def publish(self, target: Path, steps: int) -> None:
         """Publish the pictures up to the last step (a kill may have left later ones)."""

@@ -59,7 +59,8 @@ class Registry:
     """Those that are or ever were champion."""
 
     def digest(self, version: "ModelVersion") -> str:
-        return str(version.tags.get(tags.DIGEST, ""))
+        """Of its weights, by which lineage and workspaces know it."""
+        return tags.weights_of(version.tags)
 
     @property
     def gone(self) -> list["ModelVersion"]:

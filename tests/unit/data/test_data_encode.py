@@ -103,7 +103,7 @@ def test_the_report_counts_what_the_training_split_does_not_know(tmp_path: Path)
     tokenizer = _tokens.train(text.Encode(tokenizer="characters"), ["abc"])
     table = pd.DataFrame({"row": [0, 1], "content": ["abz\u00e9", "cab"]})
 
-    report = _streams.write_split(tokenizer, iter([table]), 2, tmp_path, "val")
+    report = _streams.write_split(tokenizer, _tokens.boundary(tokenizer), iter([table]), 2, tmp_path, "val")
 
     # z is one unknown byte, the accented letter two: 5 known tokens and 3 * 5 for 8 bytes.
     assert report == {"records": 2, "tokens": 20, "bytes": 8, "bytes_per_token": 0.4, "unknown_bytes": 3}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from genfoundry.config.sections.sampling import release_digest
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import folder_digest, publish_folder, write_json
 from genfoundry.tracking.registry import fetch_model, register
@@ -21,7 +22,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str, Pa
         write_json(folder / "config.json", {"family": "vae", "options": {"width": 8}})
         write_json(folder / "spec.json", {"kind": "grid", "channels": 1, "shape": [8, 8], "labels": ["h", "v"]})
         (folder / "weights.safetensors").write_bytes(b"weights")
-    version = register(run, "bars-vae", state / "made", state)
+    version = register(run, "bars-vae", state / "made", {"temperature": 0.7}, state)
     store.client.set_registered_model_alias("bars-vae", "champion", version)
     return store, folder_digest(state / "made"), state
 
@@ -30,8 +31,9 @@ def test_by_number_and_by_alias_the_same_bytes_come(registered: tuple[Store, str
     store, digest, _ = registered
 
     for wanted in ("1", "champion"):
-        folder, version = fetch_model(store, "bars-vae", wanted, tmp_path)
+        folder, version, registered_as, generator = fetch_model(store, "bars-vae", wanted, tmp_path)
         assert version == "1" and folder == tmp_path / digest and folder_digest(folder) == digest
+        assert generator == {"temperature": 0.7} and registered_as == release_digest(digest, generator) != digest
     assert (folder / "weights.safetensors").read_bytes() == b"weights"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from genfoundry.config import params as settings
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import publish_folder, write_table
+from genfoundry.core.io import publish_folder, write_json, write_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.gate.evidence import HeldOut, present_records
 from genfoundry.gate.rules import Gate, unknown_metrics
@@ -39,6 +39,7 @@ TREE = settings.parse(
 def model(folder: Path, seen: list[int] | None) -> Path:
     with publish_folder(folder) as target:
         (target / "weights.safetensors").write_bytes(str(seen).encode())
+        write_json(target / "config.json", {"family": "vae", "options": {}})
         if seen is not None:
             np.save(target / "seen.npy", np.array(seen, np.uint64))
     return folder

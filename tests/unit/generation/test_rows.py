@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from genfoundry.config import params
+from genfoundry.config.params import family_section
+from genfoundry.config.sections.sampling import Sampling
 from genfoundry.config.specs import DataSpec, GridSpec, TokenSpec
 from genfoundry.core import parts
-from genfoundry.generation.sampling import draw
+from genfoundry.generation.generator import draw
 from genfoundry.nn.contract import Model, Requests
 from genfoundry.nn.rows import Chunk, fixed_rows
 
@@ -67,6 +69,7 @@ def drawn(key: str, seeds: Sequence[int], rows: int = 32) -> dict[int, bytes]:
                 found[seed] = str(made).encode() + told.numpy().tobytes()
         return result
 
+    known = family_section(TREE.models[key].family, Sampling).model_fields
     hook = model.register_forward_hook(lambda module, args, output: logits.append(output))
     model.sample = kept  # type: ignore[method-assign]
     try:
@@ -74,7 +77,7 @@ def drawn(key: str, seeds: Sequence[int], rows: int = 32) -> dict[int, bytes]:
             model,
             spec,
             torch.tensor(seeds),
-            BRIEF,
+            {name: value for name, value in BRIEF.items() if name in known},
             rows,
             # Of several lengths; and texts end at different times.
             prompts=[[7, 8, 9][: seed % 2 * 3] for seed in seeds] if spec is TOKENS else (),

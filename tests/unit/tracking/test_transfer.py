@@ -55,7 +55,7 @@ def test_everything_arrives_and_a_second_copy_adds_nothing(history: History, tem
     assert set(Registered(target, "m").versions()) == {"1", "3", "4"}
     runs = {run.data.tags[tags.COPIED]: run for run in removal.all_runs(target)}
     for number in ("1", "3", "4"):
-        folder, _ = fetch_model(target, "m", number, tmp_path / "fetched")
+        folder, *_ = fetch_model(target, "m", number, tmp_path / "fetched")
         assert folder.name == history.digests["m", number]
         old, run = history.store.client.get_run(history.runs["m", number]), runs[history.runs["m", number]]
         assert Registered(target, "m").version(number).run_id == run.info.run_id

@@ -122,7 +122,7 @@ def encode(
     report: dict[str, Any] = {"vocabulary": tokenizer.get_vocab_size()}
     for split in counts:
         report[split] = _streams.write_stream(tokenizer, pieces.of(split), folder, split)
-    return TokenSpec(vocab_size=tokenizer.get_vocab_size()), report
+    return TokenSpec(vocab_size=tokenizer.get_vocab_size(), boundary=_tokens.boundary(tokenizer)), report
 
 
 def _learnt(read: Source, config: _tokens.Encode) -> Iterator[str]:

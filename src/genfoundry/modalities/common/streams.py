@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from genfoundry.modalities.common.tokens import ESCAPE, load
+from genfoundry.modalities.common.tokens import boundary as boundary_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,12 +54,12 @@ class Encoded(NamedTuple):
         )
 
 
-def encoded(texts: Sequence[str], tokenizer: "Tokenizer") -> Encoded:
-    """Documents as tokens; each one for itself, whatever the others are."""
+def encoded(texts: Sequence[str], tokenizer: "Tokenizer", boundary: int) -> Encoded:
+    """Documents as tokens behind a boundary; each one for itself, whatever the others are."""
     kind = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
     rows: list[np.ndarray] = [np.empty(0, kind)]
     for part in _batches(texts):
-        rows += [np.array([0, *found.ids], kind) for found in tokenizer.encode_batch_fast(part)]
+        rows += [np.array([boundary, *found.ids], kind) for found in tokenizer.encode_batch_fast(part)]
     sizes = [[len(text.encode()), len(text), len(text.split())] for text in texts]
     return Encoded(
         np.concatenate(rows),
@@ -81,7 +82,8 @@ def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
 
 def encode_file(texts: Sequence[str], path: Path) -> Encoded:
     """Documents as tokens of the tokenizer in a folder."""
-    return encoded(texts, load(path))
+    tokenizer = load(path)
+    return encoded(texts, tokenizer, boundary_of(tokenizer))
 
 
 class Placed(NamedTuple):
@@ -162,10 +164,10 @@ def write_stream(tokenizer: "Tokenizer", stream: Stream, folder: Path, split: st
 
 
 def write_split(
-    tokenizer: "Tokenizer", tables: "Iterator[pd.DataFrame]", count: int, folder: Path, split: str
+    tokenizer: "Tokenizer", boundary: int, tables: "Iterator[pd.DataFrame]", count: int, folder: Path, split: str
 ) -> dict[str, Any]:
     """Write the arrays of a split of ``count`` documents that fit into memory, in the order of column ``row``."""
-    pieces = ((table["row"].to_numpy(), encoded(list(table["content"]), tokenizer)) for table in tables)
+    pieces = ((table["row"].to_numpy(), encoded(list(table["content"]), tokenizer, boundary)) for table in tables)
     return write_stream(tokenizer, _Held(pieces, count), folder, split)
 
 

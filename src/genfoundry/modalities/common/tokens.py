@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 BOUNDARY = "<|boundary|>"
-"""Name of token 0 in tokenizer.json; no text is ever encoded to it."""
+"""Name in tokenizer.json of the token before each document; no text is ever encoded to it."""
 
 
 class Encode(_Encode):
@@ -46,6 +46,14 @@ def load(folder: Path) -> "Tokenizer":
     if not path.is_file():
         raise DataError(f"{path}: no such file; run dvc repro")
     return Tokenizer.from_file(str(path))
+
+
+def boundary(tokenizer: "Tokenizer") -> int:
+    """The token that stands before each document."""
+    found = tokenizer.token_to_id(BOUNDARY)
+    if found is None:
+        raise DataError(f"{FILE}: has no token {BOUNDARY!r}, which stands before each document; learn it by encode")
+    return int(found)
 
 
 ESCAPE, *DIGITS = (chr(0xE000 + number) for number in range(5))

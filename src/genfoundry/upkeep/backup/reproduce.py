@@ -92,7 +92,7 @@ def reproduce(
         GenfoundryError: A stage failed, or its data can't be had; with that code.
     """
     work = Checkout(root, worktrees(state) / f".reproduce.{os.getpid()}.partial")
-    fetched, version = fetch_model(store, name, wanted, state / "mlruns/gate/models")
+    fetched, version, *_ = fetch_model(store, name, wanted, state / "mlruns/gate/models")
     run = store.client.get_run(store.client.get_model_version(name, version).run_id)
     recipe = read_recipe(store, run.info.run_id)
     commit, notes = _commit(root, run, name, recipe, md5(fetched))

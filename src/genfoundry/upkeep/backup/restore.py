@@ -145,6 +145,6 @@ def _verified(store: Store) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         for model in store.client.search_registered_models(max_results=1000):
             for alias in sorted(Registered(store, model.name).aliases()):
-                fetched, number = fetch_model(store, model.name, alias, Path(folder))
-                found[f"{model.name}/{number} ({alias})"] = fetched.name
+                fetched = fetch_model(store, model.name, alias, Path(folder))
+                found[f"{model.name}/{fetched.version} ({alias})"] = fetched.digest
     return found
