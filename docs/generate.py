@@ -12,6 +12,7 @@ from genfoundry.config import params as settings
 from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.evaluation import Slices, Template
 from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.sections.reference import PretrainedNetwork
 from genfoundry.config.sections.split import Guard
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
@@ -97,6 +98,7 @@ def settings_page() -> str:
     ]
     for title, section in (
         ("execution", Execution),
+        ("numerics", Numerics),
         ("gate", Gate),
         ("retraining", Retraining),
         ("bases.<name>", Base),

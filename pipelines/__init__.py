@@ -16,3 +16,14 @@ try:
     import ruamel.yaml  # noqa: F401
 except ModuleNotFoundError as error:
     sys.exit(f"genfoundry: package {error.name!r} is not installed in {sys.executable}; run `make install`")
+
+from genfoundry.core import pin
+from genfoundry.core.errors import ConfigError
+
+# Before numpy, which no import of genfoundry's core brings. "-m": Python looks for the stage that it is to run.
+if sys.argv[:1] == ["-m"]:
+    try:
+        pin.start(Path.cwd())
+    except ConfigError as error:
+        print(f"genfoundry: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -15,6 +15,7 @@ from genfoundry.commands.retrain import add_retrain_arguments, add_status_argume
 from genfoundry.commands.schedule import add_arguments as add_schedule_arguments
 from genfoundry.commands.upkeep import add_commands as add_upkeep_commands
 from genfoundry.config.sections.encode import Encode
+from genfoundry.core import pin
 from genfoundry.core.errors import Exit, GenfoundryError
 from genfoundry.core.paths import state_root, workspace
 
@@ -237,7 +238,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     options = _parser().parse_args(argv)
     try:
-        code = int(options.run(options, workspace()))
+        root = workspace()
+        # What a command computes is computed as the stages do: before it imports numpy.
+        pin.start(root)
+        code = int(options.run(options, root))
         sys.stdout.flush()
         return code
     except BrokenPipeError:

@@ -34,7 +34,7 @@ def test_a_stage_has_one_thin_module(stage: str) -> None:
 @pytest.mark.parametrize("address", NODES)
 def test_params_are_the_sections_that_main_names(address: str) -> None:
     node, names = NODES[address], set(main_of(NODES[address].stage).parameters)
-    scalars = {"modality", "source", "dataset", "init_from", "family"}
+    scalars = {"modality", "source", "dataset", "init_from", "family", "numerics"}
     sections = {name.split(".")[-1] for name in node.params} - scalars
 
     if node.kind in ("dataset", "model"):

@@ -43,6 +43,7 @@ PARAMS = """
 format: 1
 project: p
 execution: {}
+numerics: {}
 bases: {}
 datasets: {}
 models:

@@ -14,6 +14,7 @@ from genfoundry.config.code import Sources, difference, record_of
 from genfoundry.config.dag import CODE_FILES, nodes, param_values
 from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
 from genfoundry.config.specs import Section
 from genfoundry.core import parts
@@ -84,6 +85,7 @@ def _data(root: Path) -> Iterator[str]:
 def _blocks(tree: settings.Settings) -> Iterator[str]:
     """Faults of every section of every block."""
     yield from settings.faults(Execution, tree.execution, "execution")
+    yield from settings.faults(Numerics, tree.numerics, "numerics")
     gate = list(settings.faults(Gate, tree.gate, "gate"))
     yield from gate or unknown_metrics(settings.parse(Gate, tree.gate, "gate"))
     yield from settings.faults(Retraining, tree.retraining, "retraining")

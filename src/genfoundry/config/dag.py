@@ -30,6 +30,9 @@ CODE_FILES = "artifacts/code"
 CODE = (f"{CODE_FILES}/", "presets/", "src/", "pipelines")
 """How paths of deps begin that are code or stand beside it, in dvc.yaml and in lineage, old ones too."""
 
+NUMERICS = "numerics"
+"""The section on which every stage depends whose results hold sums of floats."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -211,12 +214,13 @@ def state(root: Path, node: Node) -> str:
 def repository_state(root: Path) -> str:
     """Digest of what git and DVC track: settings, code of all stages, data pointers, lock; not of the commit."""
     graph = nodes(root)
+    shared = {NUMERICS} & {name for node in graph.values() for name in node.params}
     pointers = [root / "data.dvc", *sorted((root / "imports").glob("*.dvc"))]
     return digest_of(
         {
             "data": {file.name: file_digest(file) for file in pointers if file.is_file()},
             "code": digests(root, {name for node in graph.values() for name in node.code if node.kind != "code"}),
-            "params": param_values(root, ["datasets", "models", "bases"]),
+            "params": param_values(root, ["datasets", "models", "bases", *shared]),
             "lock": lock_digest(root),
         }
     )

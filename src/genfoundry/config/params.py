@@ -60,6 +60,8 @@ class Settings(Section):
     project: Key
     """Name of the MLflow experiment."""
     execution: dict[str, Any]
+    numerics: dict[str, Any] = Field(default_factory=dict)
+    """What moves the last digits of all that is computed."""
     gate: dict[str, Any] = Field(default_factory=dict)
     """By which rules `genfoundry compare` judges two models; no stage reads it."""
     retraining: dict[str, Any] = Field(default_factory=dict)

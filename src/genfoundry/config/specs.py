@@ -7,9 +7,8 @@ Every modality becomes one of two specs, so that a model family sees only these:
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -21,6 +20,10 @@ from pydantic import (
 )
 
 from genfoundry.core.parts import KEY_PATTERN
+
+if TYPE_CHECKING:
+    # numpy reads what it may use when it is loaded: the settings come first (core/pin.py).
+    import numpy as np
 
 Key = Annotated[str, Field(pattern=KEY_PATTERN, max_length=64)]
 """A name that may stand in a shell command and in a path."""
@@ -109,8 +112,10 @@ class GridSpec(_Spec):
         return self
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> "np.dtype[Any]":
         """Type of the arrays that hold stored levels."""
+        import numpy as np
+
         return np.dtype(self.storage)
 
     @property
@@ -159,26 +164,28 @@ def tops(ids: Iterable[str]) -> list[str]:
     return [one.split("#", 1)[0].split("/", 1)[0] for one in ids]
 
 
-def record_hashes(digests: Iterable[str]) -> np.ndarray:
+def record_hashes(digests: Iterable[str]) -> "np.ndarray":
     """uint64: the first 8 bytes of each sha256 in hex, by which arrays and models name records."""
+    import numpy as np
+
     return np.array([int(digest[:16], 16) for digest in digests], np.uint64)
 
 
 class Sets(NamedTuple):
     """N sets of 64-bit hashes, for similarity by Jaccard index; row i is ``hashes[ptr[i]:ptr[i+1]]``, sorted."""
 
-    hashes: np.ndarray
+    hashes: "np.ndarray"
     """uint64 (M,)."""
-    ptr: np.ndarray
+    ptr: "np.ndarray"
     """int64 (N+1,)."""
 
 
 class Vectors(NamedTuple):
     """N unit vectors to search by cosine, and small pictures on which each hit is verified."""
 
-    vectors: np.ndarray
+    vectors: "np.ndarray"
     """float32 (N, D), unit norm, or zero where nothing can be compared."""
-    details: np.ndarray
+    details: "np.ndarray"
     """uint8 (N, H, W, C); of size 0 where the cosine alone decides."""
 
 
@@ -191,7 +198,7 @@ class Score:
     se: float = math.nan
     extra: Mapping[str, float] = field(default_factory=dict)
     """Further numbers that belong to the score, by name."""
-    influence: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+    influence: Mapping[str, "np.ndarray"] = field(default_factory=dict, compare=False, repr=False)
     """First-order change of the value by each independent unit, by what a unit is (``sample``, ``test``): float64 (N,),
     mean 0. The squares sum to ``se`` squared, and the difference of two models' influences to that of their difference.
     """

@@ -12,7 +12,9 @@ from genfoundry.config import params as settings
 from genfoundry.config.params import Settings
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.sections.sampling import Sampling
+from genfoundry.core import pin
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import digest_of, read_json
 from genfoundry.core.paths import DatasetPaths, state_root
@@ -60,6 +62,7 @@ def compare(
     """
     tree = settings.load(root)
     gate = gate or settings.parse(Gate, tree.gate, "gate")
+    pin.require(settings.parse(Numerics, tree.numerics, "numerics").instructions)
     state = state_root(root)
     unknown = unknown_metrics(gate)
     if unknown:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from genfoundry.config.params import parse
 from genfoundry.config.specs import DataSpec, Section, parse_spec
-from genfoundry.core import parts
+from genfoundry.core import parts, pin
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import FORMAT, MANIFEST, canonical_json, read_json, verify_folder
 from genfoundry.nn.contract import Model
@@ -96,7 +96,9 @@ def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
     Raises:
         DataError: The folder is damaged, or its weights don't fit its config.
         ConfigError: The folder holds no model.
+        InfrastructureError: This process is to be held to AVX2, and a library isn't.
     """
+    pin.hold()
     verify_folder(folder)
     if is_empty(folder):
         raise ConfigError(f"{folder}: holds no {WEIGHTS}; name a trained model")

@@ -17,10 +17,11 @@ from typing import Any, NoReturn
 
 from genfoundry.config import params as settings
 from genfoundry.config.code import check_imports, current
-from genfoundry.config.dag import Node, find, stage_inputs
+from genfoundry.config.dag import NUMERICS, Node, find, stage_inputs
 from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.specs import Section
-from genfoundry.core import parts
+from genfoundry.core import parts, pin
 from genfoundry.core.errors import ConfigError, DataError, Exit, GenfoundryError, InfrastructureError
 from genfoundry.core.io import verify_folder, write_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths, state_root, workspace
@@ -112,6 +113,8 @@ def typed_params(node: Node, tree: settings.Settings) -> dict[str, Any]:
             values[field] = section(tree, key, field).model_dump(mode="json")
         else:
             values[field] = getattr(block, field)
+    if NUMERICS in node.params:
+        values[NUMERICS] = settings.parse(Numerics, tree.numerics, NUMERICS).model_dump(mode="json")
     return values
 
 
@@ -176,7 +179,7 @@ def execute(main: Main, stage: str, key: str, root: Path, alone: bool = False) -
     try:
         node, tree = find(root, address), settings.load(root)
         if not rank_zero():
-            main(**arguments(main, node, root, tree, NoRun()))
+            _compute(main, arguments(main, node, root, tree, NoRun()), node, tree)
             return Exit.OK
         seen = current(root, node)
         # One process a stage and workspace: a second writer on the same files ends at once.
@@ -188,7 +191,7 @@ def execute(main: Main, stage: str, key: str, root: Path, alone: bool = False) -
                 values["run"] = run
             if "execution" in values:
                 run.tags({tags.EXECUTION: values["execution"].model_dump_json()})
-            main(**values)
+            _compute(main, values, node, tree)
             if alone:
                 check_imports(node, seen)
             _check_outputs(root, node)
@@ -198,6 +201,16 @@ def execute(main: Main, stage: str, key: str, root: Path, alone: bool = False) -
         return Exit.OK
     except BaseException as error:  # noqa: BLE001 -- whatever it is, the run must not stay open
         return _failed(error, address, run)
+
+
+def _compute(main: Main, values: dict[str, Any], node: Node, tree: settings.Settings) -> None:
+    """Run ``main``; where numbers move its results, only as ``numerics`` wants them computed."""
+    numerics = settings.parse(Numerics, tree.numerics, "numerics")
+    if NUMERICS in node.params:
+        pin.require(numerics.instructions)
+    main(**values)
+    # What was loaded in the meantime counts as well.
+    pin.hold()
 
 
 def _begin(root: Path, node: Node, tree: settings.Settings) -> Run:

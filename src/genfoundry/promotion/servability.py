@@ -15,6 +15,7 @@ from typing import Any
 import genfoundry
 from genfoundry.config import params as settings
 from genfoundry.config.sections.sampling import Sampling
+from genfoundry.core import pin
 from genfoundry.core.errors import InfrastructureError
 from genfoundry.core.io import read_json, write_json
 from genfoundry.gate.rules import Rule
@@ -109,9 +110,9 @@ def serve_once(model: Path, sampling: dict[str, Any], root: Path, limits: Servab
 
 
 def _clean() -> dict[str, str]:
-    """The environment of a process that knows nothing of this one but where the code lies."""
+    """The environment of a process that knows of this one where the code lies and how to compute, nothing else."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
-    found = {name: os.environ[name] for name in kept if name in os.environ}
+    found = {name: os.environ[name] for name in (*kept, *pin.NAMES) if name in os.environ}
     return found | {"PYTHONPATH": str(Path(genfoundry.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

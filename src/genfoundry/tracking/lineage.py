@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from genfoundry.config.dag import Node, digests, stage_inputs
+from genfoundry.config.dag import NUMERICS, Node, digests, stage_inputs
 from genfoundry.core.io import FORMAT, digest_of, write_json
+from genfoundry.core.pin import kind
 
 
 def lineage_file(root: Path, node: Node) -> Path:
@@ -29,5 +30,8 @@ def write_lineage(root: Path, node: Node, inputs: dict[str, Any] | None = None) 
         "lock": inputs["lock"],
         "outputs": digests(root, results(node)),
     }
+    if NUMERICS in node.params:
+        # What made these bytes what they are, and is no input: equal on all processors of a kind.
+        record["processor"] = kind()
     write_json(lineage_file(root, node), record)
     return record

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.config.dag import Node, repository_state, state
-from genfoundry.core.processes import alive, processor, start_of
+from genfoundry.core.pin import surroundings
+from genfoundry.core.processes import alive, start_of
 from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store
@@ -288,7 +289,7 @@ def open_run(store: Store, root: Path, node: Node) -> Run:
 
 def start(run: Run) -> None:
     """Mark a run as being written by this process."""
-    run.tags({tags.PROCESS: process_tag(), tags.PROCESSOR + run.stage: processor()})
+    run.tags({tags.PROCESS: process_tag(), tags.PROCESSOR + run.stage: surroundings()})
     run.client.update_run(run.run_id, status="RUNNING")
 
 

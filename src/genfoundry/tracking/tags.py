@@ -65,7 +65,8 @@ MEANING = {
     WEIGHTS: "on a LoggedModel and registered version: content digest of its model folder",
     GENERATOR: "on a LoggedModel and registered version: settings of its generator, as JSON",
     VERSION: "registered version of the model that this run made",
-    PROCESSOR + "<stage>": "kind of processor that the stage ran on: bytes are equal on equal kinds only",
+    PROCESSOR + "<stage>": "kind of processor (its model where `numerics.instructions` is native) and C library that "
+    "the stage ran on: bytes are equal on equal ones only",
     SWEEP: "commit from which an experiment of DVC started: the experiments of a sweep have it in common",
     EXPERIMENT: "name of the experiment of DVC (`dvc exp run`) in which the run was made",
     COPIED: "id that a run had in the store from which it was copied (`genfoundry copy-store`)",

@@ -24,8 +24,12 @@ ends in [0.73, 1.27]; smaller values grow 78-fold, with five steps 480-fold.
 
 
 def working_type(device: torch.device) -> torch.dtype:
-    """bfloat16, as published, where the device multiplies it faster than float32; the iteration does not mind."""
-    native = device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+    """bfloat16, as published, where the device multiplies it faster than float32; the iteration does not mind.
+
+    A processor that could, but is held to AVX2 (core/pin.py), does not.
+    """
+    could = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    native = device.type != "cpu" or (could and torch.backends.cpu.get_cpu_capability() != "AVX2")
     return torch.bfloat16 if native else torch.float32
 
 

@@ -15,6 +15,7 @@ from genfoundry.config.sections.sampling import Sampling
 from genfoundry.config.specs import DataSpec, Section
 from genfoundry.core.io import file_digest, publish_file, publish_folder, write_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.core.pin import kind
 from genfoundry.generation.generator import Generator, read_tokenizer, seeds_of
 from genfoundry.generation.modelfile import LoadedModel, write_model
 from genfoundry.generation.postprocess import write_progress
@@ -107,8 +108,15 @@ def publish(
             "final_loss": module.history[-1][objective],
             "parameters": sum(parameter.numel() for parameter in module.model.parameters()),
             "examples_seen": module.done * module.training_settings.batch,
+            "processor": _processor(module),
         },
     )
+
+
+def _processor(module: Trainee) -> str:
+    """What did the sums: kind of processor, or name of the GPU."""
+    device = next(module.model.parameters()).device
+    return kind() if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, float]]) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.training import Training
+from genfoundry.core import pin
 from genfoundry.core.errors import ConfigError
 from genfoundry.core.ranks import World, rank_zero, started_world
 
@@ -68,7 +69,7 @@ def _agree(execution: Execution, world: World) -> None:
 
 def set_determinism(training: Training, execution: Execution, devices: Devices) -> None:
     """Fix the number of threads (sums depend on it), and torch's algorithms if bytes shall repeat."""
-    torch.set_num_threads(execution.threads or max((os.cpu_count() or 1) // devices.count, 1))
+    torch.set_num_threads(pin.threads(execution.threads or max((os.cpu_count() or 1) // devices.count, 1)))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(training.determinism == "bitwise")
 

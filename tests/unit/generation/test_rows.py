@@ -113,5 +113,16 @@ def test_a_sample_does_not_depend_on_the_others(key: str) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("key", TREE.models)
 def test_none_of_ten_thousand_samples_depends_on_the_others(key: str) -> None:
-    sizes = (1, 2, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 256)
-    assert different(key, range(10_000), sizes, alone=100) == dict.fromkeys(sizes, 0)
+    """Shuffled, in requests of 1 to 64 and of 256 samples, against all in order at once."""
+    seeds = range(10_000)
+    whole = drawn(key, seeds)
+    chance = torch.Generator().manual_seed(1)
+    left, differ = torch.randperm(len(seeds), generator=chance).tolist(), 0
+    while left:
+        size = int(torch.randint(1, 66, (), generator=chance))
+        asked, left = left[: 256 if size == 65 else size], left[256 if size == 65 else size :]
+        again = drawn(key, asked)
+        differ += sum(again[seed] != whole[seed] for seed in asked)
+    differ += sum(drawn(key, [seed])[seed] != whole[seed] for seed in seeds[:64])
+
+    assert differ == 0

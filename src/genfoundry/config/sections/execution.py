@@ -25,7 +25,7 @@ class Execution(Section):
     main_address: str = Field(default="", pattern=r"^([A-Za-z0-9.-]+:[0-9]{1,5})?$")
     """host:port at which several nodes meet, for launcher torchrun."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads of each process; 0 takes the cores divided by the processes."""
+    """CPU threads of each process where ``numerics.threads`` is 0; 0 takes the cores divided by the processes."""
     workers: int = Field(default=0, ge=0)
     """Processes that read batches ahead; 0 reads in the training process (batches come whole from memory maps)."""
     checkpoint_every: float = Field(default=120.0, gt=0)

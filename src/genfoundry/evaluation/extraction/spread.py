@@ -19,6 +19,7 @@ import torch
 import torch.multiprocessing
 
 from genfoundry.config.sections.execution import Execution
+from genfoundry.core import pin
 from genfoundry.core.errors import InfrastructureError
 from genfoundry.training.setup import choose_devices
 
@@ -51,7 +52,7 @@ def places(execution: Execution) -> Places:
     """
     chosen = choose_devices(execution)
     devices = tuple(f"cuda:{number}" if chosen.accelerator == "gpu" else "cpu" for number in range(chosen.count))
-    return Places(devices, execution.threads or max((os.cpu_count() or 1) // chosen.count, 1))
+    return Places(devices, pin.threads(execution.threads or max((os.cpu_count() or 1) // chosen.count, 1)))
 
 
 def spread(

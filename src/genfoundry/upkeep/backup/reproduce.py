@@ -16,7 +16,7 @@ from genfoundry.config.pointers import md5, read_pointer
 from genfoundry.core.clock import Clock
 from genfoundry.core.errors import ConfigError
 from genfoundry.core.io import MANIFEST, file_digest, folder_digest, read_json
-from genfoundry.core.processes import processor
+from genfoundry.core.pin import surroundings
 from genfoundry.data.embedded.packages import EMBEDDED_MD5
 from genfoundry.pipeline.stage import FAILURE_FILE
 from genfoundry.state import children
@@ -157,9 +157,9 @@ def _overlay(project: Path, recipe: Mapping[str, str]) -> list[str]:
 def _surroundings(root: Path, project: Path, run: "Run") -> list[str]:
     """What makes equal bytes unlikely before anything runs."""
     notes = []
-    then, here = run.data.tags.get(f"{tags.PROCESSOR}train", ""), processor()
+    then, here = run.data.tags.get(f"{tags.PROCESSOR}train", ""), surroundings()
     if then and then != here:
-        notes.append(f"trained on {then}, here is {here}: other kinds of processor round differently")
+        notes.append(f"trained on {then}, here is {here}: other kinds of processor, or of C library, round differently")
     locks = [folder / "requirements.lock" for folder in (root, project)]
     digests = [file_digest(lock) if lock.is_file() else "" for lock in locks]
     if digests[0] != digests[1]:
