@@ -54,6 +54,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 LOADERS: Mapping[str, tuple[str, ...]] = {
     "pipelines": (),  # puts src/ of this project before an installed one
     "genfoundry.config.params": (),  # types a section by the stage's own part
+    "genfoundry.core.pin": (),  # asks the library of torch whether the pin holds
     "genfoundry.data.preprocess.cleaning": ("modalities",),
     "genfoundry.data.shards.memo": (),  # digests sources as a key of what it remembers
     "genfoundry.data.similarity.fingerprints": ("modalities",),
@@ -193,7 +194,8 @@ def roots(sources: Sources, node: Node) -> list[str]:
     Raises:
         ConfigError: params.yaml names a part that is not there.
     """
-    found = [f"pipelines.{node.stage}", "genfoundry.config.params", "genfoundry.config.sections"]
+    typed = ("params", "sections", "sections.numerics")
+    found = [f"pipelines.{node.stage}", *(f"genfoundry.config.{name}" for name in typed)]
     for kind in PARTS.get(node.stage, ()):
         known = parts.names(kind, sources.root / "src/genfoundry")
         wanted = known
