@@ -62,11 +62,13 @@ def _accept(options: argparse.Namespace, root: Path) -> int:
 
 
 def _record(options: argparse.Namespace, root: Path) -> int:
+    from genfoundry.commands.changed import changed_line
     from genfoundry.commands.summary import summary
     from genfoundry.promotion.reconcile import reconcile
 
     done = reconcile(root)
     print("\n".join(summary(root, done.tree, done.told)))
+    print(changed_line(root))
     return Exit.OK
 
 
