@@ -153,10 +153,14 @@ class Ending:
         atexit.register(self)  # before any library: what those register runs first
 
     def __call__(self) -> None:
-        if self.code is not None:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(self.code)
+        if self.code is None:  # not a child, or a way to end that is not foreseen
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if self.code < 0:
+            signal.signal(-self.code, signal.SIG_DFL)
+            os.kill(os.getpid(), -self.code)
+        os._exit(self.code)
 
     def run(self, words: list[str]) -> None:
         """As ``python -m`` does."""
@@ -168,8 +172,8 @@ class Ending:
         except SystemExit as end:
             self.code = (end.code or 0) & 255 if isinstance(end.code, int | None) else 1
             raise
-        except Exception:
-            self.code = 1
+        except BaseException as error:
+            self.code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
             raise
 
 
