@@ -15,9 +15,11 @@ from genfoundry.core.processes import alive
 
 TOLD = """
 import json, os, signal, sys, time
+import pipelines
 if sys.argv[1] == "facts":
     print(json.dumps({
-        "argv": sys.argv, "path": sys.path, "name": __name__, "spec": __spec__.name, "file": __file__,
+        "argv": sys.argv, "first": pipelines.argv, "path": sys.path,
+        "name": __name__, "spec": __spec__.name, "file": __file__,
         "cwd": os.getcwd(), "environ": {name: os.environ[name] for name in sorted(os.environ)},
         "stdin": sys.stdin.read(), "open": sorted(os.listdir("/proc/self/fd")), "umask": os.umask(0o22),
         "signals": [str(signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)],
@@ -47,7 +49,7 @@ ENDS = {
 @pytest.fixture()
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "pipelines").mkdir()
-    (tmp_path / "pipelines/__init__.py").touch()
+    (tmp_path / "pipelines/__init__.py").write_text("import sys\nargv = list(sys.argv)\n")
     (tmp_path / "pipelines/told.py").write_text(TOLD)
     return tmp_path
 

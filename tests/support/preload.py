@@ -7,8 +7,9 @@ command imports genfoundry and pipelines anew, from the sources of its own proje
 `Preloaded.python` stands in for the interpreter in `-m dvc`, `-m genfoundry.cli` and `-m pipelines.*`, and hands all
 else to the real one. A command has the caller's words, folder, environment and standard streams; the caller gets its
 exit code or deadly signal, passes signals on, and takes it along when killed. What differs from a fresh process: its
-parent, its process group, /proc/<pid>/cmdline, modules that are there without having been asked for, and one hash seed
-for all. So tests of kills, of process trees and of imports start the real one, and one stage of each kind runs cold.
+parent, its process group, /proc/<pid>/cmdline, modules that are there without having been asked for, one hash seed for
+all, and what libraries read while they are loaded: the product refuses to pin instructions there (core/pin.py). So
+tests of kills, of process trees, of imports and of pins start the real one, and one stage of each kind runs cold.
 """
 
 import atexit
@@ -164,7 +165,7 @@ class Ending:
 
     def run(self, words: list[str]) -> None:
         """As ``python -m`` does."""
-        sys.argv = words
+        sys.argv = ["-m", *words[1:]]  # until the module is found, as pipelines/__init__.py looks at it
         sys.modules["__main__"] = types.ModuleType("__main__")
         try:
             runpy._run_module_as_main(words[0])
