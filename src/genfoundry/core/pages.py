@@ -29,6 +29,10 @@ img{image-rendering:pixelated;max-width:100%}.good{color:var(--good)}.bad{color:
 """
 
 
+class Html(str):
+    """Text that is HTML already: a cell of a table that is shown as it is."""
+
+
 def escape(value: Any) -> str:
     """Text that is safe inside HTML."""
     return html.escape(str(value), quote=True)
@@ -36,6 +40,8 @@ def escape(value: Any) -> str:
 
 def number(value: Any) -> str:
     """A number as a person reads it: thousands separated, four significant digits; anything else as it is."""
+    if isinstance(value, Html):
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return escape(value)
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
@@ -43,20 +49,15 @@ def number(value: Any) -> str:
     return f"{value:.4g}"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], raw: Sequence[str] = ()) -> str:
-    """A table; numbers stand right; the columns named in ``raw`` hold HTML already."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table; numbers stand right, and a cell that is ``Html`` as it is."""
     rows = [list(row) for row in rows]
     if not rows:
         return "<p class='soft'>none</p>"
     right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     head = "".join(f"<th{' class=n' * right[i]}>{escape(name)}</th>" for i, name in enumerate(columns))
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{' class=n' * right[i]}>{cell if columns[i] in raw else number(cell)}</td>"
-            for i, cell in enumerate(row)
-        )
-        + "</tr>"
+        "<tr>" + "".join(f"<td{' class=n' * right[i]}>{number(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -72,10 +73,10 @@ def bars(counts: Mapping[str, int | float]) -> str:
     """A horizontal bar for each count."""
     top = max([*counts.values(), 1e-12])
     rows = (
-        [name, count, f"<span class=bar style='width:{260 * count / top:.0f}px'></span>"]
+        [name, count, Html(f"<span class=bar style='width:{260 * count / top:.0f}px'></span>")]
         for name, count in counts.items()
     )
-    return table(["", "n", " "], rows, raw=[" "])
+    return table(["", "n", " "], rows)
 
 
 def picture(png: bytes, width: int | None = None, title: str = "") -> str:

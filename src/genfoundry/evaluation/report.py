@@ -7,7 +7,7 @@ from typing import Any
 
 from genfoundry.config.params import DatasetBlock, ModelBlock
 from genfoundry.core.io import write_json
-from genfoundry.core.pages import escape, number, picture, table, tiles, write_page
+from genfoundry.core.pages import Html, escape, number, picture, table, tiles, write_page
 from genfoundry.core.parts import load
 from genfoundry.core.parts import names as parts_of
 from genfoundry.evaluation.charts import Row, curves, intervals
@@ -61,21 +61,18 @@ def _glance(models: Sequence[ModelResult]) -> str:
         copying = ("<b class=bad>yes</b>" if bad else "no more than held-out records") if said else "not measured"
         size = model.train.get("parameters", "")
         told = "<br>".join(lines) or "<span class=bad>no scores yet</span>"
-        rows.append([model.key, model.dataset, model.family, size, told, copying])
-    columns = ["model", "data set", "family", "parameters", _SCORES, "copies training data?"]
-    return table(columns, rows, [_SCORES, "copies training data?"])
-
-
-_SCORES = "score, ± half of the 95 % interval"
+        rows.append([model.key, model.dataset, model.family, size, Html(told), Html(copying)])
+    score = "score, ± half of the 95 % interval"
+    return table(["model", "data set", "family", "parameters", score, "copies training data?"], rows)
 
 
 def _funnel(funnel: Funnel) -> str:
     top = max([left for _, left, _ in funnel.stages] or [1])
     rows = [
-        [what, left, f"<span class=bar style='width:{240 * left / max(top, 1):.0f}px'></span>", escape(why)]
+        [what, left, Html(f"<span class=bar style='width:{240 * left / max(top, 1):.0f}px'></span>"), why]
         for what, left, why in funnel.stages
     ]
-    parts = [table(["step", "records left", " ", "what went, and why"], rows, [" ", "what went, and why"])]
+    parts = [table(["step", "records left", " ", "what went, and why"], rows)]
     if funnel.splits:
         parts.append(tiles({f"{split} records": count for split, count in funnel.splits.items()}))
     return "".join(parts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genfoundry.core import pages
-from genfoundry.core.pages import escape, number
+from genfoundry.core.pages import Html, escape, number
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,8 @@ def _html(block: Block) -> str:
         return f"<pre>{escape(block.text)}</pre>"
     if isinstance(block, Picture):
         return f"<p>{pages.picture(block.png, title=block.words)}</p><p class=soft>{escape(block.words)}</p>"
-    cells = [[inline(cell) if isinstance(cell, str) else cell for cell in row] for row in block.rows]
-    raw = [
-        column for place, column in enumerate(block.columns) if any(isinstance(row[place], str) for row in block.rows)
-    ]
-    shown = [
-        [
-            number(cell) if column in raw and not isinstance(cell, str) else cell
-            for column, cell in zip(block.columns, row, strict=True)
-        ]
-        for row in cells
-    ]
-    return pages.table(block.columns, shown, raw)
+    rows = [[Html(inline(cell)) if isinstance(cell, str) else cell for cell in row] for row in block.rows]
+    return pages.table(block.columns, rows)
 
 
 def inline(text: str) -> str:

@@ -199,9 +199,9 @@ class _Shown:
         details = dict(zip(dropped["id"], dropped["detail"], strict=True))
         parts = []
         for reason, held in sorted(self.held.items()):
-            rows = [[name, details[name], shown] for name, shown in held]
+            rows = [[name, details[name], pages.Html(shown)] for name, shown in held]
             parts += [
                 f"<h3>{pages.escape(reason)}</h3>",
-                pages.table(["record", "why", "as read"], rows, raw=["as read"]),
+                pages.table(["record", "why", "as read"], rows),
             ]
         return "".join(parts)

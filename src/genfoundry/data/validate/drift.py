@@ -165,7 +165,7 @@ def section(key: str, report: Mapping[str, Any]) -> str:
         parts += [f"<p class=bad>Columns that are {word}: {pages.escape(names)}</p>"] if names else []
     rows = [
         [
-            "<b class=bad>✗</b>" if one["drifted"] else "<b class=good>✓</b>",
+            pages.Html("<b class=bad>✗</b>" if one["drifted"] else "<b class=good>✓</b>"),
             name,
             one["psi"],
             one["ks"],
@@ -176,7 +176,7 @@ def section(key: str, report: Mapping[str, Any]) -> str:
         for name, one in sorted(report["columns"].items(), key=lambda item: (not item[1]["drifted"], item[0]))
     ]
     columns = ["", "column", "PSI", "KS", "why", "new values", "values gone"]
-    return head + "".join(parts) + pages.table(columns, rows, raw=[""])
+    return head + "".join(parts) + pages.table(columns, rows)
 
 
 def accept(table: "pd.DataFrame", paths: DatasetPaths) -> Path:

@@ -108,7 +108,6 @@ def contract_table(outcomes: Sequence[Outcome]) -> str:
     return pages.table(
         ["", "column", "expectation", "severity", "records that break it", "seen"],
         [_row(outcome) for outcome in ordered],
-        raw=["", "expectation"],
     )
 
 
@@ -128,10 +127,10 @@ def _write_page(path: Path, key: str, table: "pd.DataFrame", outcomes: Sequence[
 
 
 def _row(outcome: Outcome) -> list[Any]:
-    mark = "<b class=good>✓</b>" if outcome.success else "<b class=bad>✗</b>"
+    mark = pages.Html("<b class=good>✓</b>" if outcome.success else "<b class=bad>✗</b>")
     words = outcome.expectation.type.removeprefix("expect_").removeprefix("column_").replace("_", " ")
     arguments = ", ".join(f"{k}: {v}" for k, v in outcome.expectation.kwargs.items() if k != "column")
-    shown = f"{pages.escape(words)}<br><span class=soft>{pages.escape(arguments)}</span>"
+    shown = pages.Html(f"{pages.escape(words)}<br><span class=soft>{pages.escape(arguments)}</span>")
     seen = outcome.observed or ", ".join(outcome.examples)
     broken = "" if outcome.unexpected is None else pages.number(outcome.unexpected)
     return [mark, outcome.column or "(table)", shown, outcome.expectation.severity, broken, seen]
