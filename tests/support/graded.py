@@ -145,11 +145,21 @@ class Told(NoRun):
         self.names.append(name)
 
 
-def write_untrained(paths: ModelPaths, dataset: DatasetPaths, family: str, **options: int) -> None:
-    """``model/`` of a family as it is before its first step."""
+def write_untrained(
+    paths: ModelPaths, dataset: DatasetPaths, family: str, noise: float = 0.0, **options: int | float
+) -> None:
+    """``model/`` of a family as it is before its first step, with noise on its weights.
+
+    Many start at zero, where neither seeds nor settings of the generator show.
+    """
+    import torch
+
     from genfoundry.generation.modelfile import build, write_model
 
     spec = parse_spec(read_json(dataset.arrays / "spec.json"))
     config = parts.load("models", family).Config(**options)
+    state = build(family, config, spec, 0).state_dict()
+    for tensor in state.values():
+        tensor += noise * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(tensor.numel()))
     with publish_folder(paths.model) as folder:
-        write_model(folder, build(family, config, spec, 0).state_dict(), family, config, dataset.arrays)
+        write_model(folder, state, family, config, dataset.arrays)
