@@ -1,4 +1,4 @@
-"""A registered version behind `mlflow models serve`, over HTTP: bytes of the sample stage, errors for misspelt fields."""
+"""A registered version behind `mlflow models serve`: bytes of the sample stage, errors for misspelt fields."""
 
 import json
 import urllib.error
