@@ -108,6 +108,15 @@ def _become_ui(options: argparse.Namespace, root: Path, uri: str) -> NoReturn:
     )
 
 
+def _run(options: argparse.Namespace, root: Path) -> NoReturn:
+    from genfoundry.core.errors import ConfigError
+
+    try:
+        os.execvp(options.command_line[0], options.command_line)
+    except FileNotFoundError:
+        raise ConfigError(f"no such command: {options.command_line[0]!r}; is the environment active?") from None
+
+
 def _compare(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.commands.compare import run_compare
     from genfoundry.promotion.reconcile import reconcile
@@ -208,6 +217,8 @@ def _parser() -> argparse.ArgumentParser:
     ui = add("ui", _ui, "open the MLflow UI on this project's store")
     ui.add_argument("--host", default="127.0.0.1")
     ui.add_argument("--port", type=int, default=5000)
+    run = add("run", _run, "start a command that computes as the stages do, under numerics of params.yaml")
+    run.add_argument("command_line", nargs="+", metavar="command", help="with its options; behind -- where they begin")
     compare = add("compare", _compare, "judge a challenger against a champion on records held out for both")
     add_compare_arguments(compare)
     add_promote_arguments(add("promote", _promote, "judge a model against the champion; it takes its place if blessed"))
