@@ -9,6 +9,7 @@ import pytest
 from conftest import Project
 
 from genfoundry.config import params as settings
+from genfoundry.config.sections.sampling import release_digest
 from genfoundry.core.io import read_json, read_table, write_table
 from genfoundry.promotion.card import Card, Subject, make_card
 from genfoundry.promotion.reconcile import reconcile
@@ -70,13 +71,15 @@ def test_a_registered_model_has_card_signature_and_digests_and_is_written_once(p
 
     told = version.tags
     lineage = read_json(project.root / "artifacts/lineage/train@bars-vae.json")
-    assert told[tags.DIGEST] == lineage["outputs"]["artifacts/models/bars-vae/model"]
+    assert told[tags.WEIGHTS] == lineage["outputs"]["artifacts/models/bars-vae/model"]
+    assert told[tags.DIGEST] == release_digest(told[tags.WEIGHTS], json.loads(told[tags.GENERATOR]))
+    assert json.loads(told[tags.GENERATOR]) == {"batch": 32, "draw": "mean", "temperature": 1.0}
     assert told[tags.ARRAYS] == lineage["inputs"]["artifacts/datasets/bars/arrays"]
     assert told[tags.FINGERPRINT] == lineage["fingerprint"] and told[tags.LOCK] == lineage["lock"]
     assert told[tags.DATA] == read_json(project.root / "artifacts/lineage/ingest@bars.json")["inputs"]["data/bars"]
-    assert "fid_domain" in version.description and told[tags.DIGEST] in version.description
+    assert "fid_domain" in version.description and told[tags.WEIGHTS] in version.description
     files = {file.path for file in client.list_logged_model_artifacts(version.model_id)}
-    assert {"MLmodel", "input_example.json", "card.md", "card.html", "weights.safetensors"} <= files
+    assert {"MLmodel", "input_example.json", "card.md", "card.html", "weights.safetensors", "generator.json"} <= files
     assert {file.path for file in client.list_artifacts(version.run_id, "card")} == {"card/card.html", "card/card.md"}
 
     home = project.root / "mlruns/artifacts/models" / version.model_id / "artifacts"

@@ -57,12 +57,16 @@ class Terms:
     work: Path
     """Folder of what is kept."""
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """All that moves a sample or a price, but for the model and its generator."""
-        code = {name for stage in ("sample", "extract") for name in find(self.root, f"{stage}@{self.like}").code}
+    def facts(self, subject: Subject) -> dict[str, Any]:
+        """All that moves a sample or a price of a model."""
+        keys = {self.like, subject.key or self.like}
+        stages = [find(self.root, f"{stage}@{key}") for key in keys for stage in ("sample", "extract")]
+        code = {name for node in stages for name in node.code}
         return {
+            "model": subject.digest,
+            "generator": dict(subject.generator),
             "protocol": dict(self.protocol),
+            "numerics": self.tree.numerics,
             "evaluation": self.evaluation.model_dump(mode="json", exclude=JUDGED_ALONE),
             "arrays": folder_digest(self.dataset.arrays),
             "reference": folder_digest(self.dataset.reference),
@@ -101,8 +105,7 @@ def measure(subject: Subject, terms: Terms) -> tuple[ModelPaths, DatasetPaths]:
     """
     if subject.workspace and _present(subject.key, terms):
         return ModelPaths(terms.root, subject.key), terms.dataset
-    mine = {"model": subject.digest, "generator": dict(subject.generator)}
-    folder = terms.work / digest_of({**mine, **terms.facts})[:32]
+    folder = terms.work / digest_of(terms.facts(subject))[:32]
     if folder.is_dir():
         os.utime(folder)  # upkeep removes what was not used for long
     paths = KeptModel(folder, subject.key or "model", subject.model)
