@@ -37,6 +37,7 @@ from genfoundry.tracking.runs import NoRun
 from genfoundry.training import loop
 from genfoundry.training.batches import to_batch
 from genfoundry.training.examples import TokenData
+from genfoundry.training.job import Job
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -96,17 +97,17 @@ def lay_out(root: Path, text: str, share: float = 0.9) -> DatasetPaths:
 def stage(dataset: DatasetPaths, options: dict[str, Any], training: dict[str, Any], threads: int = 0) -> ModelPaths:
     """Train and publish a model of the transformer family."""
     paths = ModelPaths(dataset.root, "model")
-    loop.train(
+    job = Job(
         Node("train", paths.key, "", (), ("models",), ()),
-        settings.parse(Config, options, "options"),
-        settings.parse(Training, training, "training"),
-        Execution(accelerator="cpu", threads=threads, checkpoint_every=1e9),
         paths,
         dataset,
         ModelPaths(dataset.root, "scratch"),
         "transformer",
-        NoRun(),
+        settings.parse(Config, options, "options"),
+        settings.parse(Training, training, "training"),
+        Execution(accelerator="cpu", threads=threads, checkpoint_every=1e9),
     )
+    loop.train(job, NoRun())
     return paths
 
 

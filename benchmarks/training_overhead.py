@@ -41,6 +41,7 @@ from genfoundry.training import loop
 from genfoundry.training.batches import open_data, to_batch
 from genfoundry.training.control import Control
 from genfoundry.training.curve import Curve
+from genfoundry.training.job import Job
 from genfoundry.training.module import Trainee
 
 SPEC = TokenSpec(vocab_size=65)
@@ -93,17 +94,17 @@ class Workload:
 
         Control.on_train_start, Control._burst_ended = start, end  # type: ignore[method-assign]
         try:
-            loop.train(
+            job = Job(
                 Node("train", "m", "", (), ("models",), ()),
-                self.options,
-                self.training,
-                Execution(accelerator="cpu", threads=threads),
                 ModelPaths(self.root, "m"),
                 DatasetPaths(self.root, "d"),
                 ModelPaths(self.root, "scratch"),
                 "transformer",
-                run,
+                self.options,
+                self.training,
+                Execution(accelerator="cpu", threads=threads),
             )
+            loop.train(job, run)
         finally:
             Control.on_train_start, Control._burst_ended = starting, ending  # type: ignore[method-assign]
         shutil.rmtree(ModelPaths(self.root, "m").folder)

@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from genfoundry.config import params as settings
 from genfoundry.config.sections.base import Base
+from genfoundry.config.sections.component import Component
 from genfoundry.config.sections.evaluation import Slices, Template
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
@@ -102,6 +103,7 @@ def settings_page() -> str:
         ("gate", Gate),
         ("retraining", Retraining),
         ("bases.<name>", Base),
+        ("components.<name>", Component),
     ):
         lines += [f"## `{title}`", "", *table(section)]
         lines += nested(section, title) if section is Retraining else []

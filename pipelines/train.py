@@ -1,5 +1,7 @@
 """Stage train: arrays and starting weights to a model that stands alone."""
 
+from collections.abc import Mapping
+
 from genfoundry.config.dag import Node
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.training import Training
@@ -8,6 +10,7 @@ from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.pipeline.launch import launch
 from genfoundry.pipeline.stage import run_stage
 from genfoundry.tracking.runs import Run
+from genfoundry.training.job import Job
 from genfoundry.training.loop import train
 
 
@@ -20,9 +23,10 @@ def main(
     paths: ModelPaths,
     dataset: DatasetPaths,
     init: ModelPaths,
+    components: Mapping[str, ModelPaths],
     run: Run,
 ) -> None:
-    train(node, options, training, execution, paths, dataset, init, family, run)
+    train(Job(node, paths, dataset, init, family, options, training, execution, components), run)
 
 
 if __name__ == "__main__":

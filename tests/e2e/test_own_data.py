@@ -107,7 +107,7 @@ def test_own_images_become_a_model(project: Project) -> None:
     )
     project.edit(
         "models:\n",
-        "models:\n  mine-vae: {dataset: mine, family: vae, init_from: scratch, options: {width: 8}, "
+        "models:\n  mine-vae: {dataset: mine, family: vae, init_from: scratch, components: none, options: {width: 8}, "
         "training: {steps: 20, batch: 8}, sampling: {}, evaluation: {}}\n",
     )
     project.dvc("add", "-q", "data")

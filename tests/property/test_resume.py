@@ -39,7 +39,7 @@ def optimizers_of(family: str) -> list[str]:
     kind, options = tiny(family)
     model = parts.load("models", family).build(options, SPECS[kind])
     hidden = {id(parameter) for parameter in model.hidden_matrices()}
-    matrices = all(any(id(p) in hidden for p in parameters) for parameters in model.objectives().values())
+    matrices = all(any(id(p) in hidden for p in parameters) for parameters in model.losses().values())
     return ["adamw", "sgd", *["muon"] * matrices]
 
 

@@ -19,6 +19,7 @@ from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training import loop
 from genfoundry.training.control import Control
+from genfoundry.training.job import Job
 from genfoundry.training.module import Trainee
 
 SPECS: dict[str, DataSpec] = {
@@ -79,6 +80,7 @@ def train(
     training: Mapping[str, Any],
     execution: Mapping[str, Any] | None = None,
     run: Run | None = None,
+    components: Mapping[str, ModelPaths] | None = None,
 ) -> None:
     """Train a family in a project folder, by default 12 steps with everything happening in between."""
     dataset, model, scratch = DatasetPaths(root, "d"), ModelPaths(root, "m"), ModelPaths(root, "scratch")
@@ -89,17 +91,11 @@ def train(
         (root / "params.yaml").write_text("models: {}\n")
     values = {"steps": 12, "val_every": 4, "log_every": 5, "sample_every": 6, "schedule": {"warmup": 2}, **training}
     where = {"accelerator": "cpu", "threads": 1, "checkpoint_every": 1e9, **(execution or {})}
-    loop.train(
-        Node("train", "m", "", (), ("models",), ()),
-        options,
-        Training.model_validate({"batch": 6, **values}),
-        Execution.model_validate(where),
-        model,
-        dataset,
-        scratch,
-        family,
-        run or NoRun(),
+    node, settings = Node("train", "m", "", (), ("models",), ()), Training.model_validate({"batch": 6, **values})
+    job = Job(
+        node, model, dataset, scratch, family, options, settings, Execution.model_validate(where), components or {}
     )
+    loop.train(job, run or NoRun())
 
 
 def outputs(root: Path) -> dict[str, str]:

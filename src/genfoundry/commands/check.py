@@ -13,6 +13,7 @@ from genfoundry.config import params as settings
 from genfoundry.config.code import Sources, difference, record_of
 from genfoundry.config.dag import CODE_FILES, nodes, param_values
 from genfoundry.config.sections.base import Base
+from genfoundry.config.sections.component import Component
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
@@ -91,6 +92,8 @@ def _blocks(tree: settings.Settings) -> Iterator[str]:
     yield from settings.faults(Retraining, tree.retraining, "retraining")
     for key, base in tree.bases.items():
         yield from settings.faults(Base, base, f"bases.{key}")
+    for key, component in tree.components.items():
+        yield from settings.faults(Component, component, f"components.{key}")
     for key, dataset in tree.datasets.items():
         module = yield from _part("modalities", dataset.modality, f"datasets.{key}.modality")
         for name, default in DATASET_SECTIONS.items():
@@ -134,6 +137,8 @@ def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
         yield f"params.yaml: {key!r} is both a base and a model; rename one, they share artifacts/models/"
     for key in tree.datasets.keys() & (tree.models.keys() | tree.bases.keys()):
         yield f"params.yaml: {key!r} is both a dataset and a model; rename one, so that a run is found by its name"
+    for key in tree.components.keys() & (tree.models.keys() | tree.bases.keys() | tree.datasets.keys()):
+        yield f"params.yaml: {key!r} is a component and something else too; rename it, so that a run is found by name"
     for key, dataset in tree.datasets.items():
         source = Path(dataset.source)
         where = f"params.yaml: 'datasets.{key}.source' is {dataset.source!r}"
@@ -142,7 +147,8 @@ def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
         elif (root / source.parts[0]).exists() and not (root / source).exists():
             yield f"{where}: no such file or folder; put the data there"
         yield from _weights(root, key, dataset.reference.get("networks"))
-    starts = {**dict.fromkeys(tree.bases, ""), **{key: model.init_from for key, model in tree.models.items()}}
+    yield from _components(tree)
+    starts = {**tree.bases, **tree.models}
     for key, model in tree.models.items():
         if model.dataset not in tree.datasets:
             near = parts.nearest(model.dataset, list(tree.datasets))
@@ -150,12 +156,41 @@ def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
         if model.init_from not in starts:
             near = parts.nearest(model.init_from, list(starts))
             yield f"params.yaml: 'models.{key}.init_from' is {model.init_from!r}{near}"
-        path = [key]
-        while starts.get(path[-1]) and path[-1] not in path[:-1]:
-            path.append(starts[path[-1]])
-        if path[-1] in path[:-1]:
-            circle = " from ".join(path)
-            yield f"params.yaml: 'models.{key}.init_from' goes in a circle: {circle}; start one from a base"
+        if circle := _circle(tree, key):
+            yield (
+                f"params.yaml: 'models.{key}': init_from and components go in a circle: {' needs '.join(circle)}; "
+                "start one from a base"
+            )
+
+
+def _components(tree: settings.Settings) -> Iterator[str]:
+    """Components without a model, and sets that do not hold what a model needs of them."""
+    for key, component in tree.components.items():
+        if (name := component.get("model")) not in {*tree.bases, *tree.models}:
+            near = parts.nearest(str(name), [*tree.bases, *tree.models])
+            yield f"params.yaml: 'components.{key}.model' is {name!r}{near}"
+    for key, model in tree.models.items():
+        try:
+            if model.family in parts.names("models"):
+                settings.check_roles(tree, key)
+        except ConfigError as error:
+            yield from str(error).split("\n")
+
+
+def _circle(tree: settings.Settings, key: str) -> list[str]:
+    """Models by which one needs itself, first and last the same; empty if there is no such way."""
+    needs: dict[str, list[str]] = {name: [model.init_from] for name, model in tree.models.items()}
+    for name, model in tree.models.items():
+        needs[name] += [str(one.get("model")) for one in tree.components.values() if one.get("set") == model.components]
+    ways = [[key]]
+    while ways:
+        way = ways.pop()
+        for needed in needs.get(way[-1], ()):
+            if needed == key:
+                return [*way, key]
+            if needed not in way:
+                ways.append([*way, needed])
+    return []
 
 
 def _weights(root: Path, key: str, networks: Any) -> Iterator[str]:

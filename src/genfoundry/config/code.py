@@ -46,7 +46,8 @@ PLUMBING = (
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("ingest", "validate", "preprocess", "deduplicate", "split", "encode"), ("modalities",)),
-    **dict.fromkeys(("base", "train", "sample", "extract"), ("models",)),
+    **dict.fromkeys(("base", "sample", "extract"), ("models",)),
+    "train": ("models", "objectives"),
     **dict.fromkeys(("evaluate", "report"), ("metrics",)),
 }
 """Kinds of parts that a stage loads by name. ``roots`` says which of each kind."""
@@ -201,10 +202,14 @@ def roots(sources: Sources, node: Node) -> list[str]:
         wanted = known
         if kind == "modalities":
             wanted = [sources.tree.datasets[node.key].modality]
+        elif kind == "objectives":
+            chosen = sources.tree.models[node.key].training.get("objective") or {}
+            wanted = [str(chosen["name"])] if "name" in chosen else []
         elif node.kind == "model":
             model = sources.tree.models[node.key]
             skip = model.evaluation.get("skip") or []
-            wanted = [model.family] if kind == "models" else [name for name in known if name not in skip]
+            families = settings.families(sources.tree, node.key)
+            wanted = families if kind == "models" else [name for name in known if name not in skip]
         for name in wanted:
             if name not in known:
                 raise ConfigError(f"{node.address}: unknown {kind} part {name!r}{parts.nearest(name, known)}")

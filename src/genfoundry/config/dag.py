@@ -20,9 +20,13 @@ KINDS = {
     "code": "code",
     **dict.fromkeys(DATASET_STAGES, "dataset"),
     "base": "base",
+    "component": "component",
     **dict.fromkeys(MODEL_STAGES, "model"),
 }
 """What a stage works on; ``report`` works on the repository."""
+
+UNTOLD = ("code", "component")
+"""Kinds whose stages make no run and no lineage: their outputs are inputs of those that do."""
 
 CODE_FILES = "artifacts/code"
 """Folder of digests of the code that each stage rests on; ``config.code`` writes it."""
@@ -55,7 +59,7 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """``code``, ``dataset``, ``base``, ``model`` or ``repository``."""
+        """``code``, ``dataset``, ``base``, ``component``, ``model`` or ``repository``."""
         return KINDS.get(self.stage, "repository")
 
     @property
@@ -111,7 +115,9 @@ def nodes(root: Path) -> dict[str, Node]:
             graph[node.address] = node
             continue
         group = re.sub(r"^\$\{(.+)\}$", r"\1", body["foreach"])
-        for key, item in (params.get(group) or {}).items():
+        if group not in params:
+            raise ConfigError(f"params.yaml: '{group}' is missing, of which dvc.yaml makes stages {stage}; add it")
+        for key, item in (params[group] or {}).items():
             node = _node(stage, key, body["do"], {**params, "key": key, "item": item})
             graph[node.address] = node
     return graph
@@ -214,7 +220,7 @@ def state(root: Path, node: Node) -> str:
 def repository_state(root: Path) -> str:
     """Digest of what git and DVC track: settings, code of all stages, data pointers, lock; not of the commit."""
     graph = nodes(root)
-    shared = {NUMERICS} & {name for node in graph.values() for name in node.params}
+    shared = {NUMERICS, "components"} & {name for node in graph.values() for name in node.params}
     pointers = [root / "data.dvc", *sorted((root / "imports").glob("*.dvc"))]
     return digest_of(
         {

@@ -7,12 +7,14 @@ Sections whose fields belong to a part (a modality, a family) are classes of tha
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from genfoundry.config.sections.component import Component
 from genfoundry.config.specs import Key, Section
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError
@@ -21,6 +23,9 @@ SectionType = TypeVar("SectionType", bound=Section)
 
 PLAIN = {"Reference", "Evaluation"}
 """Sections to which no part adds fields: their stages run without the part, and don't depend on its code."""
+
+NO_COMPONENTS = "none"
+"""The empty set of components."""
 
 MAX_BYTES = 1_000_000
 """A params.yaml above this is refused before it is parsed: aliases can multiply it."""
@@ -47,6 +52,8 @@ class ModelBlock(Section):
     dataset: Key
     family: Key
     init_from: Key = "scratch"
+    components: Key = NO_COMPONENTS
+    """A set of frozen models that this one learns from or is built on: those of ``components:`` with this ``set``."""
     options: dict[str, Any]
     training: dict[str, Any]
     sampling: dict[str, Any]
@@ -67,6 +74,7 @@ class Settings(Section):
     retraining: dict[str, Any] = Field(default_factory=dict)
     """How `genfoundry retrain` works (`genfoundry.retraining.options`); no stage reads it."""
     bases: dict[Key, dict[str, Any]]
+    components: dict[Key, dict[str, Any]] = Field(default_factory=dict)
     datasets: dict[Key, DatasetBlock]
     models: dict[Key, ModelBlock]
 
@@ -173,6 +181,75 @@ def model_options(settings: Settings, key: str) -> Section:
     """The section ``options`` of a model, typed by its family's ``Config``."""
     block = model_block(settings, key)
     return parse(family_config(block.family), block.options, f"models.{key}.options")
+
+
+def choose_objective(values: Mapping[str, Any], key: str) -> tuple[ModuleType, Section] | None:
+    """The objective that a model's ``training.objective`` names, with its settings; None for the family's own loss.
+
+    Raises:
+        ConfigError: There is no such objective, or its settings are wrong.
+    """
+    if not values:
+        return None
+    where = f"models.{key}.training.objective"
+    if "name" not in values:
+        raise ConfigError(f"params.yaml: '{where}' is {dict(values)!r}; name the objective: {{name: ..., ...}}")
+    module = parts.load("objectives", str(values["name"]))
+    return module, parse(module.Config, {name: value for name, value in values.items() if name != "name"}, where)
+
+
+def components_of(settings: Settings, name: str) -> dict[str, str]:
+    """The models of a set of components, by role; none for the set ``none``.
+
+    Raises:
+        ConfigError: A component is wrong, no component is in the set, or two have the same role in it.
+    """
+    found: dict[str, str] = {}
+    for key, values in settings.components.items():
+        one = parse(Component, values, f"components.{key}")
+        if one.set != name or name == NO_COMPONENTS:
+            continue
+        if one.role in found:
+            raise ConfigError(f"params.yaml: 'components.{key}': set {name!r} has role {one.role!r} twice; rename one")
+        found[one.role] = one.model
+    if not found and name != NO_COMPONENTS:
+        sets = sorted({str(values.get("set")) for values in settings.components.values()})
+        raise ConfigError(f"params.yaml: no component is in the set {name!r}{parts.nearest(name, sets)}")
+    return found
+
+
+def check_roles(settings: Settings, key: str) -> dict[str, str]:
+    """The models that one has as components, by role, where they are those that its family and objective name.
+
+    Raises:
+        ConfigError: The objective is wrong, a role has no model, or a model has a role that nobody asked for.
+    """
+    block = model_block(settings, key)
+    given = components_of(settings, block.components)
+    chosen = choose_objective(block.training.get("objective") or {}, key)
+    modules = [parts.load("models", block.family), *([chosen[0]] if chosen else [])]
+    wanted = {role for module in modules for role in getattr(module, "COMPONENTS", ())}
+    where = f"params.yaml: 'models.{key}.components' is {block.components!r}"
+    if missing := sorted(wanted - given.keys()):
+        raise ConfigError(
+            f"{where}: no model in it has the role {', '.join(missing)}, which {key} needs; add one under 'components:'"
+        )
+    if idle := sorted(given.keys() - wanted):
+        need = ", ".join(sorted(wanted)) or "none"
+        raise ConfigError(f"{where}, in which role {', '.join(idle)} is of no use; the roles that {key} needs: {need}")
+    return given
+
+
+def families(settings: Settings, key: str) -> list[str]:
+    """A model's family, then those of its components and of theirs."""
+    found, todo = list[str](), [key]
+    while todo:
+        block = settings.models.get(todo.pop())
+        if block is None:
+            continue
+        found += [block.family] if block.family not in found else []
+        todo += components_of(settings, block.components).values()
+    return found
 
 
 def model_block(settings: Settings, key: str) -> ModelBlock:

@@ -1,4 +1,4 @@
-"""The folder is the registry: a family, metric or modality is the module or package of that name.
+"""The folder is the registry: a family, objective, metric or modality is the module or package of that name.
 
 ``load("models", "vae")`` imports ``genfoundry/models/vae.py``; nothing has to be registered.
 """
@@ -14,7 +14,7 @@ from genfoundry.core.errors import ConfigError
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
-Kind = Literal["models", "metrics", "modalities"]
+Kind = Literal["models", "objectives", "metrics", "modalities"]
 
 
 def names(kind: Kind, package: Path = Path(__file__).parents[1]) -> list[str]:

@@ -86,6 +86,14 @@ class DatasetPaths(Paths):
         return self.folder / "reference"
 
 
+class ComponentPaths(Paths):
+    """Paths of a set of components; ``key`` is the set's name."""
+
+    def file(self, role: str) -> Path:
+        """Which model has that role, by name and digest."""
+        return self.root / "artifacts/components" / self.key / f"{role}.json"
+
+
 class ModelPaths(Paths):
     """Paths of one model or base."""
 

@@ -1,6 +1,7 @@
 """A trained model as a folder that stands alone: weights (safetensors), config, spec, tokenizer; no code, no pickle."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from genfoundry.core.io import FORMAT, MANIFEST, canonical_json, read_json, veri
 from genfoundry.nn.contract import Model
 
 WEIGHTS, CONFIG, SPEC, TOKENIZER = "weights.safetensors", "config.json", "spec.json", "tokenizer.json"
+
+COMPONENTS = "components"
+"""Folder of the models that this one needs to draw a sample, one published folder a role."""
 
 SEEN = "seen.npy"
 """uint64, sorted: first 8 bytes, big-endian, of the sha256 of every record that moved the weights: train, val, and
@@ -44,10 +48,26 @@ def is_empty(folder: Path) -> bool:
     return not (folder / WEIGHTS).exists()
 
 
-def build(family: str, options: Section, spec: DataSpec, seed: int) -> Model:
-    """A fresh model whose weights follow from the seed."""
+def build(
+    family: str, options: Section, spec: DataSpec, seed: int, components: Mapping[str, Model] | None = None
+) -> Model:
+    """A fresh model whose weights follow from the seed.
+
+    Args:
+        family: Name of its file under models/.
+        options: The family's settings.
+        spec: Of its data.
+        seed: Of its weights.
+        components: Models by role; a family that names ``COMPONENTS`` is built on those.
+    """
+    module = parts.load("models", family)
     torch.manual_seed(seed)
-    model: Model = parts.load("models", family).build(options, spec)
+    if not hasattr(module, "COMPONENTS"):
+        model: Model = module.build(options, spec)
+        return model
+    mine = {role: (components or {})[role] for role in module.COMPONENTS}
+    model = module.build(options, spec, mine)
+    model.components = mine
     return model
 
 
@@ -68,6 +88,7 @@ def write_model(
     options: Section,
     arrays: Path,
     init: Path | None = None,
+    components: Mapping[str, Path] | None = None,
 ) -> None:
     """Write a model into a folder that is being published.
 
@@ -78,6 +99,7 @@ def write_model(
         options: The family's settings.
         arrays: What it learnt from: gives spec, tokenizer and the hashes of the records.
         init: The model it started from, if any.
+        components: Folders of models by role, of which those are copied that the family itself needs.
     """
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     save_file(weights, folder / WEIGHTS)
@@ -88,6 +110,10 @@ def write_model(
             shutil.copyfile(arrays / name, folder / name)
     if (records := seen(arrays, init)) is not None:
         np.save(folder / SEEN, records)
+    for role in getattr(parts.load("models", family), "COMPONENTS", ()):
+        assert components is not None
+        verify_folder(components[role])
+        shutil.copytree(components[role], folder / COMPONENTS / role)
 
 
 def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
@@ -104,7 +130,9 @@ def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
         raise ConfigError(f"{folder}: holds no {WEIGHTS}; name a trained model")
     config, spec = read_json(folder / CONFIG), parse_spec(read_json(folder / SPEC))
     options = parse(parts.load("models", config["family"]).Config, config["options"], f"{folder / CONFIG}: options")
-    model = build(config["family"], options, spec, seed=0)
+    places = sorted((folder / COMPONENTS).iterdir()) if (folder / COMPONENTS).is_dir() else []
+    components = {place.name: load_model(place, device).model.requires_grad_(False) for place in places}
+    model = build(config["family"], options, spec, 0, components)
     load_weights(model, folder)
     return LoadedModel(model.to(device).eval(), spec, config["family"], options)
 
@@ -164,5 +192,7 @@ def copy_model(source: Path, folder: Path) -> None:
     """Copy a published model's files, without its manifest, into a folder that is being published."""
     verify_folder(source)
     for file in sorted(source.iterdir()):
-        if file.name != MANIFEST:
+        if file.is_dir():
+            shutil.copytree(file, folder / file.name)
+        elif file.name != MANIFEST:
             shutil.copyfile(file, folder / file.name)

@@ -237,7 +237,7 @@ class Diffusion(Model):
             raise ConfigError("model diffusion: conditional, but no labels were given; name a label for each request")
         return labels_B if self.num_classes else None
 
-    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
+    def loss(self, name: str, batch: Batch, step: Step) -> Loss:
         """Weighted squared error of the denoised image a pixel (equation 2), at one noise level for each example."""
         assert isinstance(batch, GridBatch)
         config, labels = self.config, self._labels(batch.labels)

@@ -29,7 +29,7 @@ SLOPE = 0.2
 """Of the leaky rectifier below zero, as in the paper."""
 
 CRITIC_NOISE, GENERATOR_NOISE, REAL_DRAWS, GENERATED_DRAWS = range(4)
-"""Streams of a step's noise; the draws of the two objectives are two apart."""
+"""Streams of a step's noise; the draws of the two losses are two apart."""
 
 
 class Config(Section):
@@ -194,7 +194,7 @@ class GAN(Model):
         self.generator = Generator(config, spec, self.num_classes)
         self.critic = Critic(config, spec, self.num_classes)
 
-    def objectives(self) -> Mapping[str, Sequence[nn.Parameter]]:
+    def losses(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """The critic, then the generator against the critic just moved."""
         return {"critic": list(self.critic.parameters()), "generator": list(self.generator.parameters())}
 
@@ -202,7 +202,7 @@ class GAN(Model):
         """The generator's blocks. Not the critic's: its penalty needs second derivatives, which torch.compile lacks."""
         return [block for level in self.generator.blocks for block in level]
 
-    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
+    def loss(self, name: str, batch: Batch, step: Step) -> Loss:
         """Mean over pairs of -log of the probability that the pair is told apart (critic) or confused (generator).
 
         The critic's loss carries the penalties, in validation too, where gradient by the images is switched on for
@@ -210,7 +210,7 @@ class GAN(Model):
         """
         assert isinstance(batch, GridBatch)
         labels_B = self._labels(batch.labels)
-        if objective == "generator":
+        if name == "generator":
             generated = self._generate(batch, step, GENERATOR_NOISE, labels_B)
             real, generated = self._augmented(batch, step, 2, generated)
             with torch.no_grad():

@@ -141,7 +141,7 @@ class VAE(Model):
         low, high = self.spec.range
         return 2 * (grid - low) / (high - low) - 1
 
-    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
+    def loss(self, name: str, batch: Batch, step: Step) -> Loss:
         """Negative evidence bound an image, in nats, with beta on the KL term."""
         assert isinstance(batch, GridBatch)
         labels = batch.labels if self.num_classes else None

@@ -1,19 +1,23 @@
-"""What a model is to the pipeline: losses by objective, samples by seed, and what else it may offer.
+"""What a model is to the pipeline: losses by name, samples by seed, and what else it may offer.
 
 A family is one module ``models/<family>.py`` with ``Config`` and ``build(config, spec) -> Model``. Training sees
-``objectives`` and ``loss``; sampling sees ``sample``; evaluation asks for ``Likelihood``. Letters in tensor names:
-B batch, T tokens, V vocabulary, C channels, Z latent.
+``losses`` and ``loss``, unless an objective (``objectives/<name>.py``) takes their place; sampling sees ``sample``;
+evaluation asks for ``Likelihood``. Letters in tensor names: B batch, T tokens, V vocabulary, C channels, Z latent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from genfoundry.config.params import SectionType, parse
 from genfoundry.config.sections.training import Augment
 from genfoundry.nn.noise import normal, uniform
+
+SEED_STREAM = 76
+"""Stream of the numbers that become seeds of samples."""
 
 
 class TokenBatch(NamedTuple):
@@ -64,6 +68,12 @@ class Step:
         """Uniform in [0, 1) float32 (B, *shape), keyed alike."""
         return uniform(batch.index, (self.seed, self.number, stream), shape)
 
+    def seeds(self, batch: Batch, copies: int = 1, stream: int = 0) -> Tensor:
+        """Seeds of samples to draw in this step, keyed alike: int64 (B * copies,), those of an example together."""
+        halves = uniform(batch.index, (self.seed, self.number, SEED_STREAM, stream), (copies, 2))
+        whole = (halves.double() * 2**24).to(torch.int64)
+        return (whole[..., 0] * 2**24 + whole[..., 1]).flatten()
+
 
 class Loss(NamedTuple):
     """What is minimised, and its parts for the curves."""
@@ -107,7 +117,11 @@ class Requests:
 
 
 class Model(nn.Module):
-    """Base of every family."""
+    """Base of every family.
+
+    A parameter with ``requires_grad`` False is frozen: no optimizer moves it, no average follows it, checkpoints leave
+    it out, and it is published as it was when training began.
+    """
 
     augments: ClassVar[bool] = False
     """True for a family whose loss applies ``step.augment`` itself (to real and generated images alike)."""
@@ -115,8 +129,19 @@ class Model(nn.Module):
     num_classes: int = 0
     """Labels that ``Requests.labels`` may name; 0 for a model that heeds none."""
 
-    def objectives(self) -> Mapping[str, Sequence[nn.Parameter]]:
-        """Objectives and the parameters each one moves, in the order they step; one for most families."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.components: Mapping[str, Model] = {}
+        """Frozen models that this one is built on (a codec, a text encoder), by role; published inside of it."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # What moves the model to a device moves its components: they are no submodules, so that they are in no state.
+        for component in self.components.values():
+            component._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def losses(self) -> Mapping[str, Sequence[nn.Parameter]]:
+        """Names of the losses and the parameters each one moves, in the order they step; one for most families."""
         return {"loss": list(self.parameters())}
 
     def hidden_matrices(self) -> Sequence[nn.Parameter]:
@@ -127,8 +152,8 @@ class Model(nn.Module):
         """Repeated blocks, called as modules: what is compiled, recomputed and sharded one by one; none by default."""
         return []
 
-    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
-        """Loss of one objective on a batch."""
+    def loss(self, name: str, batch: Batch, step: Step) -> Loss:
+        """One of ``losses`` on a batch."""
         raise NotImplementedError
 
     def sample(self, requests: Requests) -> Tensor | list[list[int]]:

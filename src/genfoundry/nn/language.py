@@ -42,7 +42,7 @@ class LanguageModel(Model):
         """Negative log-likelihood of ``tokens[:, 1:]`` given all before: float32 (B, T-1)."""
         raise NotImplementedError
 
-    def loss(self, objective: str, batch: Batch, step: Step) -> Loss:
+    def loss(self, name: str, batch: Batch, step: Step) -> Loss:
         """Mean negative log-likelihood of the next token, in nats."""
         assert isinstance(batch, TokenBatch)
         mask_BT = batch.mask[:, 1:]

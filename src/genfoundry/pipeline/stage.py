@@ -87,6 +87,9 @@ def _offers(node: Node, root: Path, tree: settings.Settings) -> dict[str, Callab
             "paths": lambda: ModelPaths(root, node.key),
             "dataset": lambda: DatasetPaths(root, model.dataset),
             "init": lambda: ModelPaths(root, model.init_from),
+            "components": lambda: {
+                role: ModelPaths(root, key) for role, key in settings.check_roles(tree, node.key).items()
+            },
             "family": lambda: model.family,
             "execution": lambda: settings.parse(Execution, tree.execution, "execution"),
             "node": lambda: node,

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.config.dag import NUMERICS, Node, digests, stage_inputs
-from genfoundry.core.io import FORMAT, digest_of, write_json
+from genfoundry.config.params import NO_COMPONENTS
+from genfoundry.core.io import FORMAT, digest_of, read_json, write_json
 from genfoundry.core.pin import kind
 
 
@@ -15,6 +16,13 @@ def lineage_file(root: Path, node: Node) -> Path:
 def results(node: Node) -> tuple[str, ...]:
     """Outputs that a stage makes itself: all but its lineage file."""
     return tuple(out for out in node.outs if not out.startswith("artifacts/lineage/"))
+
+
+def _components(root: Path, node: Node) -> dict[str, Any]:
+    """Model and digest of each component that a stage's set holds, by role."""
+    folders = [root / dep for dep in node.deps if dep.startswith("artifacts/components/")]
+    files = [file for folder in folders for file in sorted(folder.glob("*.json")) if folder.name != NO_COMPONENTS]
+    return {file.stem: read_json(file) for file in files}
 
 
 def write_lineage(root: Path, node: Node, inputs: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -33,5 +41,7 @@ def write_lineage(root: Path, node: Node, inputs: dict[str, Any] | None = None) 
     if NUMERICS in node.params:
         # What made these bytes what they are, and is no input: equal on all processors of a kind.
         record["processor"] = kind()
+    if components := _components(root, node):
+        record["components"] = components
     write_json(lineage_file(root, node), record)
     return record

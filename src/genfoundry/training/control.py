@@ -25,9 +25,9 @@ from genfoundry.training.module import Trainee
 class Selection:
     """The weights that will become the model, and the validations that chose them."""
 
-    def __init__(self, training: Training, objectives: int = 1) -> None:
+    def __init__(self, training: Training, losses: int = 1) -> None:
         self.training = training
-        self.select = training.select if training.select != "auto" else "best" if objectives == 1 else "last"
+        self.select = training.select if training.select != "auto" else "best" if losses == 1 else "last"
         self.best: dict[str, torch.Tensor] = {}
         self.best_step, self.best_loss = 0, math.inf
         self.validations: list[dict[str, float]] = []
@@ -116,8 +116,8 @@ class Control(pl.Callback):
             with module.kept_weights() as model:
                 self.picture(model, step, trainer.is_global_zero)
         if trainer.is_global_zero:
-            objective = next(iter(module.model.objectives()))
-            note = f"{objective} {module.history[-1][objective]:.4g}" if module.history else ""
+            first = next(iter(module.objective.losses()))
+            note = f"{first} {module.history[-1][first]:.4g}" if module.history else ""
             self.progress.advance(step - self.progress.done, note)
         number, due = self._agreed(trainer, module)
         if number or due:

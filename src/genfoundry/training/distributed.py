@@ -69,9 +69,21 @@ def divided_as(values: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tens
     return {name: divided(values[name], like) for name, like in model.state_dict().items()}
 
 
+def frozen_state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that no step moves, by name; they share the model's memory."""
+    frozen = {name for name, one in model.named_parameters(remove_duplicate=False) if not one.requires_grad}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in frozen}
+
+
+def moving_state(model: nn.Module) -> dict[str, Tensor]:
+    """All weights and buffers but the frozen ones, by name; they share the model's memory."""
+    frozen = frozen_state(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
 def full_state(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:
-    """``model`` and ``optimizers`` as one process would save them; all ranks must call it together."""
-    return {"model": whole(model.state_dict()), "optimizers": [whole(one.state_dict()) for one in optimizers]}
+    """``model``, without what is frozen, and ``optimizers`` as one process saves them; all ranks call it together."""
+    return {"model": whole(moving_state(model)), "optimizers": [whole(one.state_dict()) for one in optimizers]}
 
 
 def load_state(
@@ -81,7 +93,7 @@ def load_state(
     optimizer_states: Sequence[Mapping[str, Any]],
 ) -> None:
     """Take up what ``full_state`` gave, on any number of devices; every rank holds the whole state."""
-    model.load_state_dict(divided_as(model_state, model))
+    model.load_state_dict(divided_as({**frozen_state(model), **model_state}, model))
     for optimizer, state in zip(optimizers, optimizer_states, strict=True):
         load_optimizer(optimizer, state)
 

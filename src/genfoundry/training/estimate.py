@@ -32,7 +32,7 @@ def estimate(module: Trainee, batch: Batch, folder: Path) -> str:
     """
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     weights = _bytes(module.model.state_dict().values())
-    gradients = _bytes(module.model.parameters())
+    gradients = _bytes(one for one in module.model.parameters() if one.requires_grad)
     moments = sum(state_bytes(optimizer) for optimizer in module.all_optimizers)
     average = weights if module.averager else 0
     # A checkpoint also holds the best weights so far; a new one is there before the oldest goes.
@@ -140,8 +140,9 @@ def flops_of(module: Trainee, batch: Batch) -> float:
     sums, module.sums = module.sums, Sums()
     counter = FlopCounterMode(display=False)
     with torch.random.fork_rng(), module.unsynced(), _plain(module.model.units()), counter:
-        for objective in module.model.objectives():
-            module.gradient(objective, batch, step)
+        batch = module.objective.prepare(batch, step)
+        for name in module.objective.losses():
+            module.gradient(name, batch, step)
     module.sums = sums
     for parameter in module.model.parameters():
         parameter.grad = None

@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from genfoundry.config.dag import Node, fingerprint
-from genfoundry.config.sections.execution import Execution
+from genfoundry.config.dag import fingerprint
 from genfoundry.config.sections.training import Training
-from genfoundry.config.specs import DataSpec, Section, parse_spec
+from genfoundry.config.specs import DataSpec, parse_spec
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import read_json
-from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.core.progress import progress
 from genfoundry.core.ranks import rank_zero
 from genfoundry.generation.modelfile import build, is_empty, load_start
@@ -25,26 +23,19 @@ from genfoundry.training.batches import Stream, open_data, to_batch
 from genfoundry.training.checkpoints import Checkpoints
 from genfoundry.training.control import Control, Selection
 from genfoundry.training.curve import Curve
+from genfoundry.training.distributed import frozen_state
 from genfoundry.training.estimate import estimate, flops_of
 from genfoundry.training.examples import GridData, TokenData
+from genfoundry.training.job import Job
 from genfoundry.training.module import Trainee
+from genfoundry.training.objective import load_components, make_objective
 from genfoundry.training.peaks import device_names, peak_flops
 from genfoundry.training.results import Pictures, environment, log_timings, publish
 from genfoundry.training.setup import Devices, choose_devices, set_determinism, strategy
 from genfoundry.training.steps import check_numerics, prepare_units
 
 
-def train(
-    node: Node,
-    options: Section,
-    training: Training,
-    execution: Execution,
-    paths: ModelPaths,
-    dataset: DatasetPaths,
-    init: ModelPaths,
-    family: str,
-    run: Run | NoRun,
-) -> None:
+def train(job: Job, run: Run | NoRun) -> None:
     """Train and publish ``model/``, ``progress/``, ``history.csv``, ``validation.csv`` and ``train.json``.
 
     Raises:
@@ -52,28 +43,32 @@ def train(
         DivergedError: Loss or gradient left the finite numbers.
         PreemptedError: SIGTERM or SIGINT came; the state is saved.
     """
+    training, execution, paths, arrays = job.training, job.execution, job.paths, job.dataset.arrays
     devices = choose_devices(execution)
     set_determinism(training, execution, devices)
-    spec = parse_spec(read_json(dataset.arrays / "spec.json"))
-    model = build(family, options, spec, training.seed)
-    if not is_empty(init.model):
-        load_start(model, family, init.model, dataset.arrays)
+    spec = parse_spec(read_json(arrays / "spec.json"))
+    components = load_components(job.components)
+    model = build(job.family, job.options, spec, training.seed, components)
+    if not is_empty(job.init.model):
+        load_start(model, job.family, job.init.model, arrays)
     context = getattr(model, "context", 0)
-    data, held = open_data(dataset.arrays, "train", spec, context), open_data(dataset.arrays, "val", spec, context)
-    _fits(paths.key, dataset.key, training, data, devices)
+    data, held = open_data(arrays, "train", spec, context), open_data(arrays, "val", spec, context)
+    _fits(paths.key, job.dataset.key, training, data, devices)
 
-    check_numerics(model, training, spec, family, paths.key)
+    objective = make_objective(model, spec, training, paths.key, components)
+    losses, frozen = list(objective.losses()), frozen_state(model)
+    check_numerics(model, losses, training, spec, job.family, paths.key)
     prepare_units(model, training)
 
-    module, selection = Trainee(model, training, spec), Selection(training, len(model.objectives()))
-    checkpoints = Checkpoints(paths.state / "checkpoints" / f"{paths.key}-{fingerprint(paths.root, node)[:16]}")
+    module, selection = Trainee(objective, training, spec), Selection(training, len(losses))
+    checkpoints = Checkpoints(paths.state / "checkpoints" / f"{paths.key}-{fingerprint(paths.root, job.node)[:16]}")
     found = checkpoints.load()
     if found:
         module.restore(found["module"])
         selection.restore(found["selection"])
         print(f"continuing after step {module.done} of {training.steps}", flush=True)
     stream = Stream(data, spec, training, module.done)
-    pictures = Pictures(checkpoints.folder / "progress", spec, dataset.arrays, family, options)
+    pictures = Pictures(checkpoints.folder / "progress", spec, arrays, job.family, job.options)
     unit = "tokens" if context else "samples"
     curve = Curve(run, unit, training.batch * max(context, 1))
     run.tags(environment(paths.root, device_names(devices)))
@@ -92,14 +87,14 @@ def train(
         validation = _validation(held, spec, training)
         every_s = execution.checkpoint_every
         control = Control(training, selection, checkpoints, every_s, validation, pictures.take, curve, announce, bar)
-        _fit(module, control, stream, training, execution, devices, paths)
+        _fit(module, control, stream, job, devices)
     if not rank_zero():
         return
     if module.done == 0 or not selection.best:
         raise DataError(f"train@{paths.key}: no step was done; the training split is empty or training.steps is 0")
     log_timings(run, module.done - control.first_step, time.monotonic() - control.started_at)
     pictures.publish(paths.reports / "progress", module.done)
-    publish(paths, dataset, init, module, selection, family, options)
+    publish(job, module, {**frozen, **selection.best}, selection)
     checkpoints.clear()
 
 
@@ -138,11 +133,10 @@ def _fit(
     module: Trainee,
     control: Control,
     stream: Stream,
-    training: Training,
-    execution: Execution,
+    job: Job,
     devices: Devices,
-    paths: ModelPaths,
 ) -> None:
+    training, execution = job.training, job.execution
     if module.done >= training.steps:
         return
     with warnings.catch_warnings():
@@ -153,7 +147,7 @@ def _fit(
             accelerator=devices.accelerator,
             devices=devices.count,
             num_nodes=execution.nodes,
-            strategy=strategy(training, execution, devices, len(module.model.objectives())),
+            strategy=strategy(training, execution, devices, len(module.objective.losses())),
             max_epochs=1,
             deterministic=training.determinism == "bitwise",
             logger=False,
@@ -162,7 +156,7 @@ def _fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            default_root_dir=paths.state,
+            default_root_dir=job.paths.state,
             callbacks=[_Ranks(stream), control],
         )
         gpu = devices.accelerator == "gpu"

@@ -1,4 +1,4 @@
-"""The one LightningModule: steps every objective of any family, averages weights, watches for divergence.
+"""The one LightningModule: steps every loss of any objective, averages weights, watches for divergence.
 
 All that a step draws is keyed by (seed, step, example), and batch and learning rate are functions of the step, so a
 run continued from step n is the run that was never stopped: no random state, sampler or schedule has to be saved.
@@ -18,6 +18,7 @@ from genfoundry.core.errors import DivergedError
 from genfoundry.nn.contract import Batch, Model, Step
 from genfoundry.nn.dropout import Dropout, key_dropout
 from genfoundry.training.distributed import clip, full_state, load_state, reshard, shard
+from genfoundry.training.objective import Objective
 from genfoundry.training.optim import make_optimizers, rate_factor, set_rate
 from genfoundry.training.steps import Averager, Precision, Sums, augmented, in_parts, seed_generators, seed_of, targets
 
@@ -28,10 +29,11 @@ VALIDATION_SEED = 2**40
 class Trainee(pl.LightningModule):
     """A model in training; a batch of Lightning's is a burst, several batches that are stepped one after the other."""
 
-    def __init__(self, model: Model, training: Training, spec: DataSpec) -> None:
+    def __init__(self, objective: Objective, training: Training, spec: DataSpec) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.model, self.training_settings, self.spec = model, training, spec
+        self.model, self.objective = objective.model, objective
+        self.training_settings, self.spec = training, spec
         self.done = 0
         """Steps done."""
         self.history: list[dict[str, float]] = []
@@ -52,12 +54,12 @@ class Trainee(pl.LightningModule):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         settings, hidden = self.training_settings, self.model.hidden_matrices()
-        objectives = self.model.objectives()
-        for objective, parameters in objectives.items():
-            mine = make_optimizers(list(parameters), hidden, settings.optimizers.get(objective, settings.optimizer))
-            self._groups[objective] = list(parameters), mine
-            suffix = f"_{objective}" if len(objectives) > 1 else ""
-            self._names[objective] = f"grad_norm{suffix}", f"lr{suffix}"
+        losses = self.objective.losses()
+        for name, parameters in losses.items():
+            mine = make_optimizers(parameters, hidden, settings.optimizers.get(name, settings.optimizer))
+            self._groups[name] = parameters, mine
+            suffix = f"_{name}" if len(losses) > 1 else ""
+            self._names[name] = f"grad_norm{suffix}", f"lr{suffix}"
         return self.all_optimizers
 
     @property
@@ -73,6 +75,7 @@ class Trainee(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Put the saved state where the devices want it."""
         settings = self.training_settings
+        self.objective.to(self.device)
         self._keyed = settings.determinism == "bitwise" and any(isinstance(m, Dropout) for m in self.model.modules())
         key_dropout(self.model, None, settings.seed, 0)
         saved, self._saved = self._saved, None
@@ -98,26 +101,27 @@ class Trainee(pl.LightningModule):
             self._point()
 
     def step(self, batch: Batch) -> None:
-        """One optimizer step of every objective."""
+        """One optimizer step of every loss."""
         settings, several = self.training_settings, len(self._groups) > 1
         step = Step(self.done, settings.steps, settings.seed, settings.augment)
         # What a family draws from torch's own generator is keyed by step and rank as well.
         seed_generators(seed_of(settings.seed, self.done, self.global_rank), self.device)
-        if settings.augment != Augment() and not self.model.augments:
+        if settings.augment != Augment() and not self.objective.augments:
             assert isinstance(self.spec, GridSpec)
             batch = augmented(batch, step, self.spec.range)
+        batch = self.objective.prepare(batch, step)
         factor = rate_factor(settings.schedule, self.done, settings.steps)
         fitted = True
-        for objective, (parameters, optimizers) in self._groups.items():
-            with self._only(objective) if several else nullcontext():
-                self.gradient(objective, batch, step)
+        for name, (parameters, optimizers) in self._groups.items():
+            with self._only(name) if several else nullcontext():
+                self.gradient(name, batch, step)
             self.numerics.unscale(parameters)
             norm = clip(parameters, settings.clip)
             if self.numerics.fits(norm):
                 for optimizer in optimizers:
                     set_rate(optimizer, factor)
                     optimizer.step()
-                self.sums.add(self._names[objective][0], norm)
+                self.sums.add(self._names[name][0], norm)
             else:
                 fitted = False
             for parameter in parameters:
@@ -127,7 +131,7 @@ class Trainee(pl.LightningModule):
             self.averager.update(self.done)
         self.done += 1
 
-    def gradient(self, objective: str, batch: Batch, step: Step) -> None:
+    def gradient(self, name: str, batch: Batch, step: Step) -> None:
         """Gradient of the mean over the batch, taken in parts; ranks exchange it with the last part."""
         pieces = in_parts(batch, self.training_settings.accumulate)
         for place, (piece, share) in enumerate(pieces):
@@ -135,13 +139,13 @@ class Trainee(pl.LightningModule):
                 key_dropout(self.model, piece.index, step.seed, step.number)
             with self.unsynced() if place < len(pieces) - 1 else nullcontext():
                 with self.numerics.autocast(self.device):
-                    loss = self.model.loss(objective, piece, step)
+                    loss = self.objective.loss(name, piece, step)
                 total = loss.total if len(pieces) == 1 else loss.total * share
                 scaled = total * self.numerics.scale if self.numerics.scaled else total
                 # Lightning's backward tells the ranks' reducer; in one process it would only cost time.
                 scaled.backward() if self.trainer.world_size == 1 else self.manual_backward(scaled)
-            for name, value in {objective: loss.total, **loss.parts}.items():
-                self.sums.add(name, value if len(pieces) == 1 else value.detach() * share, int(place == 0))
+            for what, value in {name: loss.total, **loss.parts}.items():
+                self.sums.add(what, value if len(pieces) == 1 else value.detach() * share, int(place == 0))
 
     def unsynced(self) -> AbstractContextManager[Any]:
         """Where several processes train: gradients stay with their rank."""
@@ -149,9 +153,9 @@ class Trainee(pl.LightningModule):
         return block()  # type: ignore[no-any-return]
 
     @contextmanager
-    def _only(self, objective: str) -> Iterator[None]:
+    def _only(self, name: str) -> Iterator[None]:
         """Let gradient reach its parameters alone: a generator's loss must not fill its critic's gradients."""
-        mine = {id(parameter) for parameter in self._groups[objective][0]}
+        mine = {id(parameter) for parameter in self._groups[name][0]}
         groups = [parameters for parameters, _ in self._groups.values()]
         others = [p for group in groups for p in group if id(p) not in mine and p.requires_grad]
         for parameter in others:
@@ -181,7 +185,7 @@ class Trainee(pl.LightningModule):
             means = self.all_gather(means).mean(0)
         point = dict(zip(self.sums.totals, means.tolist(), strict=True))
         if len(self._groups) > 1:
-            # Plots draw one column for every family: of several objectives, the first one's.
+            # Plots draw one column for every family: of several losses, the first one's.
             point = {"loss": point[next(iter(self._groups))], **point}
         self.sums.clear()
         if self.numerics.scaled:
@@ -189,7 +193,7 @@ class Trainee(pl.LightningModule):
         self.history.append({"step": self.done, **point, **self._rates()})
 
     def _rates(self) -> dict[str, float]:
-        """Learning rates of the last step, by objective where there are several."""
+        """Learning rates of the last step, by loss where there are several."""
         factor = rate_factor(self.training_settings.schedule, self.done - 1, self.training_settings.steps)
         settings = self.training_settings
         peaks = {name: settings.optimizers.get(name, settings.optimizer).lr for name in self._groups}
@@ -211,15 +215,16 @@ class Trainee(pl.LightningModule):
 
     @torch.no_grad()
     def validate(self, batches: Iterator[Batch]) -> float:
-        """Mean loss of the first objective over the batches of this rank and all others."""
-        objective = next(iter(self._groups))
+        """Mean of the first loss over the batches of this rank and all others."""
+        name = next(iter(self._groups))
         step = Step(self.training_settings.steps, self.training_settings.steps, VALIDATION_SEED)
         total = torch.zeros(2, dtype=torch.float64)
-        with self.kept_weights() as model, self.numerics.autocast(self.device):
+        with self.kept_weights(), self.numerics.autocast(self.device):
             for batch in batches:
                 batch = self.trainer.strategy.batch_to_device(batch, self.device)
+                batch = self.objective.prepare(batch, step)
                 count = float(targets(batch))
-                loss = model.loss(objective, batch, step).total
+                loss = self.objective.loss(name, batch, step).total
                 if not count:
                     continue
                 total += torch.tensor([float(loss) * count, count], dtype=torch.float64)

@@ -18,7 +18,7 @@ WSD_HOLD = 0.8
 def make_optimizers(
     parameters: Sequence[nn.Parameter], hidden: Sequence[nn.Parameter], settings: Optimizer
 ) -> list[torch.optim.Optimizer]:
-    """Optimizers of one objective; each group keeps its peak learning rate as ``peak``.
+    """Optimizers of one loss; each group keeps its peak learning rate as ``peak``.
 
     Weight decay spares gains and biases: they carry scale, not knowledge. With ``muon`` the hidden matrices get Muon's
     orthogonalised momentum (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).

@@ -14,7 +14,6 @@ from genfoundry.config.params import family_section
 from genfoundry.config.sections.sampling import Sampling
 from genfoundry.config.specs import DataSpec, Section
 from genfoundry.core.io import file_digest, publish_file, publish_folder, write_json
-from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.core.pin import kind
 from genfoundry.generation.generator import Generator, read_tokenizer, seeds_of
 from genfoundry.generation.modelfile import LoadedModel, write_model
@@ -23,6 +22,7 @@ from genfoundry.nn.contract import Model
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.control import Selection
+from genfoundry.training.job import Job
 from genfoundry.training.module import Trainee
 
 PROGRESS_SAMPLES = {"grid": 36, "token": 4}
@@ -84,31 +84,26 @@ def environment(root: Path, devices: str) -> dict[str, str]:
     return {**found, tags.LOCK: file_digest(lock)} if lock.is_file() else found
 
 
-def publish(
-    paths: ModelPaths,
-    dataset: DatasetPaths,
-    init: ModelPaths,
-    module: Trainee,
-    selection: Selection,
-    family: str,
-    options: Section,
-) -> None:
+def publish(job: Job, module: Trainee, weights: dict[str, Tensor], selection: Selection) -> None:
     """Publish ``model/``, ``history.csv``, ``validation.csv`` and ``train.json``."""
+    paths, components = job.paths, {role: one.model for role, one in job.components.items()}
     with publish_folder(paths.model) as folder:
-        write_model(folder, selection.best, family, options, dataset.arrays, init.model)
+        write_model(folder, weights, job.family, job.options, job.dataset.arrays, job.init.model, components)
     write_csv(paths.reports / "history.csv", module.history)
     write_csv(paths.reports / "validation.csv", selection.validations)
-    objective = next(iter(module.model.objectives()))
+    first = next(iter(module.objective.losses()))
+    frozen = sum(one.numel() for one in module.model.parameters() if not one.requires_grad)
     write_json(
         paths.reports / "train.json",
         {
             "steps": module.done,
             "best_step": selection.best_step,
             "best_val_loss": selection.best_loss,
-            "final_loss": module.history[-1][objective],
+            "final_loss": module.history[-1][first],
             "parameters": sum(parameter.numel() for parameter in module.model.parameters()),
             "examples_seen": module.done * module.training_settings.batch,
             "processor": _processor(module),
+            **({"frozen_parameters": frozen} if frozen else {}),
         },
     )
 

@@ -74,7 +74,7 @@ def set_determinism(training: Training, execution: Execution, devices: Devices) 
     torch.use_deterministic_algorithms(training.determinism == "bitwise")
 
 
-def strategy(training: Training, execution: Execution, devices: Devices, objectives: int) -> "str | Strategy":
+def strategy(training: Training, execution: Execution, devices: Devices, losses: int) -> "str | Strategy":
     """Lightning's strategy; ``auto``, its trivial one, where a single process computes.
 
     Raises:
@@ -90,32 +90,32 @@ def strategy(training: Training, execution: Execution, devices: Devices, objecti
             "or devices and nodes to 1"
         )
     if name == "fsdp":
-        _shardable(training, objectives)
+        _shardable(training, losses)
     if devices.world == 1:
         return "auto"
     if name == "fsdp":
         sharded = ModelParallelStrategy(data_parallel_size=devices.world, tensor_parallel_size=1)
         sharded.cluster_environment = _cluster(os.environ)
         return sharded
-    # Several objectives leave some parameters without gradient in each backward (tried: plain ddp raises). A bucket's
+    # Several losses leave some parameters without gradient in each backward (tried: plain ddp raises). A bucket's
     # view as gradient saves the copy of all gradients.
     return DDPStrategy(
         cluster_environment=_cluster(os.environ),
-        find_unused_parameters=objectives > 1,
+        find_unused_parameters=losses > 1,
         gradient_as_bucket_view=True,
     )
 
 
-def _shardable(training: Training, objectives: int) -> None:
+def _shardable(training: Training, losses: int) -> None:
     names = {optimizer.name for optimizer in (training.optimizer, *training.optimizers.values())}
     if "muon" in names:
         raise ConfigError(
             "params.yaml: 'execution.strategy' is 'fsdp', but Muon makes whole matrices orthogonal and fsdp leaves "
             "each device a slice of them; use ddp, or optimizer adamw"
         )
-    if objectives > 1:
+    if losses > 1:
         raise ConfigError(
-            f"params.yaml: 'execution.strategy' is 'fsdp', but this family has {objectives} objectives, which switch "
+            f"params.yaml: 'execution.strategy' is 'fsdp', but this family has {losses} losses, which switch "
             "gradients off and on between shards; use ddp"
         )
     if training.precision == "16-mixed":

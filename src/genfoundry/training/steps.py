@@ -13,6 +13,7 @@ from genfoundry.config.sections.training import Augment, Training
 from genfoundry.config.specs import DataSpec, TokenSpec
 from genfoundry.core.errors import ConfigError, DivergedError
 from genfoundry.nn.contract import Batch, GridBatch, Model, Step, TokenBatch
+from genfoundry.training.distributed import moving_state
 
 AUGMENT_STREAM = 77
 """Stream of the uniform numbers that change images; families number theirs from 0."""
@@ -115,7 +116,7 @@ class Precision:
 
 
 class Averager:
-    """Exponential moving average of a model's floating-point weights and buffers.
+    """Exponential moving average of a model's floating-point weights and buffers, frozen weights left out.
 
     Over the first steps the decay is (1 + step) / (10 + step), so that the fresh weights are soon forgotten.
     """
@@ -123,7 +124,7 @@ class Averager:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         # A state dict shares its tensors' memory with the model: looked up once, it follows every step.
-        self.floats = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+        self.floats = [tensor for tensor in moving_state(model).values() if tensor.is_floating_point()]
         self.mean = [tensor.clone() for tensor in self.floats]
 
     @torch.no_grad()
@@ -140,18 +141,18 @@ class Averager:
             mean.copy_(held)
 
 
-def check_numerics(model: Model, training: Training, spec: DataSpec, family: str, key: str) -> None:
+def check_numerics(
+    model: Model, losses: Iterable[str], training: Training, spec: DataSpec, family: str, key: str
+) -> None:
     """Refuse settings that this family or these data cannot heed.
 
     Raises:
         ConfigError: The first of them, with its remedy.
     """
-    where, objectives = f"params.yaml: 'models.{key}.training", list(model.objectives())
+    where = f"params.yaml: 'models.{key}.training"
     for name in training.optimizers:
-        if name not in objectives:
-            raise ConfigError(
-                f"{where}.optimizers' names objective {name!r}; {family} has {', '.join(sorted(objectives))}"
-            )
+        if name not in losses:
+            raise ConfigError(f"{where}.optimizers' names loss {name!r}; {family} has {', '.join(sorted(losses))}")
     if training.augment != Augment() and isinstance(spec, TokenSpec):
         raise ConfigError(f"{where}.augment' changes images, but {family} learns from tokens; remove it")
     if training.compile and training.determinism == "bitwise":

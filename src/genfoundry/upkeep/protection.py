@@ -132,7 +132,7 @@ def _keep_newest(registry: Registry, keep: Keep, now: datetime) -> None:
 
 
 def _keep_starts(registry: Registry) -> None:
-    """Keep what kept models started from (``init_from``), and so on."""
+    """Keep what kept models started from or had as components, and so on."""
     by_digest: dict[str, list[ModelVersion]] = {}
     for each in registry.versions:
         by_digest.setdefault(registry.digest(each), []).append(each)
@@ -156,7 +156,9 @@ def inputs_of(store: Store, run_id: str, key: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = store.client.download_artifacts(run_id, f"train/lineage/train@{key}.json", folder)
-            return dict(json.loads(Path(path).read_bytes())["inputs"])
+            lineage = json.loads(Path(path).read_bytes())
+            used = lineage.get("components", {}).values()
+            return {**{f"artifacts/models/{one['model']}/model": one["digest"] for one in used}, **lineage["inputs"]}
         except (*tracking_errors(), OSError, ValueError, KeyError):
             return {}
 

@@ -101,7 +101,7 @@ def test_the_critic_s_loss_leaves_the_generator_alone() -> None:
     model.loss("critic", batch_of(), STEP).total.backward()
 
     assert all(parameter.grad is None for parameter in model.generator.parameters())
-    assert set(map(id, model.objectives()["critic"])).isdisjoint(map(id, model.objectives()["generator"]))
+    assert set(map(id, model.losses()["critic"])).isdisjoint(map(id, model.losses()["generator"]))
 
 
 def test_the_generator_s_loss_flows_through_a_frozen_critic() -> None:
@@ -174,7 +174,7 @@ def test_any_shape_is_drawn_and_judged(shape: tuple[int, int], channels: int) ->
     model = make(spec)
 
     assert model.sample(Requests(torch.arange(2))).shape == (2, channels, *shape)
-    for objective in model.objectives():
+    for objective in model.losses():
         assert torch.isfinite(model.loss(objective, batch_of(2, spec=spec), STEP).total)
 
 
@@ -208,7 +208,7 @@ def test_the_game_brings_samples_to_the_data() -> None:
     shades = torch.tensor([-0.8, 0.6])
     batch = GridBatch(shades[index % 2].view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous(), index % 2, index)
     optimizers = {
-        name: torch.optim.Adam(parameters, lr=1e-2, betas=(0.0, 0.9)) for name, parameters in model.objectives().items()
+        name: torch.optim.Adam(parameters, lr=1e-2, betas=(0.0, 0.9)) for name, parameters in model.losses().items()
     }
     for number in range(100):
         for objective, optimizer in optimizers.items():

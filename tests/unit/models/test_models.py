@@ -82,7 +82,7 @@ def test_gradient_reaches_every_parameter(family: str) -> None:
     model, spec = make(family)
     seen: set[int] = set()
     for _ in range(4):  # zeros at the start (identity blocks, uniform first guess) let gradient through step by step
-        for objective, parameters in model.objectives().items():
+        for objective, parameters in model.losses().items():
             model.zero_grad(set_to_none=True)
             model.loss(objective, batch_of(spec), STEP).total.backward()
             seen |= {id(p) for p in parameters if p.grad is not None and torch.isfinite(p.grad).all() and p.grad.any()}
@@ -98,7 +98,7 @@ def test_gradient_reaches_every_parameter(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_objectives_cover_the_parameters(family: str) -> None:
     model, _ = make(family)
-    moved = {id(parameter) for group in model.objectives().values() for parameter in group}
+    moved = {id(parameter) for group in model.losses().values() for parameter in group}
 
     assert moved == {id(parameter) for parameter in model.parameters()}
 
@@ -106,7 +106,7 @@ def test_objectives_cover_the_parameters(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_loss_is_a_function_of_batch_and_step(family: str) -> None:
     model, spec = make(family)
-    objective = next(iter(model.objectives()))
+    objective = next(iter(model.losses()))
     first = model.loss(objective, batch_of(spec), STEP).total
     torch.rand(17)  # what the global generator does must not matter
 
@@ -116,7 +116,7 @@ def test_the_loss_is_a_function_of_batch_and_step(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_two_halves_of_a_batch_make_the_loss_of_the_whole(family: str) -> None:
     model, spec = make(family)
-    objective = next(iter(model.objectives()))
+    objective = next(iter(model.losses()))
     whole = model.loss(objective, batch_of(spec, 6), STEP).total
     halves = [model.loss(objective, batch_of(spec, 3, first), STEP).total for first in (0, 3)]
 
@@ -126,9 +126,9 @@ def test_two_halves_of_a_batch_make_the_loss_of_the_whole(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_batch_can_be_learnt(family: str) -> None:
     """By every objective alone, the others' parameters left as they are: a generator against a critic that waits."""
-    for objective in make(family)[0].objectives():
+    for objective in make(family)[0].losses():
         model, spec = make(family)
-        optimizer = torch.optim.AdamW(model.objectives()[objective], lr=1e-2)
+        optimizer = torch.optim.AdamW(model.losses()[objective], lr=1e-2)
         losses = []
         for _ in range(120):
             loss = model.loss(objective, batch_of(spec), STEP).total
@@ -226,7 +226,7 @@ def test_a_copy_of_the_state_is_the_model(family: str) -> None:
     model, spec = make(family)
     other, _ = make(family)
     other.load_state_dict(copy.deepcopy(model.state_dict()))
-    objective = next(iter(model.objectives()))
+    objective = next(iter(model.losses()))
 
     torch.testing.assert_close(
         other.loss(objective, batch_of(spec), STEP).total, model.loss(objective, batch_of(spec), STEP).total

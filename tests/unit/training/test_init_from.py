@@ -17,6 +17,7 @@ from genfoundry.generation.modelfile import load_model
 from genfoundry.models import transformer, vae
 from genfoundry.tracking.runs import NoRun
 from genfoundry.training import loop
+from genfoundry.training.job import Job
 
 VAE = vae.Config(width=8, latent=3, conditional=True)
 TRANSFORMER = transformer.Config(width=16, layers=1, heads=2, context=8)
@@ -36,7 +37,7 @@ def train(root: Path, key: str, init: str, options: Section, dataset: str = "gri
     model = ModelPaths(root, key)
     node = Node("train", key, "", (), ("models",), ())
     execution = Execution(accelerator="cpu", threads=1)
-    loop.train(node, options, settings, execution, model, data, ModelPaths(root, init), family, NoRun())
+    loop.train(Job(node, model, data, ModelPaths(root, init), family, options, settings, execution), NoRun())
     return model
 
 

@@ -187,7 +187,7 @@ def test_compiled_blocks_train_as_the_others_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "more", "said"),
     [
-        ("vae", {"optimizers": {"critic": {}}}, "names objective 'critic'; vae has loss"),
+        ("vae", {"optimizers": {"critic": {}}}, "names loss 'critic'; vae has loss"),
         ("vae", {"recompute": True}, "recompute' is true, but vae names no repeated blocks"),
         ("vae", {"compile": True, "determinism": "fast"}, "compile' is true, but vae names no repeated blocks"),
         ("transformer", {"compile": True}, "compile' is true, .* set determinism to fast"),
@@ -200,7 +200,7 @@ def test_what_a_family_cannot_heed_is_refused(family: str, more: dict[str, objec
     model.units = lambda: list(getattr(model, "blocks", []))
 
     with pytest.raises(ConfigError, match=said):
-        check_numerics(model, Training.model_validate(more), SPECS[kind], family, "m")
+        check_numerics(model, list(model.losses()), Training.model_validate(more), SPECS[kind], family, "m")
 
 
 def test_more_parts_than_examples_are_refused(tmp_path: Path) -> None:

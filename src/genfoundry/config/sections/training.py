@@ -1,6 +1,6 @@
 """Section `training`: all that moves the weights."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -71,9 +71,11 @@ class Training(Section):
     """Examples in a global batch, over all devices: images, or windows of tokens."""
     accumulate: int = Field(default=1, ge=1)
     """Parts in which a device takes its share of a batch, one after the other, to save memory."""
+    objective: dict[str, Any] = Field(default_factory=dict)
+    """What is minimised: ``name`` of a file under ``objectives/`` and its settings; {} takes the family's own loss."""
     optimizer: Optimizer = Optimizer()
     optimizers: dict[str, Optimizer] = Field(default_factory=dict)
-    """Optimizers by objective (generator, critic) that differ from ``optimizer``."""
+    """Optimizers by loss (generator, critic) that differ from ``optimizer``."""
     schedule: Schedule = Schedule()
     clip: float = Field(default=1.0, ge=0)
     """Largest gradient norm; 0 turns clipping off."""
@@ -84,7 +86,7 @@ class Training(Section):
     augment: Augment = Augment()
     select: Literal["auto", "best", "last"] = "auto"
     """Which weights become the model: lowest validation loss, or the last step's. auto: best for families with one
-    objective; last for adversarial ones, whose losses measure the other player.
+    loss; last for adversarial ones, whose losses measure the other player.
     """
     patience: int = Field(default=0, ge=0)
     """Stop after this many validations without a new best; 0 never stops early."""

@@ -4,29 +4,21 @@ import re
 import shutil
 import sys
 
+import partpage
 import pytest
 from conftest import ROOT, Project
 from test_line import executed
 
 from genfoundry.core.io import read_json
 
-PAGE = (ROOT / "docs/adding-a-model.md").read_text()
-
-
-def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
-    return found
-
 
 @pytest.fixture()
 def extended(project: Project) -> Project:
     """A finished project with the page's family and block."""
-    (name,) = re.findall(r"^`(models/\w+\.py)`:$", PAGE, re.M)
-    (project.root / "src/genfoundry" / name).write_text(block("python"))
+    partpage.add(project, "A family")
     (project.root / "tests").mkdir()
     shutil.copy(ROOT / "tests/unit/models/test_models.py", project.root / "tests")
     shutil.copy(ROOT / "tests/support/trainline.py", project.root / "tests")
-    project.edit("models:\n", "models:\n" + block("yaml"))
     return project
 
 

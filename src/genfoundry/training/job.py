@@ -1,0 +1,29 @@
+"""What a training run is asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from genfoundry.config.dag import Node
+from genfoundry.config.sections.execution import Execution
+from genfoundry.config.sections.training import Training
+from genfoundry.config.specs import Section
+from genfoundry.core.paths import DatasetPaths, ModelPaths
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to train: what it is, what it learns from, where it goes."""
+
+    node: Node
+    """The stage: its fingerprint names the checkpoints."""
+    paths: ModelPaths
+    dataset: DatasetPaths
+    init: ModelPaths
+    """Whose weights it starts from; the empty base for weights from the seed."""
+    family: str
+    options: Section
+    """The family's ``Config``."""
+    training: Training
+    execution: Execution
+    components: Mapping[str, ModelPaths] = field(default_factory=dict)
+    """Frozen models by role."""
