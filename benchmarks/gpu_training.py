@@ -283,8 +283,8 @@ def judge(root: Path, spec: DataSpec, count: int, out: Path) -> dict[str, Any]:
     from genfoundry.config.sections.reference import Reference
     from genfoundry.evaluation.extraction.network import embed, load
     from genfoundry.evaluation.reference import write_reference
-    from genfoundry.generation.postprocess import grid_png
     from genfoundry.metrics._frechet import frechet_distance
+    from genfoundry.modalities import media_of
     from genfoundry.nn.contract import Requests
 
     assert isinstance(spec, GridSpec)
@@ -299,7 +299,7 @@ def judge(root: Path, spec: DataSpec, count: int, out: Path) -> dict[str, Any]:
             drawn.append(model.sample(Requests(some.to(device), labels)).cpu())
     low, high = spec.range
     levels = ((torch.cat(drawn) - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-    grid_png(out / "cifar10.png", levels[:100])
+    media_of(spec).sheet(levels[:100]).save(out / "cifar10")
     network = load(dataset.reference)
     real = {name: np.load(dataset.arrays / f"{name}.npy")[:count] for name in ("train", "test")}
     features = {name: embed(network, grid)[0] for name, grid in {**real, "samples": levels}.items()}

@@ -30,12 +30,21 @@ def nearest(word: str, words: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(sorted(words)) or 'none'}"
 
 
-def load(kind: Kind, name: str) -> ModuleType:
-    """The module of a part.
+def known(kind: Kind, name: str) -> None:
+    """Refuse a name that no part of that kind has.
 
     Raises:
         ConfigError: There is no such part.
     """
     if not re.match(KEY_PATTERN, name) or name not in names(kind):
         raise ConfigError(f"unknown {kind} part {name!r}{nearest(name, names(kind))}")
+
+
+def load(kind: Kind, name: str) -> ModuleType:
+    """The module of a part.
+
+    Raises:
+        ConfigError: There is no such part.
+    """
+    known(kind, name)
     return importlib.import_module(f"genfoundry.{kind}.{name}")

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genfoundry.config.specs import parse_spec
 from genfoundry.core.io import canonical_json
 from genfoundry.evaluation.evidence import Evidence
 from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.evaluation.rivals import cut_like
 from genfoundry.metrics._copies import exact_copy_share, nearness, usual_k
 from genfoundry.metrics._overlap import longest_common_runs
+from genfoundry.modalities import media_of
+from genfoundry.modalities.common.media import GridMedia
+from genfoundry.modalities.common.tokens import load
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PAIRS = 10
@@ -37,11 +40,11 @@ TEXTS = ("sample_tokens", "train_documents", "reference_tokens")
 def write_nearest(folder: Path, evidence: Evidence) -> None:
     """Write what the evidence allows into a folder that is being published; nothing where there are no samples."""
     if all(map(evidence.has, PICTURES)):
-        write_pictures(folder, *(evidence[name] for name in PICTURES), *_ids(evidence))
+        media = media_of(parse_spec(evidence.json("arrays", "spec.json")))
+        assert isinstance(media, GridMedia)
+        write_pictures(folder, *(evidence[name] for name in PICTURES), *_ids(evidence), picture=media.picture)
     elif all(map(evidence.has, TEXTS)):
-        from tokenizers import Tokenizer
-
-        tokenizer = Tokenizer.from_file(str(evidence.folders["arrays"] / "tokenizer.json"))
+        tokenizer = load(evidence.folders["arrays"])
         samples, documents, held_out = (evidence[name] for name in TEXTS)
         write_texts(folder, samples, documents, cut_like(held_out, samples), *_ids(evidence), decode=tokenizer.decode)
 
@@ -62,18 +65,20 @@ def write_pictures(
     reference_features: Any,
     sample_ids: Sequence[str],
     train_ids: Sequence[str],
+    picture: Callable[[np.ndarray], np.ndarray],
 ) -> None:
     """Write ``pairs.png``, ``pairs.json`` and ``distances.png`` for grids.
 
     Args:
         folder: Where to.
-        sample_levels: uint8 (N, C, *shape): sound (one axis) is drawn as a line, of a video its first frame.
-        train_levels: uint8 (L, C, *shape).
+        sample_levels: Stored levels (N, C, *shape).
+        train_levels: Stored levels (L, C, *shape).
         features: (N, D) of the samples.
         train_features: (L, D) of the training records.
         reference_features: (M, D) of held-out records.
         sample_ids: Of the N samples.
         train_ids: Of the L training records.
+        picture: One record as a picture: uint8 (H, W) or (H, W, 3) of stored levels (C, *shape).
     """
     k = max(usual_k(len(train_features)), min(2, len(train_features) - 1))
     held_out, _ = nearness(reference_features, train_features, k)
@@ -92,8 +97,11 @@ def write_pictures(
         }
         for row, first, further in rows
     ]
-    grids = [(sample_levels[row], train_levels[first], train_levels[further]) for row, first, further in rows]
-    _draw_pairs(folder / "pairs.png", pairs, grids)
+    shown = [
+        tuple(picture(np.asarray(one)) for one in (sample_levels[row], train_levels[first], train_levels[further]))
+        for row, first, further in rows
+    ]
+    _draw_pairs(folder / "pairs.png", pairs, shown)
     (folder / "pairs.json").write_bytes(canonical_json({"kind": "pictures", "neighbours": k, "pairs": pairs}))
     _draw_shares(
         folder / "distances.png",
@@ -196,20 +204,21 @@ def _draw_shares(path: Path, ours: np.ndarray, theirs: np.ndarray | None, label:
     _save(figure, path)
 
 
-def _draw_pairs(
-    path: Path, pairs: Sequence[dict[str, Any]], grids: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
-) -> None:
+def _draw_pairs(path: Path, pairs: Sequence[dict[str, Any]], pictures: Sequence[tuple[np.ndarray, ...]]) -> None:
     """A line for each pair: the sample, the nearest training record, the next one, and what was measured."""
     side, gap, head, width = 0.9, 0.12, 0.35, 7.6
     height = head + len(pairs) * (side + gap)
     figure = _figure(width, height)
     for column, name in enumerate(("sample", "nearest in training", "next nearest")):
         figure.text((0.1 + column * 1.3) / width, 1 - 0.22 / height, name, fontsize=9, color=SOFT)
-    for number, (pair, shown) in enumerate(zip(pairs, grids, strict=True)):
+    for number, (pair, shown) in enumerate(zip(pairs, pictures, strict=True)):
         bottom = 1 - (head + (number + 1) * (side + gap) - gap) / height
-        for column, levels in enumerate(shown):
+        for column, picture in enumerate(shown):
             box = ((0.1 + column * 1.3) / width, bottom, side / width, side / height)
-            _draw(figure.add_axes(box), np.asarray(levels))
+            axes = figure.add_axes(box)
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         told = [
             f"{pair['sample']}  →  {pair['training']}",
             "an exact copy, byte for byte"
@@ -227,20 +236,6 @@ def _draw_pairs(
                 parse_math=False,
             )
     _save(figure, path)
-
-
-def _draw(axes: "Axes", levels: np.ndarray) -> None:
-    """One record: uint8 (C, *shape)."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    if levels.ndim == 2:
-        axes.plot(levels.T, linewidth=0.6, color=SAMPLES if len(levels) == 1 else None)
-        axes.set_ylim(-5, 260)
-        return
-    while levels.ndim > 3:
-        levels = levels[:, 0]
-    picture = levels.transpose(1, 2, 0) if len(levels) == 3 else levels.mean(axis=0)
-    axes.imshow(picture.astype(np.uint8), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -28,7 +28,7 @@ from genfoundry.evaluation.verdicts import (
 )
 
 LEAD = "Every model of params.yaml on its data set: how good, how sure, against what."
-SHOWN_TEXTS = 4
+SHOWN_SAMPLES = 4
 SHOWN_CHARACTERS = 900
 SHOWN_PAIRS = 10
 
@@ -157,12 +157,8 @@ def _model(model: ModelResult) -> str:
         parts.append(tiles(facts))
     if model.curves:
         parts.append(curves(f"loss of {model.key}", model.curves))
-    if model.grid:
-        parts.append(picture(model.grid, title=f"samples of {model.key}"))
+    parts += [one.html(f"samples of {model.key}", SHOWN_CHARACTERS) for one in model.samples[:SHOWN_SAMPLES]]
     parts += _latent(model)
-    for text in model.texts[:SHOWN_TEXTS]:
-        cut = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + " …"
-        parts.append(f"<pre>{escape(cut)}</pre>")
     parts.append(f"<details><summary class=soft>settings</summary><pre>{_pretty(model.settings)}</pre></details>")
     if model.missing:
         parts.append(f"<p class=bad>missing: {escape(', '.join(model.missing))}; run dvc repro</p>")

@@ -11,6 +11,7 @@ import numpy as np
 
 from genfoundry.core.io import read_json
 from genfoundry.evaluation.influences import INFLUENCES, read_influences
+from genfoundry.modalities.common.media import Exhibit, exhibits
 
 Curve = list[tuple[float, float]]
 
@@ -30,7 +31,6 @@ class ModelResult:
     protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
-    grid: bytes = b""
     latent: Mapping[str, Any] = field(default_factory=dict)
     """Use of the latent space, and which records its pictures show; empty for a family without one."""
     latent_pictures: Mapping[str, bytes] = field(default_factory=dict)
@@ -42,7 +42,8 @@ class ModelResult:
     """Picture of the nearest pairs."""
     distances: bytes = b""
     nearest: Mapping[str, Any] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
+    samples: list[Exhibit] = field(default_factory=list)
+    """The first samples, as their modality shows them."""
     missing: list[str] = field(default_factory=list)
     """Files that were not there, and the stage that writes them."""
 
@@ -109,10 +110,7 @@ def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapp
     )
     result.latent = _optional(folder / "samples/latent.json")
     result.latent_pictures = {name: _bytes(folder / f"samples/{name}.png") for name in LATENT_PICTURES}
-    if (folder / "samples/grid.png").is_file():
-        result.grid = (folder / "samples/grid.png").read_bytes()
-    elif (folder / "samples/samples.json").is_file():
-        result.texts = list(read_json(folder / "samples/samples.json")["texts"])
-    else:
+    result.samples = exhibits(folder / "samples")
+    if not result.samples:
         result.missing.append(f"{folder.name}/samples (stage sample)")
     return result

@@ -20,7 +20,7 @@ from genfoundry.core.io import canonical_json, read_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.generation.generator import to_levels, to_range
 from genfoundry.generation.modelfile import LoadedModel
-from genfoundry.generation.postprocess import grid_png
+from genfoundry.modalities import media_of
 from genfoundry.nn.contract import Latent
 
 LATENTS, FACTS = "latents.npy", "latent.json"
@@ -190,9 +190,9 @@ def find_latents(model: ModelPaths, dataset: DatasetPaths, ids: Sequence[str]) -
 def write_latents(loaded: LoadedModel, arrays: Path, artifacts: Path, report: Path) -> None:
     """Add ``latents.npy`` of the test records to a model's samples, and pictures and ``latent.json`` to their report.
 
-    Nothing for a family without a latent space of pictures.
+    Nothing for a family without a latent space of grids.
     """
-    if not isinstance(loaded.model, Latent) or not isinstance(loaded.spec, GridSpec) or len(loaded.spec.shape) != 2:
+    if not isinstance(loaded.model, Latent) or not isinstance(loaded.spec, GridSpec):
         return
     levels = np.load(arrays / "test.npy", mmap_mode="r")
     labels = np.load(arrays / "test_labels.npy") if (arrays / "test_labels.npy").is_file() else None
@@ -212,9 +212,13 @@ def write_latents(loaded: LoadedModel, arrays: Path, artifacts: Path, report: Pa
     both = [np.asarray(levels[firsts]), decode(loaded, mean_NZ[firsts], rows(firsts))]
     between = [interpolate(loaded, mean_NZ[a], mean_NZ[b], STEPS, label=label(a)) for a, b in pairs]
     moved = traverse(loaded, mean_NZ[0], shown, SPAN, STEPS, label(0))
-    grid_png(report / "reconstruction.png", np.concatenate(both), len(firsts))
-    grid_png(report / "interpolation.png", np.concatenate(between), STEPS)
-    grid_png(report / "traversal.png", np.concatenate(moved), STEPS)
+    media = media_of(loaded.spec)
+    for name, shown_NCHW, columns in (
+        ("reconstruction", both, len(firsts)),
+        ("interpolation", between, STEPS),
+        ("traversal", moved, STEPS),
+    ):
+        media.sheet(np.concatenate(shown_NCHW), columns).save(report / name)
     (report / FACTS).write_bytes(canonical_json(_facts(used, pairs, shown)))
 
 

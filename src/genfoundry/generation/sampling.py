@@ -1,7 +1,6 @@
 """Stage sample: a model's samples, published with the index, protocol and report of them."""
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,21 +14,15 @@ from genfoundry.core.errors import DataError
 from genfoundry.core.io import canonical_json, file_digest, publish_folder, write_json, write_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.core.progress import progress
-from genfoundry.generation.generator import Generator, Text, labels_of, seeds_of
+from genfoundry.generation.generator import Generator, labels_of, seeds_of
 from genfoundry.generation.modelfile import LoadedModel
-from genfoundry.generation.postprocess import write_sample_report
 from genfoundry.generation.prompts import FOLDER, prompt_file, read_prompts
+from genfoundry.modalities import media_of
 from genfoundry.nn.decoding import TextSampling
 from genfoundry.tracking.runs import NoRun, Run
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DEFAULT_TEXTS = 64
-"""Text samples where the settings name no number."""
-
-SHOWN, SHOWN_TEXTS = 100, 8
-"""Samples in the report of a grid and of a text model."""
 
 
 def write_samples(
@@ -50,46 +43,36 @@ def write_samples(
     """
     generator = Generator.load(paths.model, sampling.model_dump(mode="json"))
     prompts = read_prompts(sampling, dataset.root / FOLDER) if isinstance(sampling, TextSampling) else []
-    count = sampling.n or _default_count(generator, dataset)
+    media = media_of(generator.loaded.spec)
+    count = sampling.n or media.usual or len(np.load(dataset.arrays / "test_records.npy", mmap_mode="r"))
     seeds = seeds_of(sampling.seed, count)
     started = time.monotonic()
     with progress(count, f"sampling {paths.key}") as bar:
         drawn = generator.draw(seeds, prompts=prompts, advance=bar.advance)
     run.metric("samples_per_second", count / (time.monotonic() - started))
-    grids = isinstance(drawn, Tensor)
-    contents = [row.numpy().tobytes() if isinstance(row, Tensor) else row.text.encode() for row in drawn]
-    index = _index(paths.key, seeds, generator.loaded, contents)
+    samples = media.decoded(drawn)
+    index = _index(paths.key, seeds, generator.loaded, media.contents(samples))
+    tokens = [] if isinstance(drawn, Tensor) else [found.tokens for found in drawn]
     with publish_folder(paths.samples) as folder, publish_folder(paths.reports / "samples") as report:
-        if isinstance(drawn, Tensor):
-            np.save(folder / "samples.npy", drawn.numpy(), allow_pickle=False)
-        else:
-            (folder / "samples.jsonl").write_text(_lines(index, drawn, prompts), encoding="utf-8", newline="\n")
+        media.write(folder, samples, _facts(index, prompts, tokens))
         write_table(folder / "index.parquet", index)
         (folder / "protocol.json").write_bytes(canonical_json(protocol(sampling, count, dataset.root / FOLDER)))
-        shown = drawn[:SHOWN] if isinstance(drawn, Tensor) else [text.text for text in drawn]
-        write_sample_report(report, shown, SHOWN if grids else SHOWN_TEXTS)
+        media.report(report, samples)
         also(generator.loaded, dataset.arrays, folder, report)
-    lengths = [] if isinstance(drawn, Tensor) else [len(text.tokens) for text in drawn]
+    lengths = [len(found) for found in tokens]
     extra = {"mean_tokens": sum(lengths) / count, "empty": lengths.count(0)} if lengths else {}
     write_json(paths.reports / "sample.json", {"samples": count, "different": len(set(index["sha256"])), **extra})
     if lengths and lengths.count(0) == count:
         raise DataError(f"sample@{paths.key}: all {count} samples are empty; look at the loss curve, train longer")
 
 
-def _default_count(generator: Generator, dataset: DatasetPaths) -> int:
-    if generator.loaded.spec.kind == "token":
-        return DEFAULT_TEXTS
-    return len(np.load(dataset.arrays / "test.npy", mmap_mode="r"))
-
-
-def _lines(index: "pd.DataFrame", texts: list[Text], prompts: list[str]) -> str:
-    """JSON lines with id, seed, prompt (if any are set), text and tokens of each sample."""
-    lines = []
-    for row, found in enumerate(texts):
+def _facts(index: "pd.DataFrame", prompts: list[str], tokens: list[list[int]]) -> list[dict[str, Any]]:
+    """Of each sample: id, seed and, as far as there are any, its prompt and its tokens."""
+    rows = []
+    for row, (name, seed) in enumerate(zip(index["id"], index["seed"], strict=True)):
         given = {"prompt": prompts[row % len(prompts)]} if prompts else {}
-        line = {"id": index["id"][row], "seed": int(index["seed"][row]), **given, **found._asdict()}
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    return "".join(lines)
+        rows.append({"id": name, "seed": int(seed), **given, **({"tokens": tokens[row]} if tokens else {})})
+    return rows
 
 
 def _index(key: str, seeds_B: Tensor, loaded: LoadedModel, contents: list[bytes]) -> "pd.DataFrame":

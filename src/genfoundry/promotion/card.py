@@ -12,17 +12,18 @@ from typing import Any
 
 from genfoundry.config import params as settings
 from genfoundry.config.sections.table import section as section_of
-from genfoundry.config.specs import SPLITS
+from genfoundry.config.specs import SPLITS, parse_spec
 from genfoundry.core import parts
 from genfoundry.core.io import digest_of, file_digest, folder_digest, read_json, read_table, record_columns
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.funnel import Funnel, read_funnel
 from genfoundry.evaluation.results import ModelResult, read_model
 from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, copies, name_of, plus_minus
-from genfoundry.promotion.document import Block, Code, Heading, Items, Picture, Table, Text, html, markdown
+from genfoundry.modalities import media_of
+from genfoundry.promotion.document import Block, Code, Heading, Items, Shown, Table, Text, html, markdown
 from genfoundry.tracking import tags
 
-SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 600
+SHOWN_SAMPLES, SHOWN_CHARACTERS = 3, 600
 SHOWN_GROUPS = 20
 
 LICENSE = "license"
@@ -139,19 +140,14 @@ def _what(subject: Subject, result: ModelResult) -> Iterator[Block]:
     yield Heading("What it is")
     yield Text(f"{_first_sentence('models', subject.block.family)}.")
     yield Items(list(_headlines(result)))
-    spec = read_json(subject.model.model / "spec.json")
-    if spec["kind"] == "grid":
-        shape = " x ".join(str(size) for size in (spec["channels"], *spec["shape"]))
-        labels = f", of {len(spec['labels'])} classes: {', '.join(spec['labels'])}" if spec["labels"] else ""
-        yield Text(f"It draws grids of {shape} (channels first, 8 bits){labels}.")
-    else:
-        yield Text(f"It continues texts, with a vocabulary of {spec['vocab_size']:,} tokens.")
+    yield Text(f"{media_of(parse_spec(read_json(subject.model.model / 'spec.json'))).words()}.")
     if subject.block.init_from != "scratch":
         yield Text(f"It starts from `{subject.block.init_from}`: what holds for that model's data holds for it too.")
-    if result.grid:
-        yield Picture(result.grid, "The first samples, not chosen")
-    for text in result.texts[:SHOWN_TEXTS]:
-        yield Code(text[:SHOWN_CHARACTERS] + (" [...]" if len(text) > SHOWN_CHARACTERS else ""))
+    for one in result.samples[:SHOWN_SAMPLES]:
+        if one.kind == "text":
+            yield Code(one.text[:SHOWN_CHARACTERS] + (" [...]" if len(one.text) > SHOWN_CHARACTERS else ""))
+        else:
+            yield Shown(one, "The first samples, not chosen")
 
 
 # ------------------------------------------------------------------------------------------------ data

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genfoundry.core import pages
-from genfoundry.core.pages import Html, escape, number
+from genfoundry.core.pages import Html, escape
+from genfoundry.modalities.common.media import Exhibit
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,18 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Picture:
-    png: bytes
+class Shown:
+    """Something to look at or to listen to."""
+
+    exhibit: Exhibit
     words: str
 
 
-Block = Heading | Text | Items | Table | Code | Picture
+Block = Heading | Text | Items | Table | Code | Shown
 
 
 def markdown(title: str, lead: str, blocks: Sequence[Block]) -> str:
-    """The document for MLflow's and git's readers; pictures are named only."""
+    """The document for MLflow's and git's readers; pictures, sounds and films are named only."""
     return "\n\n".join([f"# {title}", lead, *(_markdown(block) for block in blocks)]) + "\n"
 
 
@@ -65,7 +68,7 @@ def _markdown(block: Block) -> str:
         longest = max((len(run) for run in re.findall("`+", block.text)), default=0)
         fence = "`" * max(3, longest + 1)
         return f"{fence}\n{block.text}\n{fence}"
-    if isinstance(block, Picture):
+    if isinstance(block, Shown):
         return f"*{block.words}: see the HTML card.*"
     if not block.rows:
         return "*none*"
@@ -92,8 +95,8 @@ def _html(block: Block) -> str:
         return "<ul>" + "".join(f"<li>{inline(line)}</li>" for line in block.lines) + "</ul>"
     if isinstance(block, Code):
         return f"<pre>{escape(block.text)}</pre>"
-    if isinstance(block, Picture):
-        return f"<p>{pages.picture(block.png, title=block.words)}</p><p class=soft>{escape(block.words)}</p>"
+    if isinstance(block, Shown):
+        return f"<p>{block.exhibit.html(block.words)}</p><p class=soft>{escape(block.words)}</p>"
     rows = [[Html(inline(cell)) if isinstance(cell, str) else cell for cell in row] for row in block.rows]
     return pages.table(block.columns, rows)
 

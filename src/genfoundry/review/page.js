@@ -42,13 +42,19 @@
       });
       picture.src = content;
       box.replaceChildren(picture);
-    } else {
+    } else if (data.kind === "text") {
       const text = document.createElement("pre");
       text.textContent = content;
       text.tabIndex = 0;
       text.setAttribute("role", "group");
       text.setAttribute("aria-label", "text " + name);
       box.replaceChildren(text);
+    } else {
+      const player = document.createElement(data.kind === "sound" ? "audio" : "video");
+      player.controls = true;
+      player.setAttribute("aria-label", data.kind + " " + name);
+      player.src = content;
+      box.replaceChildren(player);
     }
   }
 
@@ -160,7 +166,7 @@
   }
 
   const keys = { ArrowLeft: "left", 1: "left", ArrowRight: "right", 2: "right", 0: "tie", 3: "tie" };
-  if (data.kind === "picture") keys.ArrowDown = "tie";
+  if (data.kind !== "text") keys.ArrowDown = "tie";
   document.addEventListener("keydown", (event) => {
     if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || !$("start").hidden) return;
     if (event.key === "Backspace") { event.preventDefault(); undo(); return; }

@@ -7,44 +7,30 @@ also posts each one. Its content security policy admits this script alone and no
 
 import base64
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
-
 from genfoundry.core.pages import escape
+from genfoundry.modalities.common.media import Exhibit
 from genfoundry.review.plan import Samples, plan_digest
 
 POLICY = (
-    "default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
+    "default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
-KEYS = {
-    "picture": "<kbd>←</kbd> or <kbd>1</kbd> A, <kbd>→</kbd> or <kbd>2</kbd> B, <kbd>↓</kbd> or <kbd>0</kbd> tie, "
-    "<kbd>Backspace</kbd> back",
-    # Down scrolls a long text, so it can't mean a tie there.
-    "text": "<kbd>←</kbd> or <kbd>1</kbd> A, <kbd>→</kbd> or <kbd>2</kbd> B, <kbd>0</kbd> or <kbd>3</kbd> tie, "
-    "<kbd>Backspace</kbd> back",
-}
+KEYS = "<kbd>←</kbd> or <kbd>1</kbd> A, <kbd>→</kbd> or <kbd>2</kbd> B, {tie} tie, <kbd>Backspace</kbd> back"
+# Down scrolls a long text, so it can't mean a tie there.
+TIES = {"text": "<kbd>0</kbd> or <kbd>3</kbd>"}
+TIE = "<kbd>↓</kbd> or <kbd>0</kbd>"
 
 
-def png_address(levels_CHW: np.ndarray) -> str:
-    """A picture as a ``data:`` address; uint8 (C, H, W) with 1 or 3 channels."""
-    from PIL import Image
-
-    picture = levels_CHW[0] if len(levels_CHW) == 1 else levels_CHW.transpose(1, 2, 0)
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _shown(content: Any, characters: int) -> str:
-    if not isinstance(content, str):
-        return png_address(content)
-    return content if len(content) <= characters else content[:characters] + " …"
+def _shown(exhibit: Exhibit, characters: int) -> str:
+    """A text cut to so many characters; the address of anything else."""
+    if exhibit.kind != "text":
+        return exhibit.address
+    return exhibit.text if len(exhibit.text) <= characters else exhibit.text[:characters] + " …"
 
 
 def _contents(plan: Mapping[str, Any], samples: Sequence[Samples]) -> tuple[list[str], list[list[Any]]]:
@@ -59,7 +45,8 @@ def _contents(plan: Mapping[str, Any], samples: Sequence[Samples]) -> tuple[list
             where = (side["model"], side["row"])
             if where not in places:
                 places[where] = len(contents)
-                contents.append(_shown(owners[where[0]].contents[where[1]], plan["shown_characters"]))
+                owner = owners[where[0]]
+                contents.append(_shown(owner.media.exhibit(owner.contents[where[1]]), plan["shown_characters"]))
             row.append(places[where])
         items.append([*row, item["label"]])
     return contents, items
@@ -87,7 +74,7 @@ def review_page(plan: Mapping[str, Any], samples: Sequence[Samples]) -> str:
         "script": script,
         "data": _json_in_html(data),
         "question": escape(plan["question"]),
-        "keys": KEYS[plan["kind"]],
+        "keys": KEYS.format(tie=TIES.get(plan["kind"], TIE)),
         "kind": plan["kind"],
         "count": str(len(items)),
     }

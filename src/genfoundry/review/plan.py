@@ -8,9 +8,9 @@ check of the rater. The plan is the key that says what is which: raters get the 
 
 import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import numpy as np
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import FORMAT, digest_of, folder_digest, read_json, read_table, verify_folder
 from genfoundry.core.paths import ModelPaths
+from genfoundry.modalities import media_of_samples
+from genfoundry.modalities.common.media import Media
 
 PLAN, PAGE, ANSWERS = "plan.json", "review.html", "answers.jsonl"
 """Files of a review's folder: the private key, the page for raters, what the server appends to."""
@@ -29,16 +31,13 @@ CHECKS = 0.1
 SHOWN_CHARACTERS = 1500
 """Characters of a text that are shown; longer ones are cut, on both sides alike."""
 
-QUESTIONS = {"picture": "Which picture is better?", "text": "Which text is better?"}
-
 
 @dataclass(frozen=True)
 class Samples:
     """What a model drew, as raters will see it."""
 
     key: str
-    kind: str
-    """``picture`` or ``text``."""
+    media: Media
     digest: str
     """Of the published folder."""
     model: str
@@ -47,18 +46,23 @@ class Samples:
     seeds: Sequence[int]
     labels: Sequence[str | None]
     contents: Sequence[Any]
-    """uint8 (C, H, W) with 1 or 3 channels, or text; N of them."""
+    """N samples, as ``media`` reads them."""
+
+    @cached_property
+    def kind(self) -> str:
+        """What a rater sees or hears: picture, text, sound or film."""
+        return self.media.exhibit(self.contents[0]).kind
 
     def sha256(self, row: int) -> str:
-        content = self.contents[row]
-        return hashlib.sha256(content.encode() if isinstance(content, str) else content.tobytes()).hexdigest()
+        (content,) = self.media.contents([self.contents[row]])
+        return hashlib.sha256(content).hexdigest()
 
 
 def read_samples(root: Path, key: str) -> Samples:
     """The published samples of a model, every byte checked against the manifest.
 
     Raises:
-        DataError: They are missing, damaged, or neither pictures nor texts.
+        DataError: They are missing, damaged, or not what their model draws.
     """
     paths = ModelPaths(root, key)
     folder = paths.samples
@@ -66,24 +70,13 @@ def read_samples(root: Path, key: str) -> Samples:
         raise DataError(f"{folder}: no samples of {key}; run `dvc repro sample@{key}`")
     digest = verify_folder(folder)
     index = read_table(folder / "index.parquet", ["id", "seed", "label"])
-    contents: Sequence[Any]
-    if (folder / "samples.npy").is_file():
-        levels = np.load(folder / "samples.npy", allow_pickle=False)
-        if levels.dtype != np.uint8 or levels.ndim != 4 or levels.shape[1] not in (1, 3):
-            raise DataError(
-                f"{folder}: samples are {levels.dtype} {levels.shape}; a review shows uint8 (N, C, H, W), C 1 or 3"
-            )
-        kind, contents = "picture", levels
-    elif (folder / "samples.jsonl").is_file():
-        with (folder / "samples.jsonl").open(encoding="utf-8") as lines:
-            kind, contents = "text", [str(json.loads(line)["text"]) for line in lines]
-    else:
-        raise DataError(f"{folder}: neither samples.npy nor samples.jsonl; a review shows pictures or texts")
+    media = media_of_samples(folder, paths.model)
+    contents = media.read(folder)
     if len(index) != len(contents):
         raise DataError(f"{folder}: {len(contents)} samples, but {len(index)} rows in index.parquet; run dvc repro")
     labels = [label if isinstance(label, str) else None for label in index["label"]]
     model = folder_digest(paths.model) if paths.model.is_dir() else ""
-    return Samples(key, kind, digest, model, index["id"].tolist(), index["seed"].tolist(), labels, contents)
+    return Samples(key, media, digest, model, index["id"].tolist(), index["seed"].tolist(), labels, contents)
 
 
 def comparable(samples: Sequence[Samples]) -> None:
@@ -91,10 +84,9 @@ def comparable(samples: Sequence[Samples]) -> None:
     kinds = {one.key: one.kind for one in samples}
     if len(set(kinds.values())) > 1:
         raise ConfigError(f"review: {kinds}; compare pictures with pictures and texts with texts")
-    if samples[0].kind == "picture":
-        shapes = {one.key: one.contents.shape[1:] for one in samples}  # type: ignore[attr-defined]
-        if len(set(shapes.values())) > 1:
-            raise ConfigError(f"review: pictures have shapes {shapes}; a rater would see which model is which")
+    for one in samples[1:]:
+        if told := samples[0].media.unlike(one.media):
+            raise ConfigError(f"review: {samples[0].key} and {one.key} have {told}; a rater would see which is which")
 
 
 def matching(samples: Sequence[Samples]) -> str:
@@ -163,7 +155,7 @@ def build_plan(samples: Sequence[Samples], count: int, seed: int, checks: float 
     return {
         "format": FORMAT,
         "kind": samples[0].kind,
-        "question": question.strip() or QUESTIONS[samples[0].kind],
+        "question": question.strip() or f"Which {samples[0].kind} is better?",
         "seed": seed,
         "matched": matched,
         "shown_characters": SHOWN_CHARACTERS,

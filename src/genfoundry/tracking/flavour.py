@@ -6,22 +6,16 @@ by its name (`registry.fetch_model`, `modelfile.load_model`). Who calls `mlflow.
 """
 
 import json
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+
+from genfoundry.config.specs import parse_spec
 from genfoundry.core.io import read_json
+from genfoundry.modalities import media_of
 
 PACKAGES = ("torch", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "mlflow")
-
-
-def example(spec: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """A request: how many pictures, a seed and, where the model heeds it, a label; or a prompt, a length and a seed."""
-    if spec["kind"] == "token":
-        return {"prompt": "", "max_tokens": 64, "seed": 0}
-    asked: dict[str, Any] = {"n": 2, "seed": 0}
-    return asked | ({"label": spec["labels"][0]} if spec["labels"] and options.get("conditional") else {})
 
 
 def write_flavour(model: Path, folder: Path, model_id: str, run_id: str, loader: str) -> None:
@@ -41,9 +35,14 @@ def write_flavour(model: Path, folder: Path, model_id: str, run_id: str, loader:
     from mlflow.pyfunc import add_to_model
     from mlflow.types import ColSpec, Schema, TensorSpec
 
-    spec = read_json(model / "spec.json")
-    asked = example(spec, read_json(model / "config.json")["options"])
-    outputs = Schema([ColSpec("string", "text")]) if spec["kind"] == "token" else _grids(spec, TensorSpec, Schema)
+    media = media_of(parse_spec(read_json(model / "spec.json")))
+    asked = media.request(bool(read_json(model / "config.json")["options"].get("conditional")))
+    answers = media.answers()
+    if "dtype" in answers:
+        outputs = Schema([TensorSpec(np.dtype(answers["dtype"]), answers["shape"])])
+    else:
+        types = {str: "string", int: "long", float: "double", bool: "boolean"}
+        outputs = Schema([ColSpec(types[type(value)], name) for name, value in answers.items()])
     made = Model(
         run_id=run_id,
         model_id=model_id,
@@ -63,9 +62,3 @@ def write_flavour(model: Path, folder: Path, model_id: str, run_id: str, loader:
     pins = "".join(f"{name}=={version(name)}\n" for name in PACKAGES)
     (folder / "requirements.txt").write_text("# and genfoundry itself, of the commit on the model's card\n" + pins)
     (folder / "python_env.yaml").write_text("dependencies:\n- -r requirements.txt\n")
-
-
-def _grids(spec: Mapping[str, Any], tensor: Any, schema: Any) -> Any:
-    import numpy as np
-
-    return schema([tensor(np.dtype("uint8"), (-1, spec["channels"], *spec["shape"]))])

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from genfoundry.config.params import family_section
 from genfoundry.config.sections.sampling import Sampling
@@ -17,16 +16,13 @@ from genfoundry.core.io import file_digest, publish_file, publish_folder, write_
 from genfoundry.core.pin import kind
 from genfoundry.generation.generator import Generator, read_tokenizer, seeds_of
 from genfoundry.generation.modelfile import LoadedModel, write_model
-from genfoundry.generation.postprocess import write_progress
+from genfoundry.modalities import media_of
 from genfoundry.nn.contract import Model
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.control import Selection
 from genfoundry.training.job import Job
 from genfoundry.training.module import Trainee
-
-PROGRESS_SAMPLES = {"grid": 36, "token": 4}
-"""Samples in a picture of the progress, always from the same seeds."""
 
 PROGRESS_TOKENS = 96
 """Tokens of a text in a picture of the progress."""
@@ -37,16 +33,18 @@ class Pictures:
 
     def __init__(self, folder: Path, spec: DataSpec, arrays: Path, family: str, options: Section) -> None:
         self.folder, self.spec, self.family, self.options = folder, spec, family, options
-        self.count = PROGRESS_SAMPLES[spec.kind]
-        length = {"length": PROGRESS_TOKENS} if spec.kind == "token" else {}
-        self.sampling = family_section(family, Sampling).model_validate({"batch": self.count, **length})
+        self.media, section = media_of(spec), family_section(family, Sampling)
+        length = {"length": PROGRESS_TOKENS} if "length" in section.model_fields else {}
+        self.sampling = section.model_validate({"batch": self.media.at_once, **length})
         self.tokenizer = read_tokenizer(arrays)
 
     def take(self, model: Model, step: int, write: bool) -> None:
         loaded = LoadedModel(model, self.spec, self.family, self.options)
-        samples = Generator(loaded, self.sampling, self.tokenizer).draw(seeds_of(0, self.count))
+        # The same seeds at each step.
+        drawn = Generator(loaded, self.sampling, self.tokenizer).draw(seeds_of(0, self.media.at_once))
         if write:
-            write_progress(self.folder, step, samples if isinstance(samples, Tensor) else [row.text for row in samples])
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.media.sheet(self.media.decoded(drawn)).save(self.folder / f"samples-{step:07d}")
 
     def publish(self, target: Path, steps: int) -> None:
         """Publish the pictures up to the last step (a kill may have left later ones)."""

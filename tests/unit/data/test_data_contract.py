@@ -1,5 +1,6 @@
 """What every modality must offer, and what the data line must not import."""
 
+import importlib
 import inspect
 import subprocess
 import sys
@@ -9,10 +10,11 @@ import pytest
 
 from genfoundry.config.sections.table import DATASET_SECTIONS
 from genfoundry.core import parts
+from genfoundry.modalities.common.media import Media
 
 SRC = Path(__file__).resolve().parents[3] / "src/genfoundry"
 
-KERNELS = {"setkernel", "shinglekernel"}
+KERNELS = {"alignment", "setkernel", "shinglekernel"}
 
 SIGNATURES = {
     "read": ["source", "config"],
@@ -21,7 +23,6 @@ SIGNATURES = {
     "fingerprints": ["records", "config"],
     "perturb": ["records", "generator"],
     "encode": ["read", "counts", "config", "folder"],
-    "decode": ["samples", "folder"],
     "compare": ["first", "second"],
 }
 
@@ -37,6 +38,7 @@ def test_a_modality_offers_the_whole_contract(name: str) -> None:
     for section in ("Ingest", "Preprocess", "Dedup", "Encode"):
         assert issubclass(getattr(modality, section), DATASET_SECTIONS[section.lower()])
         getattr(modality, section)()  # every field has a default
+    assert issubclass(importlib.import_module(f"{modality.__name__}.media").Media, Media)
     assert modality.FACTS and not set(modality.FACTS) & {"id", "label", "split", "sha256", "content"}
 
 

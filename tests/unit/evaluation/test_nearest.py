@@ -9,12 +9,14 @@ import pytest
 from graded import stripes, write_image_samples, write_images, write_text_samples, write_texts
 from PIL import Image
 
+from genfoundry.config.specs import GridSpec
 from genfoundry.core.io import publish_folder
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import Evidence
 from genfoundry.evaluation.extraction.documents import Documents, read_documents
 from genfoundry.evaluation.nearest import PAIRS, SAMPLES, write_nearest, write_pictures
 from genfoundry.evaluation.nearest import write_texts as write_text_pairs
+from genfoundry.modalities.common.media import GridMedia
 
 BLUE = tuple(int(SAMPLES[place : place + 2], 16) for place in (1, 3, 5))
 
@@ -30,7 +32,8 @@ def grids(shape: tuple[int, ...], count: int, seed: int) -> np.ndarray:
 def pairs_of(folder: Path, samples: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> list[dict[str, Any]]:
     ids = [f"s{row}" for row in range(len(samples))], [f"t{row}" for row in range(len(training))]
     folder.mkdir()
-    write_pictures(folder, samples, training, flat(samples), flat(training), flat(held_out), *ids)
+    picture = GridMedia(GridSpec(channels=samples.shape[1], shape=samples.shape[2:])).picture
+    write_pictures(folder, samples, training, flat(samples), flat(training), flat(held_out), *ids, picture)
     return list(json.loads((folder / "pairs.json").read_bytes())["pairs"])
 
 
@@ -87,7 +90,8 @@ def test_an_exact_copy_is_shown_even_where_features_take_another_for_it(tmp_path
     features[4] = features[15]  # the network can't tell record 4 from 15
 
     ids = ["s"], [f"t{row}" for row in range(20)]
-    write_pictures(tmp_path, samples, training, features[[15]], features, flat(held_out), *ids)
+    picture = GridMedia(GridSpec(channels=1, shape=(4, 4))).picture
+    write_pictures(tmp_path, samples, training, features[[15]], features, flat(held_out), *ids, picture)
 
     pair = json.loads((tmp_path / "pairs.json").read_bytes())["pairs"][0]
     assert (pair["training"], pair["next"], pair["exact"]) == ("t15", "t4", True)

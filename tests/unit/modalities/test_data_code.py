@@ -8,8 +8,8 @@ import pytest
 from dataline import Line
 
 from genfoundry.core.errors import ConfigError
-from genfoundry.modalities import code
 from genfoundry.modalities.code import sourcecode
+from genfoundry.modalities.common import tokens
 
 PYTHON = '"""A module."""\n\n\ndef add(first, second):\n    return first + second\n'
 MIT = "# Copyright (c) 2020 Somebody\n# Permission is hereby granted, free of charge, to any person\n\n"
@@ -268,7 +268,7 @@ def test_code_goes_through_the_whole_line(tmp_path: Path) -> None:
 
     assert done.duplicates()["removed_id"].tolist() in (["p0/copy.py"], ["p3/m3.py"])
     assert sum(done.report("split")["records"][name] for name in ("train", "val", "test")) <= 60
-    assert code.decode([[0, *range(1, 20)]], done.paths.arrays)
+    assert tokens.load(done.paths.arrays).decode([*range(1, 20)])
 
 
 def test_code_reads_no_module_of_text() -> None:

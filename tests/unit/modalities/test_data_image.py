@@ -17,17 +17,15 @@ from PIL import Image
 
 from genfoundry.core.errors import DataError
 from genfoundry.modalities import image
+from genfoundry.modalities.image import cleaning, pages, pixels
+from genfoundry.modalities.image.pixels import png
 
 GENERATOR = np.random.default_rng(0)
 
 
-def png(levels: np.ndarray) -> bytes:
-    return image.png(levels)
-
-
 def clean(line: Line) -> np.ndarray:
     """uint8 (N, H, W, C) of the clean pictures."""
-    return image.pixels(line.clean())
+    return pixels.levels(line.clean())
 
 
 def test_folders_are_labels_and_a_top_folder_may_be_a_split(tmp_path: Path) -> None:
@@ -148,14 +146,6 @@ def test_pictures_of_several_sizes_need_a_size(tmp_path: Path) -> None:
         Line(tmp_path, "image", tmp_path / "raw").ingest().preprocess()
 
 
-def test_decode_gives_back_the_pixels(tmp_path: Path) -> None:
-    grid = smooth(GENERATOR, 16).transpose(2, 0, 1)
-
-    (data,) = image.decode([grid], tmp_path)
-
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), grid.transpose(1, 2, 0))
-
-
 def parquet(
     path: Path, rows: dict[str, list[object]], metadata: dict[str, object] | None = None, size: int = 100
 ) -> None:
@@ -273,7 +263,7 @@ def test_a_pair_shows_what_differs_once_aligned() -> None:
     assert image.compare(record, record).count("<img") == 2
     page = image.compare(record, mirrored)
     assert page.count("<img") == 3 and "aligned difference, mirrored" in page
-    shown = image._difference(one, np.ascontiguousarray(one[:, ::-1]))
+    shown = pages._difference(one, np.ascontiguousarray(one[:, ::-1]))
     levels = np.asarray(Image.open(io.BytesIO(base64.b64decode(re.findall(r"base64,([^\"]+)", shown)[0]))))
     assert abs(levels.astype(int) - 128).max() <= 2
 
@@ -282,8 +272,8 @@ def test_large_jpegs_are_decoded_small_and_look_the_same(tmp_path: Path, monkeyp
     raw, config = tmp_path / "raw", {"height": 16, "width": 16, "min_side": 200}
     save(raw / "a.jpg", smooth(GENERATOR, 256), quality=95)
     decoded: list[tuple[int, int]] = []
-    canonical = image._canonical
-    monkeypatch.setattr(image, "_canonical", lambda one, config: decoded.append(one.size) or canonical(one, config))
+    canonical = cleaning._canonical
+    monkeypatch.setattr(cleaning, "_canonical", lambda one, config: decoded.append(one.size) or canonical(one, config))
 
     small = clean(Line(tmp_path / "small", "image", raw, preprocess=config).ingest().preprocess())
     monkeypatch.setattr(Image.Image, "draft", lambda *_: None)

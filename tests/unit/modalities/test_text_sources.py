@@ -148,7 +148,7 @@ PEAK = """
 import re, sys
 from pathlib import Path
 from genfoundry.modalities import text
-from genfoundry.modalities.shared import tables
+from genfoundry.modalities.common import tables
 import pandas, pyarrow.parquet
 tables.TABLE_BYTES = 2**20
 count = 0

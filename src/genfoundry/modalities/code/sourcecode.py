@@ -100,6 +100,10 @@ def generated(name: str, text: str) -> str | None:
     return None
 
 
+SHAPE = ("mean_line", "longest_line", "alphanumeric")
+"""What ``shape`` gives, by name."""
+
+
 def shape(text: str) -> tuple[float, int, float]:
     """(mean length of a line, longest line, share of letters and digits in the whole), rounded to four decimals."""
     lines = text.splitlines() or [""]

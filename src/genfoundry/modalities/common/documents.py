@@ -12,6 +12,7 @@ from genfoundry.core.pages import escape
 from genfoundry.modalities.common import streams as _streams
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.common import tokens as _tokens
+from genfoundry.modalities.common.tokens import Encode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,9 +109,7 @@ class Pieces(Protocol):
         """Those of a split."""
 
 
-def encode(
-    read: Source, counts: Mapping[str, int], config: _tokens.Encode, folder: Path
-) -> tuple[DataSpec, dict[str, Any]]:
+def encode(read: Source, counts: Mapping[str, int], config: Encode, folder: Path) -> tuple[DataSpec, dict[str, Any]]:
     """Token streams with their tokenizer; see ``streams``."""
     if read.pinned is None:
         tokenizer = _tokens.train(config, _learnt(read, config))
@@ -125,7 +124,7 @@ def encode(
     return TokenSpec(vocab_size=tokenizer.get_vocab_size(), boundary=_tokens.boundary(tokenizer)), report
 
 
-def _learnt(read: Source, config: _tokens.Encode) -> Iterator[str]:
+def _learnt(read: Source, config: Encode) -> Iterator[str]:
     """The texts that a tokenizer learns on."""
     if config.tokenizer == "bytes":
         return
@@ -134,11 +133,6 @@ def _learnt(read: Source, config: _tokens.Encode) -> Iterator[str]:
         rows = _streams.sampled(read.sizes["train"], config.sample)
     for table in read("train"):
         yield from table["content"][table["row"] < rows]
-
-
-def decode(samples: Sequence[Sequence[int]], folder: Path) -> list[str]:
-    """Text of token sequences, with the tokenizer of a folder of arrays or of a model."""
-    return _tokens.load(folder).decode_batch([list(tokens) for tokens in samples], skip_special_tokens=False)
 
 
 # ------------------------------------------------------------------------------------------------ pages

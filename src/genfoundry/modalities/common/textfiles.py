@@ -9,13 +9,42 @@ import io
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+from pydantic import Field
+
+from genfoundry.config.sections.ingest import Ingest as _Ingest
 from genfoundry.core.errors import DataError
-from genfoundry.modalities.common.archives import Found
+from genfoundry.modalities.common.archives import Found, Limits
 
-if TYPE_CHECKING:
-    from genfoundry.modalities.text import Ingest
+
+class Ingest(_Ingest, Limits):
+    """How text is read: .txt, .md, .jsonl, .csv, .tsv and .parquet, also compressed (.gz, .bz2, .xz, .zst) and, all but
+    Parquet, inside .zip and .tar archives.
+    """
+
+    text_column: str = "text"
+    """Column (CSV, Parquet) or key (JSONL) that holds the document."""
+    label_column: str = ""
+    """Column of the label; empty for none."""
+    split_column: str = ""
+    """Column of a given split (train, val or test; validation, valid and dev count as val); empty for none."""
+    id_column: str = ""
+    """Column of a unique id; empty takes the path in the source with ``#line``."""
+    license_column: str = ""
+    """Column of the licence, kept as ``license``; empty for none."""
+    source_column: str = ""
+    """Column that says where a record comes from, kept as ``source``; empty takes the file or top folder."""
+    time_column: str = ""
+    """Column of a time, kept as ``time`` in its own words (a Parquet time in ISO 8601); empty for none."""
+    group_column: str = ""
+    """Column of what belongs together (author, book), kept as ``group``; empty for none."""
+    chunk: int = Field(default=0, ge=0)
+    """Characters at which a plain file is cut, at a paragraph or line end; 0 makes each file one document."""
+    max_bytes: int = Field(default=16 * 2**20, ge=1)
+    """Longest line, cell or plain file; a longer one is set aside."""
+    max_row_group: int = Field(default=2**29, ge=1)
+    """Largest row group of a Parquet file, in unpacked bytes of the columns that are read: one is held in memory."""
 
 
 class Row(NamedTuple):
@@ -28,7 +57,7 @@ class Row(NamedTuple):
     detail: str = ""
 
 
-def named(config: "Ingest") -> list[str]:
+def named(config: Ingest) -> list[str]:
     """The columns that the config names, the text first."""
     optional = (
         config.label_column,
@@ -42,7 +71,7 @@ def named(config: "Ingest") -> list[str]:
     return list(dict.fromkeys([config.text_column, *filter(None, optional)]))
 
 
-def plain(found: Found, config: "Ingest") -> Iterator[Row]:
+def plain(found: Found, config: Ingest) -> Iterator[Row]:
     """A file as one document, or cut into passages of about ``config.chunk`` characters at line ends."""
     with found.open() as file:
         if config.chunk:
@@ -84,7 +113,7 @@ def _lines(file: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | None]]:
         yield number, None
 
 
-def _passages(name: str, file: BinaryIO, config: "Ingest") -> Iterator[Row]:
+def _passages(name: str, file: BinaryIO, config: Ingest) -> Iterator[Row]:
     """Whole lines up to about ``config.chunk`` characters; rather a shorter passage that ends at a blank line."""
     held: list[str] = []
     first, length = 1, 0
@@ -122,7 +151,7 @@ def _cut(lines: list[str], length: int) -> int:
     return len(lines)
 
 
-def json_lines(found: Found, config: "Ingest") -> Iterator[Row]:
+def json_lines(found: Found, config: Ingest) -> Iterator[Row]:
     """One JSON object a line; blank lines are passed over."""
     with found.open() as file:
         for number, line in _lines(file, config.max_bytes):
@@ -147,7 +176,7 @@ def _object(place: str, line: bytes) -> Row:
     return Row(place, value)
 
 
-def _missing(name: str, found: list[str], config: "Ingest") -> None:
+def _missing(name: str, found: list[str], config: Ingest) -> None:
     absent = [column for column in named(config) if column not in found]
     if absent:
         raise DataError(
@@ -157,7 +186,7 @@ def _missing(name: str, found: list[str], config: "Ingest") -> None:
         )
 
 
-def delimited(found: Found, config: "Ingest") -> Iterator[Row]:
+def delimited(found: Found, config: Ingest) -> Iterator[Row]:
     """CSV (or TSV) with a header; a row is numbered by the line it starts on."""
     csv.field_size_limit(config.max_bytes)
     with io.TextIOWrapper(found.open(), encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -189,7 +218,7 @@ def _short(file: io.TextIOWrapper, limit: int) -> Iterator[str]:
         yield line
 
 
-def parquet(found: Found, config: "Ingest") -> Iterator[Row]:
+def parquet(found: Found, config: Ingest) -> Iterator[Row]:
     """Parquet rows, numbered from 1."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -225,7 +254,7 @@ def _row_groups(name: str, file: Any, wanted: list[str], limit: int) -> None:
             )
 
 
-READERS: dict[str, Callable[[Found, "Ingest"], Iterator[Row]]] = {
+READERS: dict[str, Callable[[Found, Ingest], Iterator[Row]]] = {
     ".txt": plain,
     ".md": plain,
     ".jsonl": json_lines,

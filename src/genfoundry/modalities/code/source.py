@@ -1,0 +1,90 @@
+"""How a source tree is read, and what raw files must keep."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from genfoundry.config.sections.ingest import Ingest as _Ingest
+from genfoundry.modalities.code import sourcecode as _sourcecode
+from genfoundry.modalities.common import archives as _archives
+from genfoundry.modalities.common import documents as _documents
+from genfoundry.modalities.common import tables as _tables
+from genfoundry.modalities.common import textfiles as _textfiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACTS = (*_documents.FACTS, *_sourcecode.SHAPE)
+
+
+def _known(languages: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [language for language in languages if language not in _sourcecode.LANGUAGES]:
+        raise ValueError(
+            f"unknown languages {wrong}; known are {', '.join(_sourcecode.LANGUAGES)}, others by extensions"
+        )
+    return languages
+
+
+class Ingest(_Ingest, _archives.Limits):
+    """How a source tree is read: a folder or a .zip or .tar archive; each file in UTF-8 is one record."""
+
+    max_rejected: float = Field(default=0.95, ge=0, le=1)
+    """Largest share of files that may be set aside; a source tree holds much that is no code."""
+    languages: Annotated[tuple[str, ...], AfterValidator(_known)] = ()
+    """Languages that are read, such as ``[python, c++]``; empty reads all that are known by their file names."""
+    extensions: dict[str, str] = Field(default_factory=dict)
+    """Further endings of file names and their language, such as ``{.nim: nim}``; they are read in any case."""
+    max_bytes: int = Field(default=2**20, ge=1)
+    """Longest file; a longer one is set aside, as in The Stack (Kocetkov et al. 2022, arXiv:2211.15533)."""
+    group_folders: int = Field(default=0, ge=0)
+    """Leading folders of a path that name its group (1: the repository's folder), kept as ``group``; 0 for none."""
+
+
+def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
+    """Tables of files and of what was set aside."""
+    texts = ("language", "license", *(["group"] if config.group_folders else []))
+    tables = _tables.Tables(FACTS, texts)
+    chosen = config.languages or tuple(_sourcecode.LANGUAGES)
+    endings = {ending: name for ending, name in _sourcecode.ENDINGS.items() if name in chosen}
+    endings |= {ending.lower(): name for ending, name in config.extensions.items()}
+    for found in _archives.members(source, config):
+        language = endings.get(PurePosixPath(found.name).suffix.lower())
+        if found.reason:
+            tables.reject(found.name, found.reason, found.detail)
+        elif language is None:
+            tables.reject(found.name, "no_code", "its ending is of no language that is read (ingest.languages)")
+        else:
+            _add(tables, found, language, config)
+        if tables.full:
+            yield tables.take()
+    yield tables.take()
+
+
+def _add(tables: _tables.Tables, found: _archives.Found, language: str, config: Ingest) -> None:
+    with found.open() as file:
+        row = _textfiles.whole(found.name, file, config.max_bytes)
+    text = row.values.get("text")
+    fault = (row.reason, row.detail) if row.reason else _documents.fault(text)
+    if fault:
+        tables.reject(found.name, *fault)
+        return
+    assert isinstance(text, str)
+    group = ["/".join(found.name.split("/")[:-1][: config.group_folders]) or None] if config.group_folders else []
+    facts = (*_documents.facts(text), *_sourcecode.shape(text))
+    tables.add(found.name, None, found.split, text, *facts, language, _sourcecode.licence(text), *group)
+
+
+def expectations() -> list[dict[str, Any]]:
+    """What raw code must keep: ids unique, every file with something in it."""
+    suite: list[tuple[str, str, dict[str, Any]]] = [
+        ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
+        ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
+        ("critical", "expect_column_values_to_be_unique", {"column": "id"}),
+        ("critical", "expect_column_values_to_match_regex", {"column": "sha256", "regex": "^[0-9a-f]{64}$"}),
+        ("critical", "expect_column_values_to_be_between", {"column": "characters", "min_value": 1}),
+        ("warning", "expect_column_median_to_be_between", {"column": "longest_line", "max_value": 400}),
+        ("warning", "expect_column_values_to_be_unique", {"column": "sha256", "mostly": 0.9}),
+    ]
+    return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]

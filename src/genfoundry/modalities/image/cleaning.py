@@ -1,0 +1,107 @@
+"""How pictures become canonical: eight bits, one mode, one size; dull ones are dropped."""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from genfoundry.config.sections.preprocess import Preprocess as _Preprocess
+from genfoundry.config.specs import REJECTED_COLUMNS
+from genfoundry.data.similarity import descriptor as _descriptor
+from genfoundry.modalities.common import tables as _tables
+from genfoundry.modalities.image.pixels import one_shape, opened
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image as Picture
+
+
+class Preprocess(_Preprocess):
+    """How pictures become canonical."""
+
+    height: int = Field(default=0, ge=0)
+    """Rows of pixels; 0 keeps the pictures' own, which must then be all the same."""
+    width: int = Field(default=0, ge=0)
+    """Columns of pixels; 0 keeps the pictures' own, which must then be all the same."""
+    mode: Literal["L", "RGB"] = "RGB"
+    """Grey or colour; transparent parts become white."""
+    fit: Literal["crop", "stretch"] = "crop"
+    """To another aspect: cut the longer side around the middle, or stretch."""
+    max_aspect: float = Field(default=4.0, ge=1)
+    """Pictures with a longer side above this many times the shorter one are dropped."""
+    min_side: int = Field(default=1, ge=1)
+    """Pictures with a side of fewer pixels are dropped."""
+    min_range: int = Field(default=1, ge=0, le=255)
+    """Pictures whose brightest and darkest level differ by less are dropped as blank; 0 keeps them."""
+    min_contrast: float = Field(default=0.0, ge=0, le=127.5)
+    """Pictures whose luminance has a smaller standard deviation, in levels, are dropped as flat; 0 keeps them."""
+    min_brightness: float = Field(default=0.0, ge=0, le=255)
+    """Pictures with a 99 % quantile of luminance below this level are dropped as too dark; 0 keeps them."""
+    max_brightness: float = Field(default=255.0, ge=0, le=255)
+    """Pictures with a 5 % quantile of luminance above this level are dropped as too bright; 255 keeps them."""
+
+
+def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """(pictures as uint8 pixels in rows, columns, channels; what was dropped and why)."""
+    import pandas as pd
+
+    rows, dropped = [], []
+    # Decoders of JPEG shrink for nothing; twice the size that is asked for leaves the resampling to us.
+    side = 2 * max(config.height, config.width) if config.height and config.width else 0
+    columns = ("id", "label", "split", "content", "width", "height")
+    for name, label, split, content, *size in zip(*(records[c] for c in columns), strict=True):
+        image = opened(content, side)
+        if reason := _drop(*size, config):
+            dropped.append((name, *reason))
+            continue
+        image = _canonical(image, config)
+        if reason := _dull(image, config):
+            dropped.append((name, *reason))
+            continue
+        pixels = image.tobytes()
+        rows.append((name, label, split, _tables.sha256(pixels), pixels, image.width, image.height, image.mode))
+    kept = pd.DataFrame(rows, columns=["id", "label", "split", "sha256", "content", "width", "height", "mode"])
+    kept = kept.astype(dict.fromkeys(("id", "label", "split", "sha256", "mode"), "str"))
+    one_shape(kept)
+    return kept, pd.DataFrame(dropped, columns=list(REJECTED_COLUMNS), dtype="str")
+
+
+def _drop(width: int, height: int, config: Preprocess) -> tuple[str, str] | None:
+    short, long = sorted((width, height))
+    if short < config.min_side:
+        return "too_small", f"{width} x {height}, needs {config.min_side} on each side"
+    if long > config.max_aspect * short:
+        return "aspect", f"{width} x {height}, at most {config.max_aspect:g} to 1"
+    return None
+
+
+def _canonical(image: "Picture", config: Preprocess) -> "Picture":
+    """The mode and size of the config."""
+    from PIL import Image, ImageOps
+
+    size = (config.width or image.width, config.height or image.height)
+    image = image.convert(config.mode)
+    if image.size == size:
+        return image
+    if config.fit == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _dull(image: "Picture", config: Preprocess) -> tuple[str, str] | None:
+    """Blank, flat, too dark or too bright; the quantiles follow CleanVision's tests for dark and light images."""
+    levels = np.asarray(image)
+    low, high = int(levels.min()), int(levels.max())
+    if high - low < config.min_range:
+        return "blank", f"all levels between {low} and {high}"
+    if not config.min_contrast and not config.min_brightness and config.max_brightness >= 255:
+        return None
+    grey = _descriptor.luminance(levels.reshape(1, image.height, image.width, -1))
+    contrast, dark, bright = round(float(grey.std()), 3), *np.round(np.quantile(grey, [0.05, 0.99]), 3)
+    if contrast < config.min_contrast:
+        return "flat", f"contrast {contrast:g}, at least {config.min_contrast:g} (preprocess.min_contrast)"
+    if bright < config.min_brightness:
+        return "too_dark", f"99 % below {bright:g}, at least {config.min_brightness:g} (preprocess.min_brightness)"
+    if dark > config.max_brightness:
+        return "too_bright", f"95 % above {dark:g}, at most {config.max_brightness:g} (preprocess.max_brightness)"
+    return None

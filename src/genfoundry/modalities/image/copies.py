@@ -1,0 +1,44 @@
+"""Which pictures count as copies: descriptors to search by, planted copies to calibrate on."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from genfoundry.config.sections.dedup import Dedup as _Dedup
+from genfoundry.config.specs import Vectors
+from genfoundry.data.similarity import descriptor as _descriptor
+from genfoundry.modalities.image import edits as _edits
+from genfoundry.modalities.image.pixels import levels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EDITS, BENIGN = tuple(_edits.EDITS), _edits.BENIGN
+"""Edits of planted copies in turn, and how many of the first leave each pixel in its place and colour."""
+
+
+class Dedup(_Dedup):
+    """Which pictures count as copies."""
+
+    threshold: float = Field(default=0.0, ge=0, le=1)
+    """Least similarity of two aligned pictures; 0 calibrates it on planted copies."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """Least cosine of two descriptors to be compared at all; 0 calibrates it on planted copies."""
+    mirror: bool = True
+    """Mirrored pictures count as copies, unless the set is full of look-alikes."""
+
+
+def fingerprints(records: "pd.DataFrame", config: Dedup) -> Vectors:
+    """Descriptor and small luminance picture of each picture."""
+    return _descriptor.describe(levels(records))
+
+
+def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
+    """Planted copies: row i bears edit ``EDITS[i % len(EDITS)]``."""
+    edited = records.copy()
+    kinds = list(_edits.EDITS.values())
+    edited["content"] = [
+        kinds[number % len(kinds)](one, generator).tobytes() for number, one in enumerate(levels(records))
+    ]
+    return edited

@@ -1,0 +1,101 @@
+"""How pictures are read: which formats, how large; facts as they stand in the files."""
+
+import io
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from genfoundry.modalities.common import tables as _tables
+from genfoundry.modalities.image import files as _picturefiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACTS = ("width", "height", "mode", "format")
+"""Width, height, mode and format as read; once clean, width, height and mode of the pixels."""
+
+Format = Literal["png", "jpeg", "webp", "bmp", "gif", "tiff"]
+
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+"""What Pillow's decoders raise on broken files."""
+
+
+class Ingest(_picturefiles.Source):
+    """How pictures are read."""
+
+    shard_records: int = Field(default=512, ge=0)
+    """Pictures in a shard, about, where that comes to less: work on small ones goes by their number; 0 for no bound."""
+    formats: tuple[Format, ...] = ("png", "jpeg", "webp", "bmp", "gif", "tiff")
+    """Formats that may be decoded; others are set aside."""
+    max_pixels: int = Field(default=64 * 10**6, ge=1)
+    """Pictures with more pixels are set aside before they are decoded."""
+
+
+def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
+    """Tables of pictures and of what was set aside."""
+    tables = _tables.Tables(FACTS)
+    seen: set[str] = set()
+    for row in _picturefiles.rows(source, config):
+        facts = (row.reason, row.detail) if row.reason else _inspect(row.content, config)
+        if len(facts) == 2:
+            tables.reject(row.id, *facts)
+        elif row.id in seen:
+            tables.reject(row.id, "duplicate_id", f"again in {config.id_column}")
+        else:
+            tables.add(row.id, row.label, row.split, row.content, *facts)
+            # Paths can't come twice; ids that a column gives can.
+            if config.id_column:
+                seen.add(row.id)
+        if tables.full:
+            yield tables.take()
+    yield tables.take()
+
+
+def _inspect(data: bytes, config: Ingest) -> tuple[Any, ...]:
+    """(width, height, mode, format), or (reason, detail) if it is no picture we take."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                kind = str(image.format or "").lower()
+                if kind not in config.formats:
+                    return "format", f"{kind or 'unknown'}; ingest.formats allows {', '.join(config.formats)}"
+                if image.width * image.height > config.max_pixels:
+                    return "too_many_pixels", f"{image.width} x {image.height}, at most {config.max_pixels} pixels"
+                if getattr(image, "n_frames", 1) > 1:
+                    return "animated", f"{image.n_frames} frames"  # type: ignore[attr-defined]
+                image.load()
+                return image.width, image.height, image.mode, kind
+        except Image.UnidentifiedImageError:
+            return "not_an_image", f"begins with {data[:8].hex(' ')}"
+        except Image.DecompressionBombError as error:
+            return "too_many_pixels", str(error)[:200]
+        except UNREADABLE as error:
+            # Pillow prints addresses of objects, which differ from run to run.
+            return "broken", re.sub(r" at 0x[0-9a-f]+", "", str(error))[:200]
+
+
+def expectations() -> list[dict[str, Any]]:
+    """What raw pictures must keep: ids unique, sizes and modes that can become pixels."""
+    modes = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]
+    modes += ["I;16", "I;16B", "I;16L", "I", "F"]
+    suite: list[tuple[str, str, dict[str, Any]]] = [
+        ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
+        ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
+        ("critical", "expect_column_values_to_be_unique", {"column": "id"}),
+        ("critical", "expect_column_values_to_match_regex", {"column": "sha256", "regex": "^[0-9a-f]{64}$"}),
+        ("critical", "expect_column_values_to_be_between", {"column": "width", "min_value": 1}),
+        ("critical", "expect_column_values_to_be_between", {"column": "height", "min_value": 1}),
+        ("critical", "expect_column_values_to_be_in_set", {"column": "mode", "value_set": modes}),
+        ("warning", "expect_column_values_to_be_between", {"column": "width", "min_value": 8, "mostly": 0.95}),
+        ("warning", "expect_column_values_to_be_unique", {"column": "sha256", "mostly": 0.9}),
+    ]
+    return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]

@@ -1,0 +1,104 @@
+"""How text is read, and what raw documents must keep."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genfoundry.config.specs import SPLITS
+from genfoundry.modalities.common import archives as _archives
+from genfoundry.modalities.common import documents as _documents
+from genfoundry.modalities.common import tables as _tables
+from genfoundry.modalities.common import textfiles as _textfiles
+from genfoundry.modalities.common.textfiles import Ingest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FACTS = _documents.FACTS
+
+
+def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
+    """Tables of documents and of what was set aside."""
+    extra = {name: column for name in _EXTRA if (column := getattr(config, f"{name}_column"))}
+    tables, seen = _tables.Tables(FACTS, tuple(extra)), set()
+    for found in _archives.members(source, config):
+        reader = _textfiles.READERS.get(found.ending)
+        if found.reason:
+            tables.reject(found.name, found.reason, found.detail)
+        elif reader is None:
+            tables.reject(found.name, "unknown_format", f"needs one of {', '.join(_textfiles.READERS)}")
+        else:
+            for row in reader(found, config):
+                _add(tables, row, found.split, config, seen, extra)
+                if tables.full:
+                    yield tables.take()
+        if tables.full:
+            yield tables.take()
+    yield tables.take()
+
+
+_EXTRA = ("license", "source", "time", "group")
+
+_SPLIT_NAMES = {**{split: split for split in SPLITS}, "validation": "val", "valid": "val", "dev": "val"}
+
+
+def _add(
+    tables: _tables.Tables,
+    row: _textfiles.Row,
+    split: str | None,
+    config: Ingest,
+    seen: set[str],
+    extra: Mapping[str, str],
+) -> None:
+    if row.reason:
+        tables.reject(row.id, row.reason, row.detail)
+        return
+    text = row.values.get(config.text_column)
+    if fault := _documents.fault(text):
+        tables.reject(row.id, *fault)
+        return
+    name, label = row.id, None
+    if config.label_column and (value := row.values.get(config.label_column)) not in (None, ""):
+        label = str(value)
+    if config.split_column and (value := row.values.get(config.split_column)) not in (None, ""):
+        split = _SPLIT_NAMES.get(str(value).lower())
+        if split is None:
+            detail = f"{config.split_column} is {str(value)[:40]!r}; needs {', '.join(SPLITS)}"
+            tables.reject(row.id, "unknown_split", detail)
+            return
+    if config.id_column:
+        value = row.values.get(config.id_column)
+        name = "" if value is None else str(value)
+        if not name or _documents.SURROGATE.search(name):
+            tables.reject(row.id, "no_id", f"{config.id_column} is {str(value)[:40]!r}")
+            return
+    if name in seen:
+        tables.reject(name, "duplicate_id", f"again at {row.id}")
+        return
+    if config.id_column:
+        seen.add(name)
+    more = [_text(row.values.get(column)) for column in extra.values()]
+    tables.add(name, label, split, text, *_documents.facts(text), *more)
+
+
+def _text(value: Any) -> str | None:
+    """A cell as text: a time in ISO 8601, nothing as null; what is no UTF-8 is escaped."""
+    if value is None or value == "":
+        return None
+    shown = value.isoformat() if isinstance(value, date | datetime) else str(value)
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+def expectations() -> list[dict[str, Any]]:
+    """What raw text must keep: ids unique, every document with something in it."""
+    suite: list[tuple[str, str, dict[str, Any]]] = [
+        ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
+        ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
+        ("critical", "expect_column_values_to_be_unique", {"column": "id"}),
+        ("critical", "expect_column_values_to_match_regex", {"column": "sha256", "regex": "^[0-9a-f]{64}$"}),
+        ("critical", "expect_column_values_to_be_between", {"column": "characters", "min_value": 1}),
+        ("warning", "expect_column_median_to_be_between", {"column": "characters", "min_value": 20}),
+        ("warning", "expect_column_values_to_be_unique", {"column": "sha256", "mostly": 0.9}),
+    ]
+    return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]
