@@ -284,7 +284,7 @@ def judge(root: Path, spec: DataSpec, count: int, out: Path) -> dict[str, Any]:
     from genfoundry.evaluation.extraction.network import embed, load
     from genfoundry.evaluation.reference import write_reference
     from genfoundry.metrics._frechet import frechet_distance
-    from genfoundry.modalities import media_of
+    from genfoundry.modalities.common.lookup import media_of
     from genfoundry.nn.contract import Requests
 
     assert isinstance(spec, GridSpec)

@@ -91,6 +91,7 @@ IMAGES = {
     "encode@digits",
     "ingest@digits",
 }
+FAMILIES = ("vae", "gan", "diffusion")
 FAMILY_STAGES = {"train@digits-vae", "sample@digits-vae", "extract@digits-vae"}
 
 TABLE = {
@@ -121,6 +122,11 @@ TABLE = {
     "a family": (appended("models/vae.py", "\nMORE = 1\n"), {*FAMILY_STAGES, "base@scratch"}),
     "a new family": (add("models/other.py", "models/vae.py"), of("base")),
     "a modality": (appended("modalities/image/edits.py", "\nMORE = 1\n"), IMAGES),
+    "how records of a modality are cleaned": (appended("modalities/image/cleaning.py", "\nMORE = 1\n"), IMAGES),
+    "how samples of a modality look": (
+        appended("modalities/image/media.py", "\nMORE = 1\n"),
+        {f"{stage}@digits-{family}" for stage in ("train", "sample", "evaluate") for family in FAMILIES},
+    ),
     "a new modality": (add("modalities/other.py", "modalities/text/__init__.py"), set()),
     "a metric": (appended("metrics/self_bleu.py", "\nMORE = 1\n"), of("evaluate", "report")),
     "a new metric": (add("metrics/other.py", "metrics/self_bleu.py"), of("evaluate", "report")),

@@ -8,6 +8,7 @@ as imported. What can't be followed is an error, never a guess. Why modules, not
 
 import ast
 import hashlib
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,11 +47,15 @@ PLUMBING = (
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("ingest", "validate", "preprocess", "deduplicate", "split", "encode"), ("modalities",)),
-    **dict.fromkeys(("base", "sample", "extract"), ("models",)),
-    "train": ("models", "objectives"),
-    **dict.fromkeys(("evaluate", "report"), ("metrics",)),
+    **dict.fromkeys(("base", "extract"), ("models",)),
+    "train": ("models", "objectives", "media"),
+    "sample": ("models", "media"),
+    "evaluate": ("metrics", "media"),
+    "report": ("metrics",),
 }
-"""Kinds of parts that a stage loads by name. ``roots`` says which of each kind."""
+"""Kinds of parts that a stage loads by name. ``roots`` says which of each kind; ``media`` is of a modality no more than
+how its samples are shown.
+"""
 
 LOADERS: Mapping[str, tuple[str, ...]] = {
     "pipelines": (),  # puts src/ of this project before an installed one
@@ -62,6 +67,8 @@ LOADERS: Mapping[str, tuple[str, ...]] = {
     "genfoundry.evaluation.report": ("metrics",),
     "genfoundry.evaluation.scoring": ("metrics",),
     "genfoundry.generation.modelfile": ("models",),
+    "genfoundry.modalities.common.lookup": ("media",),
+    "genfoundry.modalities.common.contract": (),  # imports what a modality's table names: ``roots`` knows the table
     "genfoundry.metrics": (),  # names for people who import the package; stages import the files
 }
 """Modules that do what can't be followed, and the kinds of parts that a stage which reaches one must name."""
@@ -79,6 +86,9 @@ FINDERS = {"genfoundry.core.parts", "genfoundry.core.parts.load", "genfoundry.co
 
 PACKAGES = {"genfoundry": "src", "pipelines": ""}
 """First-party packages, and the folders that hold them."""
+
+MADE_UP = re.compile(rb"^(def )?__getattr__\b", re.MULTILINE)
+"""What a module has that makes names up when they are asked for."""
 
 SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
 """Fields of syntax trees that say nothing, or not the same in every Python."""
@@ -136,6 +146,16 @@ class Sources:
         digest = hashlib.sha256(_text(tree).encode()).hexdigest()[:16]
         return Module(digest, frozenset(imports), tuple(sorted(opaque)))
 
+    def named(self, name: str) -> list[str]:
+        """The modules that a module names in strings: the table of a modality."""
+        file = self.file(name)
+        strings = ast.walk(ast.parse(file.read_bytes(), str(file))) if file else ()
+        return [
+            one.value
+            for one in strings
+            if isinstance(one, ast.Constant) and isinstance(one.value, str) and self.file(one.value)
+        ]
+
     def _followed(self, base: str, one: str) -> bool:
         """Whether an import says all that is reached by it."""
         if one.startswith(OPAQUE_IMPORTS) or one in FINDERS:
@@ -144,7 +164,7 @@ class Sources:
             return True
         # A name in a module, unless there is no such module, or one that makes names up when asked.
         file = self.file(base)
-        return bool(file and base != one and b"def __getattr__(name" not in file.read_bytes())
+        return bool(file and base != one and not MADE_UP.search(file.read_bytes()))
 
 
 def _targets(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[str, str]]:
@@ -198,6 +218,10 @@ def roots(sources: Sources, node: Node) -> list[str]:
     typed = ("params", "sections", "sections.numerics")
     found = [f"pipelines.{node.stage}", *(f"genfoundry.config.{name}" for name in typed)]
     for kind in PARTS.get(node.stage, ()):
+        if kind == "media":
+            dataset = sources.tree.models[node.key].dataset
+            found.append(f"genfoundry.modalities.{sources.tree.datasets[dataset].modality}.media")
+            continue
         known = parts.names(kind, sources.root / "src/genfoundry")
         wanted = known
         if kind == "modalities":
@@ -214,6 +238,8 @@ def roots(sources: Sources, node: Node) -> list[str]:
             if name not in known:
                 raise ConfigError(f"{node.address}: unknown {kind} part {name!r}{parts.nearest(name, known)}")
         found += [f"genfoundry.{kind}.{name}" for name in wanted]
+        if kind == "modalities":
+            found += [one for name in wanted for one in sources.named(f"genfoundry.{kind}.{name}")]
     return found
 
 

@@ -18,7 +18,7 @@ from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.evaluation.rivals import cut_like
 from genfoundry.metrics._copies import exact_copy_share, nearness, usual_k
 from genfoundry.metrics._overlap import longest_common_runs
-from genfoundry.modalities import media_of
+from genfoundry.modalities.common.lookup import media_of
 from genfoundry.modalities.common.media import GridMedia
 from genfoundry.modalities.common.tokens import load
 

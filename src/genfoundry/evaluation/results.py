@@ -11,7 +11,7 @@ import numpy as np
 
 from genfoundry.core.io import read_json
 from genfoundry.evaluation.influences import INFLUENCES, read_influences
-from genfoundry.modalities.common.media import Exhibit, exhibits
+from genfoundry.modalities.common.exhibits import Exhibit, exhibits
 
 Curve = list[tuple[float, float]]
 

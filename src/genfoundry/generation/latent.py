@@ -20,7 +20,7 @@ from genfoundry.core.io import canonical_json, read_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.generation.generator import to_levels, to_range
 from genfoundry.generation.modelfile import LoadedModel
-from genfoundry.modalities import media_of
+from genfoundry.modalities.common.lookup import media_of
 from genfoundry.nn.contract import Latent
 
 LATENTS, FACTS = "latents.npy", "latent.json"

@@ -17,7 +17,7 @@ from genfoundry.core.progress import progress
 from genfoundry.generation.generator import Generator, labels_of, seeds_of
 from genfoundry.generation.modelfile import LoadedModel
 from genfoundry.generation.prompts import FOLDER, prompt_file, read_prompts
-from genfoundry.modalities import media_of
+from genfoundry.modalities.common.lookup import media_of
 from genfoundry.nn.decoding import TextSampling
 from genfoundry.tracking.runs import NoRun, Run
 

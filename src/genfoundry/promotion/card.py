@@ -19,7 +19,7 @@ from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.funnel import Funnel, read_funnel
 from genfoundry.evaluation.results import ModelResult, read_model
 from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, copies, name_of, plus_minus
-from genfoundry.modalities import media_of
+from genfoundry.modalities.common.lookup import media_of
 from genfoundry.promotion.document import Block, Code, Heading, Items, Shown, Table, Text, html, markdown
 from genfoundry.tracking import tags
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genfoundry.core import pages
-from genfoundry.core.pages import Html, escape
-from genfoundry.modalities.common.media import Exhibit
+from genfoundry.core.pages import Html, escape, number
+from genfoundry.modalities.common.exhibits import Exhibit
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from genfoundry.core.pages import escape
-from genfoundry.modalities.common.media import Exhibit
+from genfoundry.modalities.common.exhibits import Exhibit
 from genfoundry.review.plan import Samples, plan_digest
 
 POLICY = (

@@ -19,7 +19,7 @@ import numpy as np
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import FORMAT, digest_of, folder_digest, read_json, read_table, verify_folder
 from genfoundry.core.paths import ModelPaths
-from genfoundry.modalities import media_of_samples
+from genfoundry.modalities.common.lookup import media_of_samples
 from genfoundry.modalities.common.media import Media
 
 PLAN, PAGE, ANSWERS = "plan.json", "review.html", "answers.jsonl"

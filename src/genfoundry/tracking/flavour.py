@@ -13,7 +13,7 @@ import numpy as np
 
 from genfoundry.config.specs import parse_spec
 from genfoundry.core.io import read_json
-from genfoundry.modalities import media_of
+from genfoundry.modalities.common.lookup import media_of
 
 PACKAGES = ("torch", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "mlflow")
 

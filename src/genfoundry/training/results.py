@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from genfoundry.config.params import family_section
 from genfoundry.config.sections.sampling import Sampling
@@ -16,7 +17,7 @@ from genfoundry.core.io import file_digest, publish_file, publish_folder, write_
 from genfoundry.core.pin import kind
 from genfoundry.generation.generator import Generator, read_tokenizer, seeds_of
 from genfoundry.generation.modelfile import LoadedModel, write_model
-from genfoundry.modalities import media_of
+from genfoundry.modalities.common.lookup import media_of
 from genfoundry.nn.contract import Model
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import NoRun, Run

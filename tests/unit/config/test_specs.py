@@ -14,7 +14,7 @@ from genfoundry.config.specs import DataSpec, GridSpec, TokenSpec, parse_spec
 from genfoundry.core.errors import DataError
 from genfoundry.core.io import canonical_json
 from genfoundry.evaluation.extraction import network
-from genfoundry.generation.sampling import to_levels, to_range
+from genfoundry.generation.generator import to_levels, to_range
 
 OLD = {
     '{"channels":1,"kind":"grid","labels":["a"],"range":[-1.0,1.0],"shape":[8,8]}\n': GridSpec(

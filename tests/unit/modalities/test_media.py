@@ -14,8 +14,9 @@ from PIL import Image
 from genfoundry.config.specs import GridSpec, TokenSpec
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import write_json
-from genfoundry.modalities import media_of, media_of_samples
-from genfoundry.modalities.common.media import CELL, Exhibit, GridMedia, TextMedia, exhibits
+from genfoundry.modalities.common.exhibits import Exhibit, exhibits
+from genfoundry.modalities.common.lookup import media_of, media_of_samples
+from genfoundry.modalities.common.media import CELL, GridMedia, TextMedia
 
 PICTURES = GridSpec(channels=1, shape=(8, 8), labels=("a", "b"))
 WAVES = GridSpec(channels=1, shape=(200,), storage="int16", rates={"time": 8000})

@@ -5,91 +5,25 @@ whose models see grids takes ``GridMedia``, and gives ``exhibit`` where a pictur
 ``TextMedia``.
 """
 
-import base64
 import io
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from genfoundry.config.specs import DataSpec, GridSpec, TokenSpec
 from genfoundry.core.errors import DataError
 from genfoundry.core.io import canonical_json
-from genfoundry.core.pages import escape
-
-ENDINGS = {
-    "image/png": ".png",
-    "text/plain": ".txt",
-    "audio/wav": ".wav",
-    "image/gif": ".gif",
-    "video/mp4": ".mp4",
-    "video/webm": ".webm",
-}
-"""What a person may be shown, by its MIME type, and the ending of its file."""
-
-KINDS = {"image": "picture", "text": "text", "audio": "sound", "video": "film"}
-"""What it is called, by the first half of its type."""
+from genfoundry.modalities.common.exhibits import SHEET, SHOWN_TEXTS, Exhibit
 
 GRIDS, TEXTS = "samples.npy", "samples.jsonl"
 """Samples as the sample stage keeps them."""
 
-SHEET, SHOWN_TEXTS = "grid", "samples.json"
-"""What the sample stage's report holds: many at a glance (``grid.png``), or texts."""
-
 CELL = 48
 """Least pixels of a picture's side in a sheet: small pictures are enlarged by whole factors."""
-
-
-class Exhibit(NamedTuple):
-    """Something to look at, to read or to listen to."""
-
-    type: str
-    """A MIME type of ``ENDINGS``."""
-    content: bytes
-
-    @property
-    def kind(self) -> str:
-        """picture, text, sound or film."""
-        return KINDS[self.type.partition("/")[0]]
-
-    @property
-    def text(self) -> str:
-        """The words of a text."""
-        return self.content.decode()
-
-    @property
-    def address(self) -> str:
-        """As a ``data:`` address."""
-        return f"data:{self.type};base64,{base64.b64encode(self.content).decode()}"
-
-    def save(self, place: Path) -> Path:
-        """Write the file ``place`` with the ending of its type."""
-        file = place.with_name(place.name + ENDINGS[self.type])
-        file.write_bytes(self.content)
-        return file
-
-    def html(self, title: str = "", longest: int | None = None) -> str:
-        """As an element of a page that needs nothing else; a text is cut at so many characters."""
-        if self.kind == "text":
-            cut = longest is not None and len(self.text) > longest
-            return f"<pre>{escape(self.text[:longest] if cut else self.text)}{' …' * cut}</pre>"
-        named = f"title='{escape(title)}' src='{self.address}'"
-        if self.kind == "picture":
-            return f"<img alt='{escape(title)}' {named}>"
-        return f"<{self.type.partition('/')[0]} controls {named}></{self.type.partition('/')[0]}>"
-
-
-def exhibits(folder: Path) -> list[Exhibit]:
-    """What a folder of exhibits holds, by name: the report of the sample stage, whatever the modality."""
-    types = {ending: kind for kind, ending in ENDINGS.items()}
-    if (folder / SHOWN_TEXTS).is_file():
-        texts = json.loads((folder / SHOWN_TEXTS).read_bytes())["texts"]
-        return [Exhibit("text/plain", text.encode()) for text in texts]
-    files = [file for name in (SHEET, "sample-*") for file in sorted(folder.glob(f"{name}.*"))]
-    return [Exhibit(types[file.suffix], file.read_bytes()) for file in files if file.suffix in types]
 
 
 class Media:

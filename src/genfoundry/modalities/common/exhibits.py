@@ -1,0 +1,73 @@
+"""What people look at, read or listen to, whatever it shows: a content and its MIME type."""
+
+import base64
+import html
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+ENDINGS = {
+    "image/png": ".png",
+    "text/plain": ".txt",
+    "audio/wav": ".wav",
+    "image/gif": ".gif",
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+}
+"""What a person may be shown, by its MIME type, and the ending of its file."""
+
+KINDS = {"image": "picture", "text": "text", "audio": "sound", "video": "film"}
+"""What it is called, by the first half of its type."""
+
+SHEET, SHOWN_TEXTS = "grid", "samples.json"
+"""What the sample stage's report holds: many at a glance (``grid.png``), or texts."""
+
+
+class Exhibit(NamedTuple):
+    """Something to look at, to read or to listen to."""
+
+    type: str
+    """A MIME type of ``ENDINGS``."""
+    content: bytes
+
+    @property
+    def kind(self) -> str:
+        """picture, text, sound or film."""
+        return KINDS[self.type.partition("/")[0]]
+
+    @property
+    def text(self) -> str:
+        """The words of a text."""
+        return self.content.decode()
+
+    @property
+    def address(self) -> str:
+        """As a ``data:`` address."""
+        return f"data:{self.type};base64,{base64.b64encode(self.content).decode()}"
+
+    def save(self, place: Path) -> Path:
+        """Write the file ``place`` with the ending of its type."""
+        file = place.with_name(place.name + ENDINGS[self.type])
+        file.write_bytes(self.content)
+        return file
+
+    def html(self, title: str = "", longest: int | None = None) -> str:
+        """As an element of a page that needs nothing else; a text is cut at so many characters."""
+        if self.kind == "text":
+            cut = longest is not None and len(self.text) > longest
+            return f"<pre>{html.escape(self.text[:longest] if cut else self.text)}{' …' * cut}</pre>"
+        name = html.escape(title)
+        named = f"title='{name}' src='{self.address}'"
+        if self.kind == "picture":
+            return f"<img alt='{name}' {named}>"
+        return f"<{self.type.partition('/')[0]} controls {named}></{self.type.partition('/')[0]}>"
+
+
+def exhibits(folder: Path) -> list[Exhibit]:
+    """What a folder of exhibits holds, by name: the report of the sample stage, whatever the modality."""
+    types = {ending: kind for kind, ending in ENDINGS.items()}
+    if (folder / SHOWN_TEXTS).is_file():
+        texts = json.loads((folder / SHOWN_TEXTS).read_bytes())["texts"]
+        return [Exhibit("text/plain", text.encode()) for text in texts]
+    files = [file for name in (SHEET, "sample-*") for file in sorted(folder.glob(f"{name}.*"))]
+    return [Exhibit(types[file.suffix], file.read_bytes()) for file in files if file.suffix in types]
