@@ -60,7 +60,6 @@ how its samples are shown.
 LOADERS: Mapping[str, tuple[str, ...]] = {
     "pipelines": (),  # puts src/ of this project before an installed one
     "genfoundry.config.params": (),  # types a section by the stage's own part
-    "genfoundry.core.pin": (),  # asks the library of torch whether the pin holds
     "genfoundry.data.preprocess.cleaning": ("modalities",),
     "genfoundry.data.shards.memo": (),  # digests sources as a key of what it remembers
     "genfoundry.data.similarity.fingerprints": ("modalities",),

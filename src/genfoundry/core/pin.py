@@ -144,9 +144,8 @@ def _torch() -> list[tuple[str, object, object]]:
 
 
 def _mkl() -> ctypes.CDLL:
-    import torch
-
-    return ctypes.CDLL(str(Path(torch.__file__).parent / "lib/libtorch_cpu.so"))
+    """MKL, which torch has inside: the library that is loaded already, by its name."""
+    return ctypes.CDLL("libtorch_cpu.so")
 
 
 def _onednn() -> str:
