@@ -9,7 +9,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 help:
 	@echo "make repro      set up, build the embedded data, run the whole line, record it in MLflow"
 	@echo "make ui         open the MLflow UI on it (http://127.0.0.1:5000)"
-	@echo "make test       run the tests (test-long: also the long ones, and a random search)"
+	@echo "make test       run the tests (test-long: all, cold, and searching at random)"
 	@echo "make lint       ruff and the import rules; make docs writes docs/settings.md and docs/tags.md"
 	@echo "make lock       resolve requirements.in into requirements.lock"
 
@@ -35,7 +35,7 @@ test: install
 	python -m pytest
 
 test-long: install
-	HYPOTHESIS_PROFILE=search python -m pytest -m ''
+	HYPOTHESIS_PROFILE=search GENFOUNDRY_TESTS_PYTHON=$(VENV)/bin/python python -m pytest -m ''
 
 docs: install
 	python docs/generate.py

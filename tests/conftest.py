@@ -55,7 +55,8 @@ MADE_BY = ("tests/conftest.py", "tests/support/miniature.py", "tests/support/min
 FIRST = [f"{stage}@bars" for stage in ("validate", "reference")] + ["evaluate@bars-vae"]
 """Targets whose stages, with all before them, are one of each kind but the last one, the report."""
 QUICK = "GENFOUNDRY_TESTS_PYTHON"
-"""Environment variable with the interpreter that need not import the large libraries; see ``support/preload.py``."""
+"""Environment variable with the interpreter of commands: one that has the large libraries (``support/preload.py``), or
+that of the virtual environment, which starts everything cold; ``make test-long`` sets it."""
 
 PRELOADED = pytest.StashKey["Preloaded"]()
 
@@ -138,7 +139,8 @@ def lay_out(root: Path) -> Project:
     for name in TRACKED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            # With numba's compiled kernels, which take 14 s to make and are valid while their source's time stays.
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("*.pyc", "*.egg-info"))
         else:
             shutil.copyfile(source, root / name)
     shutil.copyfile(PARAMS, root / "params.yaml")

@@ -162,7 +162,7 @@ def test_data_that_can_not_be_used_end_with_one_message(
     ("words", "said"), [((), "usage: python -m pipelines.train"), (("nobody",), "no stage 'train@nobody'")]
 )
 def test_a_wrong_command_line_is_said(finished: Project, words: tuple[str, ...], said: str) -> None:
-    done = finished.run(sys.executable, "-m", "pipelines.train", *words, check=False)
+    done = finished.run("python", "-m", "pipelines.train", *words, check=False)
 
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
 

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from preload import Preloaded
 
 from genfoundry.core.processes import alive
+from genfoundry.tracking.store import ENVIRONMENT
 
 TOLD = """
 import json, os, signal, sys, time
@@ -46,6 +49,17 @@ ENDS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def quick() -> Iterator[str]:
+    """The session's preloaded interpreter; one of its own where the session starts fresh ones."""
+    if Path(os.environ[QUICK]).parent != Path(sys.executable).parent:
+        yield os.environ[QUICK]
+    else:
+        preloaded = Preloaded(ENVIRONMENT)
+        yield str(preloaded.python)
+        preloaded.stop()
+
+
 @pytest.fixture()
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "pipelines").mkdir()
@@ -60,41 +74,41 @@ def told(folder: Path, python: str, *words: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=folder, input="by a pipe", capture_output=True, text=True, timeout=120, env=env)
 
 
-def test_a_preloaded_command_is_told_the_same(folder: Path) -> None:
-    fresh, quick = (told(folder, python, "facts", "two words", "ä") for python in (sys.executable, os.environ[QUICK]))
+def test_a_preloaded_command_is_told_the_same(folder: Path, quick: str) -> None:
+    fresh, warm = (told(folder, python, "facts", "two words", "ä") for python in (sys.executable, quick))
 
-    assert (fresh.returncode, quick.returncode) == (0, 0)
-    assert json.loads(quick.stdout) == json.loads(fresh.stdout)
-    assert quick.stderr == fresh.stderr == "to stderr\n"
+    assert (fresh.returncode, warm.returncode) == (0, 0)
+    assert json.loads(warm.stdout) == json.loads(fresh.stdout)
+    assert warm.stderr == fresh.stderr == "to stderr\n"
 
 
-def test_only_the_preloaded_one_has_libraries(folder: Path) -> None:
-    said = [told(folder, python, "libraries").stdout for python in (sys.executable, os.environ[QUICK])]
+def test_only_the_preloaded_one_has_libraries(folder: Path, quick: str) -> None:
+    said = [told(folder, python, "libraries").stdout for python in (sys.executable, quick)]
     code = "import sys; print('mlflow' in sys.modules)"
-    other = subprocess.run([os.environ[QUICK], "-c", code], capture_output=True, text=True, check=True)
+    other = subprocess.run([quick, "-c", code], capture_output=True, text=True, check=True)
 
     assert [*said, other.stdout] == ["False\n", "True\n", "False\n"]
 
 
 @pytest.mark.parametrize("code", ENDS)
-def test_it_ends_in_the_same_way(folder: Path, code: str) -> None:
-    fresh, quick = (told(folder, python, "run", code) for python in (sys.executable, os.environ[QUICK]))
+def test_it_ends_in_the_same_way(folder: Path, quick: str, code: str) -> None:
+    fresh, warm = (told(folder, python, "run", code) for python in (sys.executable, quick))
 
-    assert fresh.returncode == quick.returncode == ENDS[code]
-    assert fresh.stdout == quick.stdout
-    assert fresh.stderr.splitlines()[-1:] == quick.stderr.splitlines()[-1:], "a traceback has other lines above ours"
+    assert fresh.returncode == warm.returncode == ENDS[code]
+    assert fresh.stdout == warm.stdout
+    assert fresh.stderr.splitlines()[-1:] == warm.stderr.splitlines()[-1:], "a traceback has other lines above ours"
 
 
-def waiting(folder: Path) -> "tuple[subprocess.Popen[str], list[int]]":
+def waiting(folder: Path, quick: str) -> "tuple[subprocess.Popen[str], list[int]]":
     """A command that waits, and the two processes that it is."""
-    command = [os.environ[QUICK], "-m", "pipelines.told", "wait"]
+    command = [quick, "-m", "pipelines.told", "wait"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     return process, [int(process.stdout.readline()) for _ in range(2)]
 
 
-def test_a_killed_caller_takes_all_along(folder: Path) -> None:
-    process, pids = waiting(folder)
+def test_a_killed_caller_takes_all_along(folder: Path, quick: str) -> None:
+    process, pids = waiting(folder, quick)
 
     process.kill()
 
@@ -105,8 +119,8 @@ def test_a_killed_caller_takes_all_along(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signals_are_passed_on(folder: Path, number: signal.Signals) -> None:
-    process, pids = waiting(folder)
+def test_signals_are_passed_on(folder: Path, quick: str, number: signal.Signals) -> None:
+    process, pids = waiting(folder, quick)
 
     process.send_signal(number)
 
