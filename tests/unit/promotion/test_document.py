@@ -1,6 +1,7 @@
 """A document says the same as Markdown and as HTML, and nothing in its contents can break out of it."""
 
-from genfoundry.promotion.document import Code, Heading, Items, Picture, Table, Text, html, markdown
+from genfoundry.modalities.common.exhibits import Exhibit
+from genfoundry.promotion.document import Code, Heading, Items, Shown, Table, Text, html, markdown
 
 BLOCKS = [
     Heading("Data <b>"),
@@ -9,7 +10,7 @@ BLOCKS = [
     Table(["name", "n"], [["a | b", 1234567], ["line\nbreak", 0.123456]]),
     Table(["name"], []),
     Code("```\n<script>alert(1)</script>\n````"),
-    Picture(b"png", "samples"),
+    Shown(Exhibit("image/png", b"png"), "samples"),
 ]
 
 
