@@ -9,6 +9,7 @@ import torch
 from graded import write_images, write_untrained
 
 from genfoundry.config import params
+from genfoundry.config.code import write_code
 from genfoundry.config.params import Settings
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
@@ -62,6 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = params.load(root)
     for key, block in tree.models.items():
         write_untrained(ModelPaths(root, key), dataset, block.family, noise=0.05, **OPTIONS[key])
+    write_code(root)
     return root
 
 
