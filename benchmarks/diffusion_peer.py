@@ -33,7 +33,7 @@ from genfoundry.config.params import parse, read_yaml
 from genfoundry.config.sections.training import Optimizer, Schedule, Training
 from genfoundry.config.specs import GridSpec, parse_spec
 from genfoundry.core.paths import DatasetPaths
-from genfoundry.evaluation.extraction import network
+from genfoundry.evaluation.networks import domain
 from genfoundry.evaluation.subsample import subsample
 from genfoundry.generation.generator import draw, labels_of, seeds_of, to_levels
 from genfoundry.metrics import exact_copies, fid_inf_domain, kid_domain, near_copies, precision_domain, recall_domain
@@ -181,7 +181,7 @@ class Bench:
     def __init__(self, dataset: DatasetPaths) -> None:
         self.spec = parse_spec(json.loads((dataset.arrays / "spec.json").read_text()))
         self.data, self.levels = GridData(dataset.arrays, "train"), np.load(dataset.arrays / "train.npy")
-        self.network = network.load(dataset.reference)
+        self.network = domain.read_network(dataset.reference)
         names = ("train", "val", "test")
         self.features = {name: np.load(dataset.reference / f"{name}_features.npy") for name in names}
 
@@ -227,7 +227,7 @@ class Bench:
             "core-seconds": side.seconds,
             "core-seconds of sampling": time.process_time() - started,
         }
-        features, _ = network.embed(self.network, levels)
+        features, _ = domain.embed(self.network, levels)
         return facts | self.scores(features, split) | self.copies(features, levels)
 
     def floor(self, split: str) -> dict[str, float]:

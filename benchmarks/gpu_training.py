@@ -281,7 +281,7 @@ def run_diffusion(root: Path, toy: bool, archive: Path | None, until: float, out
 def judge(root: Path, spec: DataSpec, count: int, out: Path) -> dict[str, Any]:
     """Frechet distances of samples and of other real images to the held-out ones, in domain features; a grid."""
     from genfoundry.config.sections.reference import Reference
-    from genfoundry.evaluation.extraction.network import embed, load
+    from genfoundry.evaluation.networks.domain import embed, read_network
     from genfoundry.evaluation.reference import write_reference
     from genfoundry.metrics._frechet import frechet_distance
     from genfoundry.modalities.common.lookup import media_of
@@ -300,7 +300,7 @@ def judge(root: Path, spec: DataSpec, count: int, out: Path) -> dict[str, Any]:
     low, high = spec.range
     levels = ((torch.cat(drawn) - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
     media_of(spec).sheet(levels[:100]).save(out / "cifar10")
-    network = load(dataset.reference)
+    network = read_network(dataset.reference)
     real = {name: np.load(dataset.arrays / f"{name}.npy")[:count] for name in ("train", "test")}
     features = {name: embed(network, grid)[0] for name, grid in {**real, "samples": levels}.items()}
     return {

@@ -14,7 +14,6 @@ from genfoundry.config.sections.component import Component
 from genfoundry.config.sections.evaluation import Slices, Template
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
-from genfoundry.config.sections.reference import PretrainedNetwork
 from genfoundry.config.sections.split import Guard
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
 from genfoundry.config.sections.training import Augment, Optimizer, Schedule
@@ -22,6 +21,8 @@ from genfoundry.config.sections.validation import Drift, Expectation
 from genfoundry.config.specs import Section
 from genfoundry.core import parts
 from genfoundry.evaluation.evidence import CATALOGUE, asked_for
+from genfoundry.evaluation.metrics import Metric, load_metric, metric_names
+from genfoundry.evaluation.networks import published
 from genfoundry.gate.rules import Gate
 from genfoundry.retraining.options import Retraining
 from genfoundry.tracking import tags
@@ -132,7 +133,8 @@ def settings_page() -> str:
         lines += [f"### `training.{title}`", "", *table(section)]
     for title, section in (("slices", Slices), ("templates[]", Template)):
         lines += [f"### `evaluation.{title}`", "", *table(section)]
-    lines += ["### `reference.networks.<name>`", "", *table(PretrainedNetwork)]
+    for key in published():
+        lines += [f"### `reference.networks.{key}`", "", *table(parts.load("networks", key).Config)]
     lines += [
         "### `validation.expectations[]`",
         "",
@@ -164,19 +166,38 @@ def metrics_page() -> str:
     """docs/metrics.part.md, then every file under metrics/ and every piece of evidence."""
     lines = [(HERE / "metrics.part.md").read_text().rstrip(), "", "## At a glance", ""]
     lines += ["| metric | what | direction | asks for |", "|---|---|---|---|"]
-    modules = {name: parts.load("metrics", name) for name in parts.names("metrics")}
-    for name, module in modules.items():
-        asked = ", ".join(f"`{item}`" for item in asked_for(module))
-        off = "" if getattr(module, "BY_DEFAULT", True) else " (only if named)"
-        lines.append(f"| `{name}`{off} | {module.TITLE} | {DIRECTIONS[module.HIGHER_IS_BETTER]} | {asked} |")
-    for name, module in modules.items():
-        lines += ["", f"## `{name}`", "", f"**{module.TITLE}**; {DIRECTIONS[module.HIGHER_IS_BETTER]}.", ""]
+    metrics = [load_metric(name) for name in metric_names()]
+    for metric in metrics:
+        if metric.network and not has_all(metric):
+            continue
+        asked = ", ".join(f"`{item}`" for item in asked_for(metric))
+        off = "" if metric.by_default else " (only if named)"
+        lines.append(f"| `{metric.name}`{off} | {metric.title} | {DIRECTIONS[metric.higher_is_better]} | {asked} |")
+    for file in parts.names("metrics"):
+        module = parts.load("metrics", file)
+        lines += ["", f"## `{file}`", "", f"**{module.TITLE}**; {DIRECTIONS[module.HIGHER_IS_BETTER]}.", ""]
+        of_networks = [metric for metric in metrics if metric.network and metric.module is module and has_all(metric)]
+        if of_networks:
+            lines += ["Scores: " + ", ".join(f"`{metric.name}`" for metric in of_networks) + ".", ""]
         lines += [inspect.getdoc(module) or "", "", *_described(module), f"*Caveat*: {module.CAVEAT}", ""]
         lines += [f"*Cost*: {module.COST}"]
+    lines += ["", "## Networks", "", "| network | weights | what it takes | needs |", "|---|---|---|---|"]
+    for name in parts.names("networks"):
+        part = parts.load("networks", name)
+        needs = f"`pip install 'genfoundry[{part.EXTRA}]'`" if part.EXTRA else ""
+        lines.append(f"| `{name}` ({part.TITLE}) | {part.LICENCE} | {part.TAKES} | {needs} |")
+    for name in parts.names("networks"):
+        part = parts.load("networks", name)
+        lines += ["", f"### `{name}`", "", inspect.getdoc(part) or "", "", f"*Caveat*: {part.CAVEAT}"]
     lines += ["", "## Evidence", "", "What a metric may ask for, by the names of its parameters.", ""]
     lines += ["| evidence | what |", "|---|---|"]
     lines += [f"| `{name}` | {item.what} |" for name, item in CATALOGUE.items()]
     return "\n".join(lines) + "\n"
+
+
+def has_all(metric: Metric) -> bool:
+    """Whether the network has what its score asks for: logits need classes."""
+    return bool(parts.load("networks", metric.network).CLASSES) or not any("_logits" in each for each in metric.asks)
 
 
 def _described(module: ModuleType) -> list[str]:

@@ -17,10 +17,11 @@ from genfoundry.config.sections.component import Component
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
-from genfoundry.config.specs import Section
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, GenfoundryError
 from genfoundry.data.embedded.bootstrap import data_difference
+from genfoundry.evaluation.metrics import Metric, load_metric
+from genfoundry.evaluation.networks import network_faults
 from genfoundry.gate.rules import Gate, unknown_metrics
 from genfoundry.retraining.options import Retraining
 
@@ -109,16 +110,25 @@ def _blocks(tree: settings.Settings) -> Iterator[str]:
         yield from _metrics(key, model.evaluation.get("metrics") or {})
         skip = model.evaluation.get("skip")
         for name in skip if isinstance(skip, list) else []:
-            yield from _part("metrics", str(name), f"models.{key}.evaluation.skip")
+            yield from _metric(str(name), f"models.{key}.evaluation.skip")
 
 
 def _metrics(key: str, chosen: Any) -> Iterator[str]:
     for name, options in chosen.items() if isinstance(chosen, dict) else ():
         where = f"models.{key}.evaluation.metrics.{name}"
-        module = yield from _part("metrics", name, where)
-        if module:
-            config: type[Section] = module.Config
-            yield from settings.faults(config, options or {}, where)
+        metric = yield from _metric(name, where)
+        if metric:
+            yield from settings.faults(metric.config, options or {}, where)
+
+
+def _metric(name: str, where: str) -> Iterator[str]:
+    """Yields a fault or nothing; returns the metric."""
+    metric: Metric | None = None
+    try:
+        metric = load_metric(name)
+    except ConfigError as error:
+        yield f"params.yaml: '{where}': {error}"
+    return metric  # type: ignore[return-value]
 
 
 def _part(kind: parts.Kind, name: str, where: str) -> Iterator[str]:
@@ -146,6 +156,7 @@ def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
             yield f"{where}; needs a path below data/ or imports/"
         elif (root / source.parts[0]).exists() and not (root / source).exists():
             yield f"{where}: no such file or folder; put the data there"
+        yield from network_faults(dataset.reference.get("networks"), f"datasets.{key}.reference.networks")
         yield from _weights(root, key, dataset.reference.get("networks"))
     yield from _components(tree)
     starts = {**tree.bases, **tree.models}

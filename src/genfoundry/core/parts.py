@@ -1,4 +1,4 @@
-"""The folder is the registry: a family, objective, metric or modality is the module or package of that name.
+"""The folder is the registry: a family, objective, metric, modality or network is the module or package of that name.
 
 ``load("models", "vae")`` imports ``genfoundry/models/vae.py``; nothing has to be registered.
 """
@@ -14,12 +14,20 @@ from genfoundry.core.errors import ConfigError
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
-Kind = Literal["models", "objectives", "metrics", "modalities"]
+Kind = Literal["models", "objectives", "metrics", "modalities", "networks"]
+
+FOLDERS: dict[Kind, str] = {"networks": "evaluation/networks"}
+"""Where the parts of a kind lie, if not in the folder of that name."""
+
+
+def folder_of(kind: Kind) -> str:
+    """Folder of a kind below the package, ``/`` between its steps."""
+    return FOLDERS.get(kind, kind)
 
 
 def names(kind: Kind, package: Path = Path(__file__).parents[1]) -> list[str]:
     """Names of all parts of a kind, sorted: modules, and packages but for ``common`` and those with an underscore."""
-    folder = package / kind
+    folder = package / folder_of(kind)
     found = {file.stem for file in folder.glob("*.py")} | {file.parent.name for file in folder.glob("*/__init__.py")}
     return sorted(name for name in found - {"common"} if not name.startswith("_"))
 
@@ -47,4 +55,4 @@ def load(kind: Kind, name: str) -> ModuleType:
         ConfigError: There is no such part.
     """
     known(kind, name)
-    return importlib.import_module(f"genfoundry.{kind}.{name}")
+    return importlib.import_module(f"genfoundry.{folder_of(kind).replace('/', '.')}.{name}")

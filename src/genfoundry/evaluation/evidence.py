@@ -4,12 +4,10 @@
 model when all that its ``score`` names is there; a new piece of evidence is one more line here.
 """
 
-import inspect
 import itertools
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +17,8 @@ from genfoundry.core.io import digest_of, file_digest, read_json, read_table
 from genfoundry.core.parts import nearest
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.extraction.documents import read_documents
+from genfoundry.evaluation.metrics import Metric
+from genfoundry.evaluation.networks import published
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Place = Literal["features", "samples", "reference", "arrays", "index"]
 Axis = Literal["sample", "test", "train", "pair"]
 """What a row of the evidence is: a sample, a test record, a training record, a pair of the user's prompt templates."""
-
-PRETRAINED = ("inception", "dinov2", "clip")
 
 
 def _load(evidence: "Evidence", file: Path) -> np.ndarray:
@@ -102,7 +100,7 @@ _NATS = "nats.parquet"
 
 
 def _of_network(name: str) -> dict[str, Item]:
-    """Features of a pretrained network, where the reference has it."""
+    """Features and logits of a published network, where the reference has them."""
     sides = {
         f"{name}_features": Item("features", f"{name}_features.npy", _load, (name, "sampling"), "", "sample"),
         f"reference_{name}_features": Item(
@@ -112,8 +110,17 @@ def _of_network(name: str) -> dict[str, Item]:
             "reference", f"{name}/train_features.npy", _load, (name, "training"), "", "train"
         ),
     }
+    sides |= {
+        f"{name}_logits": Item("features", f"{name}_logits.npy", _load, (name, "sampling"), "", "sample"),
+        f"reference_{name}_logits": Item(
+            "reference", f"{name}/test_logits.npy", _load, (name, "reference"), "", "test"
+        ),
+    }
     rows = {"sample": "the samples", "test": "the test records", "train": "training records"}
-    return {key: item._replace(what=f"float32 (N, D) of {rows[str(item.axis)]}") for key, item in sides.items()}
+    for key, item in sides.items():
+        wide = "K" if key.endswith("_logits") else "D"
+        sides[key] = item._replace(what=f"float32 (N, {wide}) of {rows[str(item.axis)]}")
+    return sides
 
 
 CATALOGUE: dict[str, Item] = {
@@ -201,23 +208,6 @@ CATALOGUE: dict[str, Item] = {
     "pair_template": Item(
         "features", "pairs.parquet", _column("template"), ("templates",), "(P,): the template's text", "pair"
     ),
-    **{name: item for network in PRETRAINED for name, item in _of_network(network).items()},
-    "inception_logits": Item(
-        "features",
-        "inception_logits.npy",
-        _load,
-        ("inception", "sampling"),
-        "float32 (N, 1008) of the samples",
-        "sample",
-    ),
-    "reference_inception_logits": Item(
-        "reference",
-        "inception/test_logits.npy",
-        _load,
-        ("inception", "reference"),
-        "float32 (M, 1008) of the test records",
-        "test",
-    ),
 }
 
 
@@ -287,7 +277,7 @@ def _records(split: str) -> Callable[[Evidence], dict[str, Any]]:
     return found
 
 
-def _pretrained(name: str) -> Callable[[Evidence], dict[str, Any]]:
+def _published(name: str) -> Callable[[Evidence], dict[str, Any]]:
     def found(evidence: Evidence) -> dict[str, Any]:
         used = dict(evidence.json("features", "protocol.json")["networks"][name])
         kept = evidence.json("reference", f"{name}/network.json")["digest"]
@@ -310,19 +300,23 @@ FACTS: dict[str, Callable[[Evidence], Any]] = {
     "templates": lambda evidence: evidence.json("features", "protocol.json")["templates"],
     "documents": _documents,
     "tokenizer": lambda evidence: file_digest(evidence.folders["arrays"] / "tokenizer.json"),
-    **{name: _pretrained(name) for name in PRETRAINED},
 }
 
+for _name in published():
+    if taken := ({_name} & FACTS.keys()) | (_of_network(_name).keys() & CATALOGUE.keys()):
+        raise ConfigError(f"evaluation/networks/{_name}.py: {sorted(taken)[0]!r} is taken; rename the file")
+    CATALOGUE |= _of_network(_name)
+    FACTS[_name] = _published(_name)
 
-def asked_for(metric: ModuleType) -> list[str]:
+
+def asked_for(metric: Metric) -> tuple[str, ...]:
     """Names of the evidence that a metric's ``score`` takes.
 
     Raises:
         ConfigError: The catalogue does not hold one of them.
     """
-    names = [name for name in inspect.signature(metric.score).parameters if name != "config"]
-    for name in names:
+    for name in metric.asks:
         if name not in CATALOGUE:
-            file, hint = metric.__name__.rpartition(".")[2], nearest(name, list(CATALOGUE))
+            file, hint = metric.module.__name__.rpartition(".")[2], nearest(name, list(CATALOGUE))
             raise ConfigError(f"metrics/{file}.py: score asks for evidence {name!r}{hint}")
-    return names
+    return metric.asks

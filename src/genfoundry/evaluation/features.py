@@ -17,8 +17,9 @@ from genfoundry.core.io import file_digest, publish_folder, write_json
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.core.progress import progress
 from genfoundry.evaluation.calibration import calibration
-from genfoundry.evaluation.extraction.embedding import write_networks
-from genfoundry.evaluation.extraction.network import (
+from genfoundry.evaluation.extraction.embedding import locate_networks, write_networks
+from genfoundry.evaluation.extraction.spread import places
+from genfoundry.evaluation.networks.domain import (
     PREPROCESSING,
     Classifier,
     Components,
@@ -29,7 +30,6 @@ from genfoundry.evaluation.extraction.network import (
     repeatable,
     save,
 )
-from genfoundry.evaluation.extraction.spread import places
 from genfoundry.evaluation.subsample import subsample
 from genfoundry.metrics import fid_domain, is_domain, kid_domain
 
@@ -227,6 +227,7 @@ def write_grid_reference(paths: DatasetPaths, spec: GridSpec, config: Reference)
                 f"{arrays}: {len(splits[split].levels)} records in split {split!r}; scores need at least {LEAST_ROWS}: "
                 "change the shares under split, or add data"
             )
+    networks = locate_networks(config, spec, paths)
     network, numbers = choose(splits, spec, config)
     features, logits = {}, {}
     with publish_folder(paths.reference) as folder:
@@ -241,7 +242,7 @@ def write_grid_reference(paths: DatasetPaths, spec: GridSpec, config: Reference)
         np.savez(folder / "statistics.npz", mu=test.mean(axis=0), sigma=np.cov(test, rowvar=False))
         records = {split: _records(arrays, split, grids) for split, grids in splits.items()}
         write_json(folder / "records.json", records)
-        published = write_networks(config, spec, paths, folder, places(Execution()))
+        published = write_networks(networks, paths, folder, places(Execution()))
     if logits:
         found = calibration(logits["test"], splits["test"].labels)
         numbers["calibration"] = {"error": found.error, "se": found.se, "if_perfect": found.if_perfect}

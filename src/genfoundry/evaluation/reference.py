@@ -24,8 +24,8 @@ def write_reference(paths: DatasetPaths, config: Reference) -> dict[str, Any]:
         return write_grid_reference(paths, spec, config)
     if config.networks:
         raise ConfigError(
-            f"params.yaml: 'datasets.{paths.key}.reference.networks' is {', '.join(config.networks)}: they take "
-            "images, the data set holds tokens; remove it"
+            f"params.yaml: 'datasets.{paths.key}.reference.networks' is {', '.join(config.networks)}: feature networks "
+            "take grids, the data set holds tokens; remove it"
         )
     from genfoundry.evaluation.ngrams import write_token_reference
 

@@ -8,10 +8,9 @@ from typing import Any
 from genfoundry.config.params import DatasetBlock, ModelBlock
 from genfoundry.core.io import write_json
 from genfoundry.core.pages import Html, escape, number, picture, table, tiles, write_page
-from genfoundry.core.parts import load
-from genfoundry.core.parts import names as parts_of
 from genfoundry.evaluation.charts import Row, curves, intervals
 from genfoundry.evaluation.funnel import Funnel, read_funnel
+from genfoundry.evaluation.metrics import load_metric, metric_names
 from genfoundry.evaluation.results import ModelResult, read_model
 from genfoundry.evaluation.verdicts import (
     COPYING,
@@ -135,10 +134,10 @@ def _place(key: str) -> tuple[int, str]:
 
 def _told(name: str) -> tuple[str, str]:
     """Title and caveat of a metric; its bare name if this checkout has no such file any more."""
-    if name not in parts_of("metrics"):
+    if name not in metric_names():
         return name, ""
-    module = load("metrics", name)
-    return module.TITLE, module.CAVEAT
+    metric = load_metric(name)
+    return metric.title, metric.caveat
 
 
 def _counts(models: Sequence[ModelResult], key: str, side: str) -> str:

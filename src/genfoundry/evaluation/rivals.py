@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.evaluation.evidence import CATALOGUE, PRETRAINED, Evidence
+from genfoundry.evaluation.evidence import CATALOGUE, Evidence
+from genfoundry.evaluation.networks import published
 from genfoundry.evaluation.subsample import subsample
 from genfoundry.metrics._copies import halves
 
@@ -17,8 +18,8 @@ STAND_INS = {
     "sample_labels": ("train_labels", "reference_labels"),
     "sample_tokens": ("train_tokens", "reference_tokens"),
     "sample_texts": (None, "reference_texts"),
-    "inception_logits": (None, "reference_inception_logits"),
-    **{f"{name}_features": (f"train_{name}_features", f"reference_{name}_features") for name in PRETRAINED},
+    **{f"{name}_logits": (None, f"reference_{name}_logits") for name in published()},
+    **{f"{name}_features": (f"train_{name}_features", f"reference_{name}_features") for name in published()},
 }
 """Real data in place of samples: where the metric looks at the test records, training records; else these."""
 

@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Collection, Mapping
-from types import ModuleType
 from typing import Any
 
 from genfoundry.config.params import parse
@@ -15,26 +14,27 @@ from genfoundry.core.io import publish_folder, write_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import Evidence, asked_for
 from genfoundry.evaluation.influences import INFLUENCES, write_influences
+from genfoundry.evaluation.metrics import Metric, load_metric, metric_names
 from genfoundry.evaluation.nearest import write_nearest
 from genfoundry.evaluation.record import Record
 from genfoundry.evaluation.rivals import rivals
 from genfoundry.evaluation.slices import sliced
 
 
-def configured(metrics: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, tuple[ModuleType, Section]]:
-    """Modules and typed options of the metrics that params.yaml names.
+def configured(metrics: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, tuple[Metric, Section]]:
+    """The metrics and typed options that params.yaml names.
 
     Raises:
         ConfigError: An unknown metric or option; all faults at once.
     """
-    found, faults = {}, []
+    found, faults, known = {}, [], metric_names()
     for name, options in metrics.items():
-        if name not in parts.names("metrics"):
-            faults.append(f"params.yaml: unknown metric '{where}.{name}'{parts.nearest(name, parts.names('metrics'))}")
+        if name not in known:
+            faults.append(f"params.yaml: unknown metric '{where}.{name}'{parts.nearest(name, known)}")
             continue
-        module = parts.load("metrics", name)
+        metric = load_metric(name)
         try:
-            found[name] = module, parse(module.Config, options, f"{where}.{name}")
+            found[name] = metric, parse(metric.config, options, f"{where}.{name}")
         except ConfigError as error:
             faults.append(str(error))
     if faults:
@@ -42,7 +42,7 @@ def configured(metrics: Mapping[str, Mapping[str, Any]], where: str) -> dict[str
     return found
 
 
-def applicable(config: Evaluation, evidence: Evidence, where: str) -> dict[str, tuple[ModuleType, Section]]:
+def applicable(config: Evaluation, evidence: Evidence, where: str) -> dict[str, tuple[Metric, Section]]:
     """The metrics to compute: those named, and the others whose evidence is there, less those under ``skip``.
 
     Raises:
@@ -50,33 +50,33 @@ def applicable(config: Evaluation, evidence: Evidence, where: str) -> dict[str, 
         DataError: No metric applies.
     """
     named = configured(config.metrics, where)
-    unknown = [name for name in config.skip if name not in parts.names("metrics")]
+    unknown = [name for name in config.skip if name not in metric_names()]
     if unknown:
-        hint = parts.nearest(unknown[0], parts.names("metrics"))
+        hint = parts.nearest(unknown[0], metric_names())
         raise ConfigError(f"params.yaml: '{where.rpartition('.')[0]}.skip': unknown metric {unknown[0]!r}{hint}")
     both = [name for name in config.skip if name in config.metrics]
     if both:
         raise ConfigError(f"params.yaml: '{where}.{both[0]}' also stands under skip; choose one")
     faults = []
-    for name, (module, _) in named.items():
-        if lacking := [item for item in asked_for(module) if not evidence.has(item)]:
+    for name, (metric, _) in named.items():
+        if lacking := [item for item in asked_for(metric) if not evidence.has(item)]:
             faults.append(
                 f"params.yaml: '{where}.{name}': needs {', '.join(lacking)}, not to be had for this model; remove it"
             )
     if faults:
         raise ConfigError("\n".join(faults))
-    others = configured({name: {} for name in parts.names("metrics") if name not in {*named, *config.skip}}, where)
+    others = configured({name: {} for name in metric_names() if name not in {*named, *config.skip}}, where)
     found = named | {
         name: part
         for name, part in others.items()
-        if getattr(part[0], "BY_DEFAULT", True) and all(evidence.has(item) for item in asked_for(part[0]))
+        if part[0].by_default and all(evidence.has(item) for item in asked_for(part[0]))
     }
     if not found:
         raise DataError(f"{where}: no metric applies: there are neither features of samples nor priced documents")
     return found
 
 
-def compute(name: str, metric: ModuleType, config: Section, evidence: Evidence) -> Record:
+def compute(name: str, metric: Metric, config: Section, evidence: Evidence) -> Record:
     """One record.
 
     Raises:
@@ -84,24 +84,22 @@ def compute(name: str, metric: ModuleType, config: Section, evidence: Evidence) 
     """
     names = asked_for(metric)
     own = {item: evidence[item] for item in names}
-    score = metric.score(**own, config=config)
+    score = metric.score(own, config)
     if not math.isfinite(score.value):
         raise DataError(f"{name}: the score is {score.value}; look at the samples and at the features' range")
-    held_out = getattr(metric, "FLOOR", "") == "reference"
     held_against: dict[str, Score] = {}
-    for rival, replaced in rivals(evidence, names, held_out).items():
+    for rival, replaced in rivals(evidence, names, metric.floor_is_held_out).items():
         # Real data may be too short where samples are not.
         with contextlib.suppress(TooFewError):
-            held_against[rival] = metric.score(**own | replaced, config=config)
+            held_against[rival] = metric.score(own | replaced, config)
     protocol = {
         "metric": name,
-        "version": metric.VERSION,
-        "higher_is_better": metric.HIGHER_IS_BETTER,
+        "version": metric.version,
+        "higher_is_better": metric.higher_is_better,
         "config": config.model_dump(mode="json"),
         **evidence.facts(names),
     }
-    ratio, bounds = getattr(metric, "RATIO_TO_FLOOR", True), getattr(metric, "RANGE", (-math.inf, math.inf))
-    return Record(name, score, protocol, held_against, ratio, bounds)
+    return Record(name, score, protocol, held_against, metric.ratio_to_floor, metric.range)
 
 
 def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -> list[Record]:
@@ -124,7 +122,7 @@ def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -
 
 
 def measure(
-    chosen: Mapping[str, tuple[ModuleType, Section]], evidence: Evidence, named: Collection[str]
+    chosen: Mapping[str, tuple[Metric, Section]], evidence: Evidence, named: Collection[str]
 ) -> tuple[list[Record], dict[str, str]]:
     """Records in the order of their names, and why the other metrics have none.
 

@@ -9,7 +9,6 @@ Groups overlap in nothing but the training, so their intervals may be read side 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from genfoundry.config.sections.evaluation import Slices
 from genfoundry.config.specs import Score, Section
 from genfoundry.core.errors import DataError
 from genfoundry.evaluation.evidence import CATALOGUE, Evidence, asked_for
+from genfoundry.evaluation.metrics import Metric
 
 MOST_GROUPS = 50
 """Largest groups of a column that are scored; the others are counted."""
@@ -29,7 +29,7 @@ Groups = Mapping[str, np.ndarray]
 
 
 def sliced(
-    config: Slices, chosen: Mapping[str, tuple[ModuleType, Section]], evidence: Evidence
+    config: Slices, chosen: Mapping[str, tuple[Metric, Section]], evidence: Evidence
 ) -> dict[str, dict[str, Any]]:
     """Scores by column, group and metric, with what was left out and why.
 
@@ -74,7 +74,7 @@ def largest(groups: Groups) -> list[tuple[str, int]]:
     return sorted(Counter(groups["test"].tolist()).most_common(MOST_GROUPS))
 
 
-def cut(metric: ModuleType, evidence: Evidence, groups: Groups, group: str) -> dict[str, np.ndarray] | None:
+def cut(metric: Metric, evidence: Evidence, groups: Groups, group: str) -> dict[str, np.ndarray] | None:
     """What the metric asks for, of one group; None if the column does not divide all of it."""
     found: dict[str, np.ndarray] = {}
     for name in asked_for(metric):
@@ -104,7 +104,7 @@ def _same_groups(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def _column(
-    config: Slices, groups: Groups, chosen: Mapping[str, tuple[ModuleType, Section]], evidence: Evidence
+    config: Slices, groups: Groups, chosen: Mapping[str, tuple[Metric, Section]], evidence: Evidence
 ) -> dict[str, Any]:
     every, found = len(set(groups["test"].tolist())), {}
     told = {"groups": every, "not_scored": every - min(every, MOST_GROUPS), "too_small": 0}
@@ -116,7 +116,7 @@ def _column(
             metric, options = chosen[name]
             piece = cut(metric, evidence, groups, group)
             if piece is not None and fewest(piece) >= config.min_n:
-                scores[name] = _numbers(metric.score(**piece, config=options))
+                scores[name] = _numbers(metric.score(piece, options))
         told["too_small"] += not scores
         found[group] = {"n": size, **scores}
     return {"scores": found, "counts": told, "spread": _spread(found)}

@@ -22,7 +22,7 @@ from genfoundry.evaluation.record import Record
 from genfoundry.evaluation.scoring import applicable, compute
 from genfoundry.gate import looks
 from genfoundry.gate.comparison import Comparison, Row
-from genfoundry.gate.differences import Chosen, as_loss, difference, slice_losses
+from genfoundry.gate.differences import Chosen, as_loss, slice_losses
 from genfoundry.gate.evidence import HeldOut, Terms, measure, present_records
 from genfoundry.gate.looks import Champion, GateSet, alpha_left, alpha_of_look
 from genfoundry.gate.protocol import protocol_difference
@@ -220,7 +220,8 @@ class _Judge:
                 continue
             other, gap = others.get(name), None
             if other is not None and not protocol_difference(record.protocol, other.protocol):
-                gap = difference(name, chosen[name][1], mine, theirs, (record.score, other.score))
+                metric, options = chosen[name]
+                gap = metric.difference(mine, theirs, options, (record.score, other.score))
             found[name] = _row(name, chosen, record, other, gap)
         return found, lacking
 
@@ -298,7 +299,7 @@ def _needed(chosen: Chosen, primary: str, gate: Gate) -> Chosen:
 def _row(name: str, chosen: Chosen, mine: Record, theirs: Record | None, gap: Difference | None) -> Row:
     beside = {rival: score.value for rival, score in mine.rivals.items()}
     unequal = tuple(protocol_difference(mine.protocol, theirs.protocol)) if theirs else ()
-    better = chosen[name][0].HIGHER_IS_BETTER
+    better = chosen[name][0].higher_is_better
     return Row(name, better, mine.score, theirs.score if theirs else None, beside, gap, unequal)
 
 

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 
 from genfoundry.config.specs import Key, Section
 from genfoundry.core import parts
+from genfoundry.evaluation.metrics import metric_names
 from genfoundry.metrics._paired import Difference
 
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
@@ -81,7 +82,7 @@ class Gate(Section):
 
 def unknown_metrics(gate: Gate) -> list[str]:
     """Faults of the settings that only the folder of metrics can tell: names that params.yaml gives and nobody has."""
-    known, found = parts.names("metrics"), []
+    known, found = metric_names(), []
     for group in ("primary", "guards", "copies", "slices"):
         if group in gate.model_fields_set:
             values = getattr(gate, group)

@@ -6,10 +6,12 @@ and stride still matter and are part of the protocol.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
+from genfoundry.metrics._paired import LEAST_DOCUMENTS, Difference, paired_ratio_difference
 from genfoundry.metrics._text import bits_per_unit
 
 TITLE = "Bits per byte"
@@ -17,6 +19,7 @@ CAVEAT = "Comparable across tokenizers, but only over the same documents, window
 COST = "milliseconds, once extract has priced the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
+LEAST_PAIRED = LEAST_DOCUMENTS
 RANGE = (0.0, math.inf)
 
 
@@ -38,3 +41,8 @@ def score(nats: Any, byte_counts: Any, config: Config) -> Score:
     size = counts("bits_per_byte: byte_counts", byte_counts)
     found = bits_per_unit(counts("bits_per_byte: nats", nats), size, "bits_per_byte", "bytes")
     return Score(found.value, len(size), found.se, {"bytes": int(size.sum())}, {"test": found.influence})
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
+    """By the ratio over the same documents."""
+    return paired_ratio_difference(a["nats"], b["nats"], a["byte_counts"]).scaled(1 / math.log(2))

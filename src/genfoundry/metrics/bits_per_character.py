@@ -5,10 +5,12 @@ two to four bytes, so languages compare no better by characters than by bytes; t
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
+from genfoundry.metrics._paired import LEAST_DOCUMENTS, Difference, paired_ratio_difference
 from genfoundry.metrics._text import bits_per_unit
 
 TITLE = "Bits per character"
@@ -18,6 +20,7 @@ CAVEAT = (
 COST = "milliseconds, once extract has priced the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
+LEAST_PAIRED = LEAST_DOCUMENTS
 RANGE = (0.0, math.inf)
 
 
@@ -39,3 +42,8 @@ def score(nats: Any, character_counts: Any, config: Config) -> Score:
     size = counts("bits_per_character: character_counts", character_counts)
     found = bits_per_unit(counts("bits_per_character: nats", nats), size, "bits_per_character", "characters")
     return Score(found.value, len(size), found.se, {"characters": int(size.sum())}, {"test": found.influence})
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
+    """By the ratio over the same documents."""
+    return paired_ratio_difference(a["nats"], b["nats"], a["character_counts"]).scaled(1 / math.log(2))

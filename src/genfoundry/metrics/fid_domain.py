@@ -7,11 +7,12 @@ data held against the same reference at the same n.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from genfoundry.config.specs import Score, Section
-from genfoundry.metrics._checks import per_unit, two_sets
-from genfoundry.metrics._frechet import frechet
+from genfoundry.metrics._distances import frechet_difference, frechet_score
+from genfoundry.metrics._paired import Difference
 
 TITLE = "Fréchet distance (own features)"
 CAVEAT = (
@@ -41,10 +42,9 @@ def score(features: Any, reference_features: Any, config: Config) -> Score:
     Raises:
         DataError: Fewer than two rows on a side, unequal D, or a value that is not finite.
     """
-    x, y = two_sets("fid_domain", features, reference_features, ("features", "reference_features"))
-    result = frechet(x, y)
-    extra: dict[str, float] = {"n_reference": len(y)}
-    if result.spread > 0:
-        extra["relative_to_spread"] = result.distance / result.spread
-    influence = {"sample": per_unit(result.influence), "test": per_unit(result.reference_influence)}
-    return Score(result.distance, len(x), result.se, extra, influence)
+    return frechet_score("fid_domain", features, reference_features)
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
+    """By the influence of every row."""
+    return frechet_difference(a["features"], b["features"], a["reference_features"])

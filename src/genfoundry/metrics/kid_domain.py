@@ -7,6 +7,7 @@ features is arbitrary, and the cubic kernel is blind to spread when norms are sm
 the reference's mean and deviation. Near 0 the error bar is a rough one: there the statistic is not normal.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from genfoundry.config.specs import Score, Section
 from genfoundry.core.errors import DataError
 from genfoundry.metrics._checks import two_sets, unit_of
-from genfoundry.metrics._kernel import kernel_distance
+from genfoundry.metrics._distances import SIDES, kernel_difference, kernel_score
+from genfoundry.metrics._paired import Difference
 
 TITLE = "Kernel distance (own features)"
 CAVEAT = (
@@ -59,7 +61,13 @@ def score(features: Any, reference_features: Any, config: Config) -> Score:
         DataError: Fewer than three rows on a side (the error bar leaves one out), unequal D, a value that is not
             finite, or reference features that are all constant.
     """
-    x, y = two_sets("kid_domain", features, reference_features, ("features", "reference_features"), 3)
-    result = kernel_distance(*(standardised(x, y) if config.standardise else (x, y)))
-    influence = {"sample": result.influence, "test": result.reference_influence}
-    return Score(result.value, len(x), result.se, {"n_reference": len(y)}, influence)
+    x, y = two_sets("kid_domain", features, reference_features, SIDES, 3)
+    return kernel_score(*(standardised(x, y) if config.standardise else (x, y)))
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
+    """By the jackknife, a row left out of both models at once."""
+    x, y, real = (np.asarray(rows, np.float64) for rows in (a["features"], b["features"], a["reference_features"]))
+    if config.standardise:
+        (x, _), (y, real) = standardised(x, real), standardised(y, real)
+    return kernel_difference(x, y, real)

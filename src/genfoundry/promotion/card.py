@@ -17,6 +17,7 @@ from genfoundry.core import parts
 from genfoundry.core.io import digest_of, file_digest, folder_digest, read_json, read_table, record_columns
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.funnel import Funnel, read_funnel
+from genfoundry.evaluation.metrics import load_metric
 from genfoundry.evaluation.results import ModelResult, read_model
 from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, copies, name_of, plus_minus
 from genfoundry.modalities.common.lookup import media_of
@@ -346,7 +347,7 @@ def _limits(subject: Subject, result: ModelResult) -> Iterator[Block]:
         "uses that the scores don't measure."
     )
     lines.append("Safety, truth and harm of what it draws were not measured.")
-    lines += [f"`{name}`: {parts.load('metrics', name).CAVEAT}" for name in dict.fromkeys(map(name_of, result.scores))]
+    lines += [f"`{name}`: {load_metric(name).caveat}" for name in dict.fromkeys(map(name_of, result.scores))]
     yield Items(lines)
 
 

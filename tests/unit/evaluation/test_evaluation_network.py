@@ -14,9 +14,9 @@ from genfoundry.core.errors import DataError
 from genfoundry.core.io import file_digest, folder_digest, publish_folder, read_json, verify_folder
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.evaluation import features
-from genfoundry.evaluation.extraction import network
-from genfoundry.evaluation.extraction.network import Layout
 from genfoundry.evaluation.features import Grids, components, read_grids
+from genfoundry.evaluation.networks import domain
+from genfoundry.evaluation.networks.domain import Layout
 from genfoundry.evaluation.reference import write_reference
 
 CONFIG = Reference(features=4, steps=60)
@@ -61,9 +61,9 @@ def test_the_floor_lies_far_below_the_distance_of_another_law(digits: tuple[Data
     from genfoundry.metrics import fid_domain
 
     paths, numbers = digits
-    judge = network.load(paths.reference)
+    judge = domain.read_network(paths.reference)
     test = np.load(paths.reference / "test_features.npy")
-    inverted, _ = network.embed(judge, 255 - np.load(paths.arrays / "test.npy"))
+    inverted, _ = domain.embed(judge, 255 - np.load(paths.arrays / "test.npy"))
 
     assert fid_domain.score(inverted, test, fid_domain.Config()).value > 10 * numbers["floor"]["fid_domain"]
 
@@ -93,15 +93,15 @@ def test_the_same_reference_has_the_same_bytes_and_another_seed_others(tmp_path:
 def test_a_row_has_the_same_features_in_any_company(tmp_path: Path) -> None:
     paths = write_images(tmp_path)
     write_reference(paths, CONFIG)
-    judge = network.load(paths.reference)
-    levels, _ = stripes(network.BATCH + 3, seed=5)
+    judge = domain.read_network(paths.reference)
+    levels, _ = stripes(domain.BATCH + 3, seed=5)
 
-    whole, logits = network.embed(judge, levels)
-    alone, _ = network.embed(judge, levels[:1])
-    empty, no_logits = network.embed(judge, levels[:0])
+    whole, logits = domain.embed(judge, levels)
+    alone, _ = domain.embed(judge, levels[:1])
+    empty, no_logits = domain.embed(judge, levels[:0])
 
-    assert whole.shape == (network.BATCH + 3, 4)
-    assert logits.shape == (network.BATCH + 3, 2)
+    assert whole.shape == (domain.BATCH + 3, 4)
+    assert logits.shape == (domain.BATCH + 3, 2)
     np.testing.assert_array_equal(alone[0], whole[0])
     assert empty.shape == (0, 4)
     assert no_logits.shape == (0, 2)
@@ -111,11 +111,11 @@ def test_features_of_the_splits_are_those_of_the_stored_network(tmp_path: Path) 
     paths = write_images(tmp_path)
     numbers = write_reference(paths, CONFIG)
 
-    judge = network.load(paths.reference)
+    judge = domain.read_network(paths.reference)
 
     assert judge.layout.digest == numbers["digest"] == file_digest(paths.reference / "network.safetensors")
     for split in ("train", "val", "test"):
-        features, logits = network.embed(judge, read_grids(paths.arrays, split).levels)
+        features, logits = domain.embed(judge, read_grids(paths.arrays, split).levels)
         np.testing.assert_array_equal(features, np.load(paths.reference / f"{split}_features.npy"))
         np.testing.assert_array_equal(logits, np.load(paths.reference / f"{split}_logits.npy"))
     records = read_json(paths.reference / "records.json")
@@ -161,7 +161,7 @@ def test_grids_of_one_to_three_axes(shape: tuple[int, ...]) -> None:
     layout = Layout(kind="conv", channels=2, shape=shape, dimension=3, classes=4)
     levels = np.random.default_rng(0).integers(0, 256, (2, 2, *shape)).astype(np.uint8)
 
-    features, logits = network.embed(network.make(layout), levels)
+    features, logits = domain.embed(domain.make(layout), levels)
 
     assert features.shape == (2, 3)
     assert logits.shape == (2, 4)
@@ -200,14 +200,14 @@ def test_without_validation_records_the_last_weights_are_taken(tmp_path: Path) -
 def test_what_the_network_can_not_take_is_refused(tmp_path: Path) -> None:
     paths = write_images(tmp_path)
     write_reference(paths, CONFIG)
-    judge = network.load(paths.reference)
+    judge = domain.read_network(paths.reference)
 
     with pytest.raises(
         DataError, match=r"samples: uint8 \(2, 3, 8, 8\), but the feature network takes uint8 \(N, 1, 8, 8\)"
     ):
-        network.embed(judge, np.zeros((2, 3, 8, 8), np.uint8), "samples")
+        domain.embed(judge, np.zeros((2, 3, 8, 8), np.uint8), "samples")
     with pytest.raises(DataError, match="float32"):
-        network.embed(judge, np.zeros((2, 1, 8, 8), np.float32))
+        domain.embed(judge, np.zeros((2, 1, 8, 8), np.float32))
 
 
 def test_other_weights_than_the_named_ones_are_refused(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_other_weights_than_the_named_ones_are_refused(tmp_path: Path) -> None:
     weights.write_bytes(damaged)
 
     with pytest.raises(DataError, match=r"network.safetensors: sha256 \w{12}, network.json names"):
-        network.load(paths.reference)
+        domain.read_network(paths.reference)
 
 
 def test_too_few_records_are_refused(tmp_path: Path) -> None:

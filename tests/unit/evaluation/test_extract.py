@@ -14,15 +14,15 @@ from graded import Told, stripes, write_image_samples, write_images, write_text_
 
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
-from genfoundry.config.sections.reference import PretrainedNetwork, Reference
+from genfoundry.config.sections.reference import Reference
 from genfoundry.core.errors import ConfigError, DataError, InfrastructureError
 from genfoundry.core.io import file_digest, folder_digest, read_json, verify_folder, write_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths
-from genfoundry.evaluation.extraction import inception, network, pretrained
 from genfoundry.evaluation.extraction.embedding import reference_networks
 from genfoundry.evaluation.extraction.extract import write_features
-from genfoundry.evaluation.extraction.pretrained import identity, locate
 from genfoundry.evaluation.extraction.spread import Places, places, spread
+from genfoundry.evaluation.networks import dinov2, domain, inception
+from genfoundry.evaluation.networks._contract import identity
 from genfoundry.evaluation.reference import write_reference
 
 ONE, TWO = (Execution(accelerator="cpu", devices=devices, threads=1) for devices in (1, 2))
@@ -139,7 +139,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelPaths, Datase
     dataset, paths = write_images(root), ModelPaths(root, "grids")
     write_reference(dataset, Reference(features=4, steps=20))
     write_untrained(paths, dataset, "vae", width=8, latent=2)
-    write_image_samples(paths, stripes(2 * network.BATCH + 30, seed=77)[0])
+    write_image_samples(paths, stripes(2 * domain.BATCH + 30, seed=77)[0])
     return paths, dataset
 
 
@@ -170,7 +170,7 @@ def test_features_are_those_of_the_whole_set_at_once(images: tuple[ModelPaths, D
     paths, dataset = images
     write_features(Evaluation(), paths, dataset, Told(), ONE)
 
-    features, logits = network.embed(network.load(dataset.reference), np.load(paths.samples / "samples.npy"))
+    features, logits = domain.embed(domain.read_network(dataset.reference), np.load(paths.samples / "samples.npy"))
 
     assert logits is not None
     np.testing.assert_array_equal(np.load(paths.features / "features.npy"), features)
@@ -198,7 +198,7 @@ def test_samples_of_another_shape_are_refused_before_any_process_starts(
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModelPaths, DatasetPaths]]:
     """A few images, and a reference that names an Inception-v3 of random weights by a path of the workspace."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained, "BATCH", 4)
+        patch.setattr(inception, "BATCH", 4)
         yield few(tmp_path_factory)
 
 
@@ -222,7 +222,7 @@ def test_published_networks_stand_beside_the_data_sets_own(scored: tuple[ModelPa
     write_features(Evaluation(), paths, dataset, told, ONE)
 
     kept = read_json(dataset.reference / "inception/network.json")
-    assert kept.pop("weights") == "inception.pth"
+    assert kept.pop("options") == {"weights": "inception.pth", "sha256": kept["digest"]}
     assert read_json(paths.features / "protocol.json")["networks"] == {"inception": kept}
     assert kept["preprocessing"] == inception.PREPROCESSING
     assert np.load(paths.features / "inception_features.npy").shape == (3, 2048)
@@ -255,11 +255,14 @@ def test_a_folder_of_transformers_must_stay_as_it_was(changed: str, tmp_path: Pa
     folder.mkdir()
     for name in ("model.safetensors", "config.json"):
         (folder / name).write_text("as it was")
-    kept = identity(locate("dinov2", PretrainedNetwork(weights="dinov2"), tmp_path, tmp_path), 7)
+    options = dinov2.Config(weights="dinov2")
+    weights = dinov2.locate(options, tmp_path, tmp_path)
+    kept = identity("dinov2", weights, 7, dinov2.preprocessing(weights))
     (paths.reference / "dinov2").mkdir(parents=True)
-    write_json(paths.reference / "dinov2/network.json", {**kept, "weights": "dinov2"})
+    domain.save(domain.make(domain.Layout(kind="pca", channels=1, shape=(2,), dimension=2, classes=0)), paths.reference)
+    write_json(paths.reference / "dinov2/network.json", {**kept, "options": options.model_dump()})
 
-    assert reference_networks(paths)["dinov2"][1] == kept
+    assert reference_networks(paths)[1].identity == kept
     (folder / changed).write_text("changed")
     with pytest.raises(DataError, match=r"dinov2: .* changed since the reference was made; .*reference@any"):
         reference_networks(paths)
@@ -268,5 +271,7 @@ def test_a_folder_of_transformers_must_stay_as_it_was(changed: str, tmp_path: Pa
 def test_published_networks_are_for_images(tmp_path: Path) -> None:
     named = Reference.model_validate({"networks": {"inception": {"weights": "w.pth"}}})
 
-    with pytest.raises(ConfigError, match=r"'datasets.counting.reference.networks' is inception: they take images"):
+    with pytest.raises(
+        ConfigError, match=r"'datasets.counting.reference.networks' is inception: feature networks take"
+    ):
         write_reference(write_texts(tmp_path), named)

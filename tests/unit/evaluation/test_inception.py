@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from genfoundry.core.errors import DataError
-from genfoundry.evaluation.extraction import inception
-from genfoundry.evaluation.extraction.inception import Block, Inception, Layer, load, prepare, resize_like_tf1
+from genfoundry.evaluation.networks import inception
+from genfoundry.evaluation.networks._contract import Weights
+from genfoundry.evaluation.networks.inception import Block, Inception, Layer, load, prepare, resize_like_tf1
 
 PUBLISHED = """
 Conv2d_1a_3x3 32 3 3 3 | Conv2d_2a_3x3 32 32 3 3 | Conv2d_2b_3x3 64 32 3 3
@@ -190,11 +191,12 @@ def test_saved_weights_come_back_and_counters_may_lack(network: Inception, tmp_p
     state = {name: tensor for name, tensor in network.state_dict().items() if "num_batches" not in name}
     torch.save(state, tmp_path / "weights.pth")
 
-    found = load(tmp_path / "weights.pth")
+    found = load(Weights(tmp_path / "weights.pth", ""), "cpu")
 
-    assert not found.training
-    for name, tensor in state.items():
-        assert torch.equal(found.state_dict()[name], tensor), name
+    grid = torch.rand(1, 3, 299, 299)
+    with torch.inference_mode():
+        for mine, theirs in zip(found.forward(grid), network(grid), strict=True):
+            assert torch.equal(mine, theirs)
 
 
 class Bomb:
@@ -217,5 +219,5 @@ def test_what_is_no_such_file_is_refused_and_never_run(
         torch.save({"bomb": Bomb(), "other": {"fc.weight": torch.zeros(2)}, "list": [1]}[content], file)
 
     with pytest.raises(DataError, match=r"weights\.pth: not the weights of Inception-v3 for FID"):
-        load(file)
+        load(Weights(file, ""), "cpu")
     assert "was run" not in capsys.readouterr().out

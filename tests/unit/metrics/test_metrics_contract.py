@@ -18,6 +18,7 @@ from genfoundry.config.specs import Score, Section
 from genfoundry.core import parts
 from genfoundry.core.errors import DataError
 from genfoundry.evaluation.evidence import CATALOGUE, FACTS, asked_for
+from genfoundry.evaluation.metrics import load_metric, metric_names
 from genfoundry.metrics import (
     _moments,
     bits_per_byte,
@@ -53,8 +54,9 @@ def test_the_file_keeps_the_contract(name: str) -> None:
     assert isinstance(module.VERSION, int)
     low, high = getattr(module, "RANGE", (-math.inf, math.inf))
     assert low < high
-    assert list(inspect.signature(module.score).parameters)[-1] == "config"
-    assert asked_for(module)
+    assert list(inspect.signature(module.score).parameters)[-1] == ("name" if name.endswith("_network") else "config")
+    for each in (load_metric(each) for each in metric_names()):
+        assert each.module is not module or asked_for(each)
 
 
 @pytest.mark.parametrize("name", parts.names("metrics"))

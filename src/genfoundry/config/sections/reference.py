@@ -1,19 +1,10 @@
 """Section `reference`: what scores are held against."""
 
-from typing import Literal
+from typing import Any
 
 from pydantic import Field
 
-from genfoundry.config.specs import Section
-
-
-class PretrainedNetwork(Section):
-    """Published weights to score with, beside the data set's own network."""
-
-    weights: str
-    """File (inception), folder of a transformers model (dinov2, clip), or an http(s) address of a file."""
-    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
-    """What the weights must hash to; empty takes the published one where it is known, else what is found."""
+from genfoundry.config.specs import Key, Section
 
 
 class Reference(Section):
@@ -26,5 +17,5 @@ class Reference(Section):
     seed: int = Field(default=0, ge=0)
     max_error_ratio: float = Field(default=0.8, gt=0)
     """The network's held-out error may be at most this share of a linear classifier's, else PCA features are used."""
-    networks: dict[Literal["inception", "dinov2", "clip"], PretrainedNetwork] = Field(default_factory=dict)
-    """Pretrained networks to score with as well: fid, isc and kid by inception, fd_dinov2, fd_clip."""
+    networks: dict[Key, dict[str, Any]] = Field(default_factory=dict)
+    """Published networks to score with as well, by the name of a file under evaluation/networks/, and their options."""

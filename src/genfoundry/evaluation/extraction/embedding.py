@@ -4,27 +4,48 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from genfoundry.config.sections.reference import PretrainedNetwork, Reference
-from genfoundry.config.specs import GridSpec
+from genfoundry.config.params import parse
+from genfoundry.config.sections.reference import Reference
+from genfoundry.config.specs import DataSpec, Section
+from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import read_json, write_json
 from genfoundry.core.paths import DatasetPaths, Paths
 from genfoundry.core.progress import progress
-from genfoundry.evaluation.extraction import network, pretrained
-from genfoundry.evaluation.extraction.pretrained import Name, Weights
-from genfoundry.evaluation.extraction.spread import Job, Places, spread
+from genfoundry.evaluation.extraction.spread import Places, spread
+from genfoundry.evaluation.networks import DOMAIN, network_faults, published, require
+from genfoundry.evaluation.networks._contract import Embedded, Weights, identity
 
-NAMES: tuple[Name, ...] = get_args(Name)
+NETWORK = "network.json"
 
 Rows = tuple[int, int]
 """First row of a batch and the row behind its last."""
 
-Embedded = tuple[np.ndarray, np.ndarray | None]
-"""Features float32 (N, D) and logits float32 (N, K), or None."""
+
+class Located(NamedTuple):
+    """A published network that the settings name, its weights on this machine."""
+
+    part: ModuleType
+    config: Section
+    weights: Weights
+
+
+class Used(NamedTuple):
+    """A network of a reference."""
+
+    name: str
+    weights: Weights
+    identity: dict[str, Any]
+
+    @property
+    def prefix(self) -> str:
+        """What its files begin with beside those of the data set's own network."""
+        return "" if self.name == DOMAIN else f"{self.name}_"
 
 
 class Kept(NamedTuple):
@@ -35,51 +56,65 @@ class Kept(NamedTuple):
     rows_per_second: float
 
 
-def domain_job(reference: Path, levels: Path, device: str) -> Callable[[Rows], Embedded]:
-    """Ready to embed rows of a file of levels by the network of a reference folder."""
-    judge = network.load(reference).to(device)
+def cache_of(paths: Paths) -> Path:
+    """Where downloaded weights are kept: beside the locks, out of git, DVC and every output."""
+    return paths.state / ".dvc/tmp/genfoundry/weights"
+
+
+def _job(name: str, weights: Weights, levels: Path, device: str) -> Callable[[Rows], Embedded]:
+    """Ready to embed rows of a file of levels by a network."""
+    network = parts.load("networks", name).load(weights, device)
     rows = np.load(levels, mmap_mode="r")
-    return lambda piece: network.embed(judge, rows[slice(*piece)])
+    return lambda piece: network.embed(rows[slice(*piece)])
 
 
-def pretrained_job(weights: Weights, levels: Path, device: str) -> Callable[[Rows], Embedded]:
-    """Ready to embed rows of a file of levels by a published network."""
-    judge = pretrained.load(weights, device)
-    rows = np.load(levels, mmap_mode="r")
-    return lambda piece: judge.embed(rows[slice(*piece)])
-
-
-def embed_file(job: Job[Rows, Embedded], count: int, batch: int, at: Places, what: str) -> Kept:
-    """Features and logits of all rows of a file.
+def embed_file(name: str, weights: Weights, levels: Path, at: Places, what: str) -> Kept:
+    """Features and logits of all rows of a file, at least 1.
 
     Args:
-        job: ``domain_job`` or ``pretrained_job``, all but its device filled in.
-        count: Rows in the file, at least 1.
-        batch: Rows at once.
+        name: Of the network.
+        weights: Its own.
+        levels: File of stored levels.
         at: Devices and threads.
         what: Name of the rows, for progress.
     """
+    count, batch = len(np.load(levels, mmap_mode="r")), parts.load("networks", name).BATCH
     pieces = [(start, min(start + batch, count)) for start in range(0, count, batch)]
     started = time.monotonic()
     with progress(count, f"features of {what}") as bar:
-        found = spread(job, pieces, at, lambda piece: bar.advance(piece[1] - piece[0]))
+        found = spread(partial(_job, name, weights, levels), pieces, at, lambda piece: bar.advance(piece[1] - piece[0]))
     elapsed_s = time.monotonic() - started
     logits = [part for _, part in found if part is not None]
     features = np.concatenate([part for part, _ in found])
     return Kept(features, np.concatenate(logits) if logits else None, count / elapsed_s)
 
 
-def cache_of(paths: Paths) -> Path:
-    """Where downloaded weights are kept: beside the locks, out of git, DVC and every output."""
-    return paths.state / ".dvc/tmp/genfoundry/weights"
+def locate_networks(config: Reference, spec: DataSpec, paths: DatasetPaths) -> dict[str, Located]:
+    """The published networks that the settings name, by name: ready before anything long runs.
+
+    Raises:
+        ConfigError: An unknown network or option, data it can't see, or weights that are not there; of settings all
+            faults at once.
+        DataError: Weights of another digest.
+    """
+    where = f"datasets.{paths.key}.reference.networks"
+    if wrong := network_faults(config.networks, where):
+        raise ConfigError("\n".join(wrong))
+    found = {}
+    for name, options in config.networks.items():
+        part = parts.load("networks", name)
+        if not part.takes(spec):
+            raise ConfigError(f"params.yaml: '{where}.{name}': takes {part.TAKES}, the records are {spec}; remove it")
+        typed = parse(part.Config, options, f"{where}.{name}")
+        found[name] = Located(part, typed, part.locate(typed, paths.root, cache_of(paths)))
+    return found
 
 
-def write_networks(config: Reference, spec: GridSpec, paths: DatasetPaths, folder: Path, at: Places) -> dict[str, Any]:
-    """Features of the training and test records by each published network that the settings name.
+def write_networks(networks: dict[str, Located], paths: DatasetPaths, folder: Path, at: Places) -> dict[str, Any]:
+    """Features of the training and test records by published networks.
 
     Args:
-        config: The reference section.
-        spec: What the records are.
+        networks: By name.
         paths: The data set.
         folder: Where to write ``<network>/``: the reference while it is being published.
         at: Devices and threads.
@@ -88,53 +123,53 @@ def write_networks(config: Reference, spec: GridSpec, paths: DatasetPaths, folde
         The identity of each network, by name.
 
     Raises:
-        ConfigError: The data are no images, or weights are not there.
-        DataError: Weights of another digest or another network.
+        DataError: Weights of another network.
     """
     identities = {}
-    for name, wanted in config.networks.items():
-        if not pretrained.takes((spec.channels, *spec.shape)):
-            raise ConfigError(
-                f"params.yaml: 'datasets.{paths.key}.reference.networks.{name}': takes images of 1 or 3 channels, the "
-                f"records are {spec.channels} x {' x '.join(map(str, spec.shape))}; remove it"
-            )
-        weights = pretrained.locate(name, wanted, paths.root, cache_of(paths))
+    for name, (part, config, weights) in networks.items():
         target = folder / name
         target.mkdir()
         for split in ("train", "test"):
-            file = paths.arrays / f"{split}.npy"
-            count = len(np.load(file, mmap_mode="r"))
-            job = partial(pretrained_job, weights, file)
-            kept = embed_file(job, count, pretrained.BATCH, at, f"{split} records by {name}")
+            kept = embed_file(name, weights, paths.arrays / f"{split}.npy", at, f"{split} records by {name}")
             np.save(target / f"{split}_features.npy", kept.features)
             if kept.logits is not None:
                 np.save(target / f"{split}_logits.npy", kept.logits)
-        identities[name] = pretrained.identity(weights, kept.features.shape[1])
-        write_json(target / "network.json", {**identities[name], "weights": wanted.weights})
+        identities[name] = identity(name, weights, kept.features.shape[1], part.preprocessing(weights))
+        write_json(target / NETWORK, {**identities[name], "options": config.model_dump(mode="json")})
     return identities
 
 
-def reference_networks(paths: DatasetPaths) -> dict[Name, tuple[Weights, dict[str, Any]]]:
-    """The published networks of a reference: their weights on this machine and their identity.
+def reference_networks(paths: DatasetPaths) -> list[Used]:
+    """The networks of a reference, the data set's own first: weights on this machine and identity.
 
     Raises:
         ConfigError: The weights are not there any more.
         DataError: They changed since the reference was made.
     """
-    found: dict[Name, tuple[Weights, dict[str, Any]]] = {}
-    for name in NAMES:
-        file = paths.reference / name / "network.json"
-        if not file.is_file():
-            continue
-        identity = read_json(file)
-        source = identity.pop("weights")
-        remedy = f"bring them back, or run dvc repro --force reference@{paths.key}"
-        wanted = PretrainedNetwork(weights=source, sha256=identity["digest"])
-        try:
-            weights = pretrained.locate(name, wanted, paths.root, cache_of(paths))
-        except DataError as error:
-            raise DataError(f"{name}: its weights changed since the reference was made; {remedy} ({error})") from None
-        if weights.config != identity.get("config", ""):
-            raise DataError(f"{name}: config.json of {source} changed since the reference was made; {remedy}")
-        found[name] = weights, identity
+    own = parts.load("networks", DOMAIN)
+    weights = own.locate(own.Config(), paths.reference, cache_of(paths))
+    found = [Used(DOMAIN, weights, own.read_layout(paths.reference).identity)]
+    for name in published():
+        file = paths.reference / name / NETWORK
+        if file.is_file():
+            found.append(_published(name, read_json(file), paths))
     return found
+
+
+def _published(name: str, kept: dict[str, Any], paths: DatasetPaths) -> Used:
+    options, part = kept.pop("options"), parts.load("networks", name)
+    require(name, part.PACKAGE, part.EXTRA)
+    remedy = f"bring them back, or run dvc repro --force reference@{paths.key}"
+    config = parse(part.Config, options, f"datasets.{paths.key}.reference.networks.{name}")
+    try:
+        weights = part.locate(config, paths.root, cache_of(paths))
+    except DataError as error:
+        raise DataError(f"{name}: its weights changed since the reference was made; {remedy} ({error})") from None
+    for what, here, then in (
+        ("weights", weights.digest, kept["digest"]),
+        ("config.json", weights.config, kept.get("config", "")),
+    ):
+        if here != then:
+            changed = f"its {what} changed since the reference was made"
+            raise DataError(f"{name}: {changed}: {weights.path} has {here[:12]}, it was {then[:12]}; {remedy}")
+    return Used(name, weights, kept)

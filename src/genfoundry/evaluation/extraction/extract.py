@@ -27,12 +27,12 @@ from genfoundry.core.io import (
 )
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.core.progress import progress
-from genfoundry.evaluation.extraction import network, pretrained
 from genfoundry.evaluation.extraction.documents import read_documents
-from genfoundry.evaluation.extraction.embedding import domain_job, embed_file, pretrained_job, reference_networks
+from genfoundry.evaluation.extraction.embedding import embed_file, reference_networks
 from genfoundry.evaluation.extraction.likelihood import START_RULE, Window, add_up, batches, plan, read, scored, windows
 from genfoundry.evaluation.extraction.spread import Places, places, spread
 from genfoundry.evaluation.extraction.templates import price_pairs
+from genfoundry.evaluation.networks import domain
 from genfoundry.generation.modelfile import SPEC, TOKENIZER, load_model
 from genfoundry.nn.contract import Likelihood
 from genfoundry.tracking.runs import NoRun, Run
@@ -74,25 +74,19 @@ def _grids(folder: Path, paths: ModelPaths, dataset: DatasetPaths, run: Run | No
     levels = np.load(file, mmap_mode="r")
     index = read_table(paths.samples / "index.parquet", ["row", "id", "sha256"])
     _same_count(len(levels), len(index), paths.samples)
-    layout = network.read_layout(dataset.reference)
-    network.check_levels(layout, levels, "samples")
-    kept = embed_file(partial(domain_job, dataset.reference, file), len(levels), network.BATCH, at, "samples")
-    run.metric("images_per_second", kept.rows_per_second)
-    np.save(folder / "features.npy", kept.features)
-    if kept.logits is not None:
-        np.save(folder / "logits.npy", kept.logits)
-    identities = {}
-    for name, (weights, identity) in reference_networks(dataset).items():
-        job = partial(pretrained_job, weights, file)
-        kept = embed_file(job, len(levels), pretrained.BATCH, at, f"samples by {name}")
-        run.metric(f"{name}_images_per_second", kept.rows_per_second)
-        np.save(folder / f"{name}_features.npy", kept.features)
+    domain.check_levels(domain.read_layout(dataset.reference), levels, "samples")
+    own, *others = reference_networks(dataset)
+    for used in (own, *others):
+        by = f" by {used.name}" if used.prefix else ""
+        kept = embed_file(used.name, used.weights, file, at, f"samples{by}")
+        run.metric(f"{used.prefix}images_per_second", kept.rows_per_second)
+        np.save(folder / f"{used.prefix}features.npy", kept.features)
         if kept.logits is not None:
-            np.save(folder / f"{name}_logits.npy", kept.logits)
-        identities[name] = identity
+            np.save(folder / f"{used.prefix}logits.npy", kept.logits)
     write_table(folder / "index.parquet", index)
-    write_protocol(folder, network=layout.identity, networks=identities, device={"kind": at.kind})
-    return {"samples": len(levels), "features": layout.dimension}
+    identities = {used.name: used.identity for used in others}
+    write_protocol(folder, network=own.identity, networks=identities, device={"kind": at.kind})
+    return {"samples": len(levels), "features": own.identity["dimension"]}
 
 
 def _documents(

@@ -113,14 +113,16 @@ def remember(state: Path, paths: DatasetPaths) -> Path:
 def embedded(network: Path, rows: np.ndarray) -> np.ndarray:
     """float32 (N, D): features of grids by the network of a folder."""
     # Inside: only pictures pay for torch.
-    from genfoundry.evaluation.extraction.network import embed, load
+    from genfoundry.evaluation.networks.domain import embed, read_network
 
-    return embed(load(network), rows)[0]
+    return embed(read_network(network), rows)[0]
 
 
 def fits(network: Path, paths: DatasetPaths) -> bool:
     """Whether that network reads grids as they are encoded now."""
     spec = read_json(paths.arrays / "spec.json") if (paths.arrays / MANIFEST).is_file() else {}
     shape = [spec.get("channels"), *spec.get("shape", [])]
-    layout = read_json(network / "network.json")
-    return [layout.get("channels"), *layout.get("shape", [])] == shape
+    from genfoundry.evaluation.networks.domain import read_layout
+
+    layout = read_layout(network)
+    return [layout.channels, *layout.shape] == shape

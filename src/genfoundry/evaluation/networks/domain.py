@@ -9,7 +9,6 @@ Letters in tensor names: B batch, C channels, D features, K classes.
 """
 
 import itertools
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,10 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry.config.specs import Section
+from genfoundry.config.specs import DataSpec, GridSpec, Section
 from genfoundry.core.errors import DataError
 from genfoundry.core.io import file_digest, read_json, write_json
 from genfoundry.core.progress import progress
+from genfoundry.evaluation.networks._contract import Embedded, Network, Weights, full_precision
 
 THREADS = 1
 """Sums over another number of threads end in other last bits, and features must not depend on the number of cores. One:
@@ -32,7 +32,7 @@ small layers gain little from a second, and lose tenfold by waiting for it where
 """
 
 BATCH = 256
-"""Rows embedded at once, the last batch filled up: a row's features don't depend on how many there are."""
+"""Rows embedded at once."""
 
 SMALLEST_SIDE = 4
 """Halve the grid until no axis is longer than this."""
@@ -46,6 +46,22 @@ PREPROCESSING = {
     "float16": "float16 as it is, no resize",
 }
 """What becomes of stored levels of each type, in words that are part of a network's identity."""
+
+
+TITLE = "own features"
+CAVEAT = "Knows nothing but the data set it was trained on: values of two networks are not comparable."
+LICENCE = "none: it is trained by the stage reference on the training records"
+PACKAGE = EXTRA = ""
+TAKES = "grids of any storage"
+
+
+class Config(Section):
+    """No settings here: the fields of ``reference`` are about it."""
+
+
+def takes(spec: DataSpec) -> bool:
+    """Whether records are grids."""
+    return isinstance(spec, GridSpec)
 
 
 class Layout(Section):
@@ -146,15 +162,6 @@ def make(layout: Layout) -> FeatureNetwork:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """float32 as written, on a GPU too: its convolutions would round inputs to 10 bits (TF32), and pick by speed."""
-    # cuBLAS reads it when it starts; without it, it refuses to be deterministic.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
-
-
-@contextmanager
 def repeatable(seed: int = 0) -> Iterator[None]:
     """The same numbers on every run of this machine: seed, threads and algorithms fixed, then as they were."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -170,12 +177,13 @@ def repeatable(seed: int = 0) -> Iterator[None]:
             torch.use_deterministic_algorithms(strict)
 
 
-def as_grid(levels: np.ndarray) -> Tensor:
+def as_grid(levels: np.ndarray | Tensor) -> Tensor:
     """Stored levels (B, C, *shape) as float32: uint8 and int16 in [-1, 1], float16 as it is."""
-    grid = torch.tensor(levels, dtype=torch.float32)
-    if levels.dtype == np.uint8:
+    levels = levels if isinstance(levels, Tensor) else torch.tensor(levels)
+    grid = levels.float()
+    if levels.dtype == torch.uint8:
         return grid / 127.5 - 1
-    return grid / 32767 if levels.dtype == np.int16 else grid
+    return grid / 32767 if levels.dtype == torch.int16 else grid
 
 
 def check_levels(layout: Layout, levels: np.ndarray, what: str = "") -> None:
@@ -191,36 +199,32 @@ def check_levels(layout: Layout, levels: np.ndarray, what: str = "") -> None:
         )
 
 
-def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> tuple[np.ndarray, np.ndarray | None]:
-    """Features float32 (N, D) and logits float32 (N, K), or None, of stored levels (N, C, *shape).
+def ready(network: FeatureNetwork, device: str = "cpu") -> Network:
+    """The network on a device, as every network is used."""
+    network = network.eval().to(device)
+
+    def forward(grid: Tensor) -> tuple[Tensor, Tensor | None]:
+        features_BD = network.embed(grid)
+        return features_BD, network.classify(features_BD)
+
+    return Network(network.layout.dimension, as_grid, forward, device, BATCH, network.layout.classes, repeatable)
+
+
+def embed(network: FeatureNetwork, levels: np.ndarray, what: str = "") -> Embedded:
+    """Features float32 (N, D) and logits float32 (N, K), or None, of stored levels (N, C, *shape), on the CPU.
 
     Args:
-        network: A network of either kind, on the device where it shall work.
+        network: A network of either kind.
         levels: Stored levels.
         what: Name of the rows for progress and errors; no progress is shown without one.
 
     Raises:
         DataError: The levels are of another type or shape than the network's.
     """
-    layout = network.layout
-    check_levels(layout, levels, what)
-    device = next(itertools.chain(network.parameters(), network.buffers())).device
-    features = [np.zeros((0, layout.dimension), np.float32)]
-    logits = [np.zeros((0, layout.classes), np.float32)]
+    check_levels(network.layout, levels, what)
     shown = progress(len(levels), f"features of {what}") if what else nullcontext()
-    with torch.inference_mode(), repeatable(), shown as bar:
-        for start in range(0, len(levels), BATCH):
-            count = min(BATCH, len(levels) - start)
-            filled = np.zeros((BATCH, *levels.shape[1:]), levels.dtype)
-            filled[:count] = levels[start : start + count]
-            embedded = network.embed(as_grid(filled).to(device))
-            classified = network.classify(embedded)
-            features.append(embedded[:count].cpu().numpy())
-            if classified is not None:
-                logits.append(classified[:count].cpu().numpy())
-            if bar:
-                bar.advance(count)
-    return np.concatenate(features), np.concatenate(logits) if layout.classes else None
+    with shown as bar:
+        return ready(network).embed(levels, bar.advance if bar else lambda rows: None)
 
 
 def save(network: FeatureNetwork, folder: Path) -> Layout:
@@ -238,7 +242,7 @@ def read_layout(folder: Path) -> Layout:
     return Layout.model_validate(read_json(folder / "network.json"))
 
 
-def load(folder: Path) -> FeatureNetwork:
+def read_network(folder: Path) -> FeatureNetwork:
     """The network of a reference folder.
 
     Raises:
@@ -252,3 +256,16 @@ def load(folder: Path) -> FeatureNetwork:
     network = make(layout)
     network.load_state_dict(load_file(weights))
     return network.eval()
+
+
+def locate(config: Config, root: Path, cache: Path) -> Weights:
+    """The network of the reference folder ``root``."""
+    return Weights(root, read_layout(root).digest)
+
+
+def preprocessing(weights: Weights) -> str:
+    return read_layout(weights.path).preprocessing
+
+
+def load(weights: Weights, device: str) -> Network:
+    return ready(read_network(weights.path), device)

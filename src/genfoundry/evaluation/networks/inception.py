@@ -7,7 +7,6 @@ torchvision: average pools don't count padding, the last block's pool takes the 
 and no auxiliary head. Letters in tensor names: B batch, C channels, H height, W width, D features, K classes.
 """
 
-import pickle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genfoundry.core.errors import DataError
+from genfoundry.evaluation.networks import _weights
+from genfoundry.evaluation.networks._contract import Network, Weights
+from genfoundry.evaluation.networks._pictures import BATCH, TAKES, takes
+from genfoundry.evaluation.networks._weights import Config
+
+__all__ = ["BATCH", "TAKES", "Config", "takes"]
+
+TITLE = "Inception-v3"
+CAVEAT = "Knows ImageNet's classes and little else. Papers hold FID against the training set, not held-out records."
+LICENCE = "Apache-2.0 (TensorFlow's graph of December 2015, converted by pytorch-fid)"
+PACKAGE = EXTRA = ""
 
 SIDE = 299
 FEATURES, CLASSES = 2048, 1008
@@ -239,7 +248,16 @@ def prepare(levels_BCHW: Tensor) -> Tensor:
     return ((grid_BCHW - 128) / 128).expand(-1, 3, -1, -1)
 
 
-def load(weights: Path) -> Inception:
+def locate(config: Config, root: Path, cache: Path) -> Weights:
+    """The file that the settings name, or the one at the address that they name; by default the published bytes."""
+    return _weights.file("inception", config, root, cache, SHA256)
+
+
+def preprocessing(weights: Weights) -> str:
+    return PREPROCESSING
+
+
+def load(weights: Weights, device: str) -> Network:
     """The network with the weights of a ``.pth`` file whose digest was checked before: nothing in it is executed.
 
     Raises:
@@ -247,16 +265,5 @@ def load(weights: Path) -> Inception:
     """
     with torch.device("meta"):
         network = Inception()
-    try:
-        state: dict[str, Any] = torch.load(weights, map_location="cpu", weights_only=True)
-        # Older copies of the published file leave out the counters of batch normalisation, which nothing reads.
-        state |= {
-            name: torch.zeros((), dtype=torch.int64)
-            for name in network.state_dict()
-            if name.endswith("num_batches_tracked") and name not in state
-        }
-        network.load_state_dict(state, assign=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, AttributeError, KeyError) as error:
-        first = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{weights}: not the weights of Inception-v3 for FID ({first}); take {URL}") from None
-    return network.float().eval()
+    _weights.fill(network, weights.path, f"Inception-v3 for FID; take {URL}")
+    return Network(FEATURES, prepare, network.float().eval().to(device).forward, device, BATCH, CLASSES)
