@@ -47,11 +47,13 @@ PLUMBING = (
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("ingest", "validate", "preprocess", "deduplicate", "split", "encode"), ("modalities",)),
-    **dict.fromkeys(("base", "extract"), ("models",)),
+    "base": ("models",),
+    "reference": ("networks",),
+    "extract": ("models", "networks"),
     "train": ("models", "objectives", "media"),
     "sample": ("models", "media"),
     "evaluate": ("metrics", "media"),
-    "report": ("metrics",),
+    "report": ("metrics", "networks"),
 }
 """Kinds of parts that a stage loads by name. ``roots`` says which of each kind; ``media`` is of a modality no more than
 how its samples are shown.
@@ -63,8 +65,10 @@ LOADERS: Mapping[str, tuple[str, ...]] = {
     "genfoundry.data.preprocess.cleaning": ("modalities",),
     "genfoundry.data.shards.memo": (),  # digests sources as a key of what it remembers
     "genfoundry.data.similarity.fingerprints": ("modalities",),
-    "genfoundry.evaluation.report": ("metrics",),
-    "genfoundry.evaluation.scoring": ("metrics",),
+    "genfoundry.evaluation.extraction.embedding": ("networks",),
+    "genfoundry.evaluation.metrics": ("metrics",),  # of networks it takes but the titles, for the report
+    "genfoundry.evaluation.networks": (),  # which there are, and whether what they need is installed
+    "genfoundry.evaluation.networks._weights": (),  # finds a file of a package, named by its digest
     "genfoundry.generation.modelfile": ("models",),
     "genfoundry.modalities.common.lookup": ("media",),
     "genfoundry.modalities.common.contract": (),  # imports what a modality's table names: ``roots`` knows the table
@@ -225,6 +229,8 @@ def roots(sources: Sources, node: Node) -> list[str]:
         wanted = known
         if kind == "modalities":
             wanted = [sources.tree.datasets[node.key].modality]
+        elif kind == "networks":
+            wanted = _networks(sources.tree, node)
         elif kind == "objectives":
             chosen = sources.tree.models[node.key].training.get("objective") or {}
             wanted = [str(chosen["name"])] if "name" in chosen else []
@@ -236,10 +242,17 @@ def roots(sources: Sources, node: Node) -> list[str]:
         for name in wanted:
             if name not in known:
                 raise ConfigError(f"{node.address}: unknown {kind} part {name!r}{parts.nearest(name, known)}")
-        found += [f"genfoundry.{kind}.{name}" for name in wanted]
+        found += [f"{parts.package_of(kind)}.{name}" for name in wanted]
         if kind == "modalities":
             found += [one for name in wanted for one in sources.named(f"genfoundry.{kind}.{name}")]
     return found
+
+
+def _networks(tree: settings.Settings, node: Node) -> list[str]:
+    """Published networks that a stage's data sets name; the data set's own is imported by a statement."""
+    keys = {"dataset": [node.key], "model": [tree.models[node.key].dataset] if node.key in tree.models else []}
+    blocks = (tree.datasets[key].reference.get("networks") for key in keys.get(node.kind, list(tree.datasets)))
+    return sorted({str(name) for block in blocks if isinstance(block, dict) for name in block})
 
 
 def reached(sources: Sources, node: Node) -> dict[str, str]:

@@ -20,14 +20,14 @@ FOLDERS: dict[Kind, str] = {"networks": "evaluation/networks"}
 """Where the parts of a kind lie, if not in the folder of that name."""
 
 
-def folder_of(kind: Kind) -> str:
-    """Folder of a kind below the package, ``/`` between its steps."""
-    return FOLDERS.get(kind, kind)
+def package_of(kind: Kind) -> str:
+    """The package whose modules are the parts of a kind."""
+    return f"genfoundry.{FOLDERS.get(kind, kind).replace('/', '.')}"
 
 
 def names(kind: Kind, package: Path = Path(__file__).parents[1]) -> list[str]:
     """Names of all parts of a kind, sorted: modules, and packages but for ``common`` and those with an underscore."""
-    folder = package / folder_of(kind)
+    folder = package / FOLDERS.get(kind, kind)
     found = {file.stem for file in folder.glob("*.py")} | {file.parent.name for file in folder.glob("*/__init__.py")}
     return sorted(name for name in found - {"common"} if not name.startswith("_"))
 
@@ -55,4 +55,4 @@ def load(kind: Kind, name: str) -> ModuleType:
         ConfigError: There is no such part.
     """
     known(kind, name)
-    return importlib.import_module(f"genfoundry.{folder_of(kind).replace('/', '.')}.{name}")
+    return importlib.import_module(f"{package_of(kind)}.{name}")

@@ -8,9 +8,9 @@ from typing import Any
 from genfoundry.config.params import parse
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.specs import Score, Section
-from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError, TooFewError
 from genfoundry.core.io import publish_folder, write_json
+from genfoundry.core.parts import nearest
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import Evidence, asked_for
 from genfoundry.evaluation.influences import INFLUENCES, write_influences
@@ -30,7 +30,7 @@ def configured(metrics: Mapping[str, Mapping[str, Any]], where: str) -> dict[str
     found, faults, known = {}, [], metric_names()
     for name, options in metrics.items():
         if name not in known:
-            faults.append(f"params.yaml: unknown metric '{where}.{name}'{parts.nearest(name, known)}")
+            faults.append(f"params.yaml: unknown metric '{where}.{name}'{nearest(name, known)}")
             continue
         metric = load_metric(name)
         try:
@@ -52,7 +52,7 @@ def applicable(config: Evaluation, evidence: Evidence, where: str) -> dict[str, 
     named = configured(config.metrics, where)
     unknown = [name for name in config.skip if name not in metric_names()]
     if unknown:
-        hint = parts.nearest(unknown[0], metric_names())
+        hint = nearest(unknown[0], metric_names())
         raise ConfigError(f"params.yaml: '{where.rpartition('.')[0]}.skip': unknown metric {unknown[0]!r}{hint}")
     both = [name for name in config.skip if name in config.metrics]
     if both:
