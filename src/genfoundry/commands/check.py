@@ -93,6 +93,7 @@ def _blocks(tree: settings.Settings) -> Iterator[str]:
     yield from settings.faults(Retraining, tree.retraining, "retraining")
     for key, base in tree.bases.items():
         yield from settings.faults(Base, base, f"bases.{key}")
+        yield from _part("formats", str(base.get("format", "genfoundry")), f"bases.{key}.format")
     for key, component in tree.components.items():
         yield from settings.faults(Component, component, f"components.{key}")
     for key, dataset in tree.datasets.items():
@@ -101,6 +102,8 @@ def _blocks(tree: settings.Settings) -> Iterator[str]:
             section = settings.modality_section(dataset.modality, default) if module else default
             yield from settings.faults(section, getattr(dataset, name), f"datasets.{key}.{name}")
     for key, model in tree.models.items():
+        if not model.family:
+            continue  # known once its base is imported
         module = yield from _part("models", model.family, f"models.{key}.family")
         if module:
             yield from settings.faults(module.Config, model.options, f"models.{key}.options")
@@ -143,6 +146,9 @@ def _part(kind: parts.Kind, name: str, where: str) -> Iterator[str]:
 
 def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
     """Names that one block gives of another."""
+    for key, base in tree.bases.items():
+        if (path := base.get("path")) and not (root / str(path)).exists():
+            yield f"params.yaml: 'bases.{key}.path' is {path!r}: no such file or folder; put the model there"
     for key in tree.bases.keys() & tree.models.keys():
         yield f"params.yaml: {key!r} is both a base and a model; rename one, they share artifacts/models/"
     for key in tree.datasets.keys() & (tree.models.keys() | tree.bases.keys()):

@@ -47,7 +47,7 @@ PLUMBING = (
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("ingest", "validate", "preprocess", "deduplicate", "split", "encode"), ("modalities",)),
-    "base": ("models",),
+    "base": ("models", "formats"),
     "reference": ("networks",),
     "extract": ("models", "networks"),
     "train": ("models", "objectives", "media"),
@@ -69,6 +69,7 @@ LOADERS: Mapping[str, tuple[str, ...]] = {
     "genfoundry.evaluation.metrics": ("metrics",),  # of networks it takes but the titles, for the report
     "genfoundry.evaluation.networks": (),  # which there are, and whether what they need is installed
     "genfoundry.evaluation.networks._weights": (),  # finds a file of a package, named by its digest
+    "genfoundry.generation.bases": ("formats",),
     "genfoundry.generation.modelfile": ("models",),
     "genfoundry.modalities.common.lookup": ("media",),
     "genfoundry.modalities.common.contract": (),  # imports what a modality's table names: ``roots`` knows the table
@@ -237,7 +238,7 @@ def roots(sources: Sources, node: Node) -> list[str]:
         elif node.kind == "model":
             model = sources.tree.models[node.key]
             skip = model.evaluation.get("skip") or []
-            families = settings.families(sources.tree, node.key)
+            families = settings.families(sources.tree, node.key) or known
             wanted = families if kind == "models" else [name for name in known if name not in skip]
         for name in wanted:
             if name not in known:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
@@ -18,6 +18,8 @@ from genfoundry.config.sections.component import Component
 from genfoundry.config.specs import Key, Section
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError
+from genfoundry.core.io import read_json
+from genfoundry.core.parts import KEY_PATTERN
 
 SectionType = TypeVar("SectionType", bound=Section)
 
@@ -50,7 +52,8 @@ class ModelBlock(Section):
     """One block under ``models:``; ``options`` is typed by the family."""
 
     dataset: Key
-    family: Key
+    family: Annotated[str, Field(pattern=r"^$|" + KEY_PATTERN)] = ""
+    """Name of a file under models/; empty takes family and options of what ``init_from`` names."""
     init_from: Key = "scratch"
     components: Key = NO_COMPONENTS
     """A set of frozen models that this one learns from or is built on: those of ``components:`` with this ``set``."""
@@ -154,8 +157,64 @@ def parse(section: type[SectionType], values: Any, where: str, file: str = "para
 
 
 def load(root: Path) -> Settings:
-    """params.yaml of a workspace, its upper levels checked."""
-    return parse(Settings, read_yaml(root / "params.yaml"), "")
+    """params.yaml of a workspace, its upper levels checked; a model without a family has that of what it starts from.
+
+    Raises:
+        ConfigError: A level is wrong; a model without a family starts from nothing, or sets an option of its own.
+    """
+    tree = parse(Settings, read_yaml(root / "params.yaml"), "")
+    if all(model.family for model in tree.models.values()):
+        return tree
+    return tree.model_copy(update={"models": {key: _inherited(root, tree, key) for key in tree.models}})
+
+
+def _inherited(root: Path, tree: Settings, key: str) -> ModelBlock:
+    """A model's block with the family and the options that it takes from where it starts.
+
+    Those of a base are known once it lies there in our own form: at its path, or imported. Till then both stay empty.
+    """
+    block, path = tree.models[key], [key]
+    while not tree.models[path[-1]].family and tree.models[path[-1]].init_from in tree.models:
+        path.append(tree.models[path[-1]].init_from)
+        if path[-1] in path[:-1]:
+            return block  # a circle, which `genfoundry check` reports
+    last = tree.models[path[-1]]
+    if block.family:
+        return block
+    if last.family:
+        architecture = Architecture(family=last.family, options=last.options)
+    elif not tree.bases.get(last.init_from, {}).get("path"):
+        raise ConfigError(
+            f"params.yaml: 'models.{key}.family' is missing; name one, or start from a base or a model that has one"
+        )
+    elif (found := _architecture(root, tree, last.init_from)) is None:
+        return block
+    else:
+        architecture = found
+    for name, value in block.options.items():
+        if name not in architecture.options or architecture.options[name] != value:
+            theirs = architecture.options.get(name, "its default")
+            raise ConfigError(
+                f"params.yaml: 'models.{key}.options.{name}' is {value!r}, but {block.init_from!r} has {theirs!r}; "
+                "remove it, as options come with the model"
+            )
+    return block.model_copy(update={"family": architecture.family, "options": dict(architecture.options)})
+
+
+class Architecture(Section):
+    """What a published model's ``config.json`` says of it."""
+
+    family: Key
+    options: dict[str, Any]
+
+
+def _architecture(root: Path, tree: Settings, base: str) -> Architecture | None:
+    for folder in (root / str(tree.bases[base]["path"]), root / "artifacts/models" / base / "model"):
+        file = folder / "config.json"
+        config = read_json(file) if file.is_file() else None
+        if isinstance(config, dict) and "family" in config:
+            return parse(Architecture, {name: config.get(name) for name in ("family", "options")}, "", str(file))
+    return None
 
 
 def dataset_section(settings: Settings, key: str, base: type[SectionType]) -> SectionType:
@@ -241,12 +300,12 @@ def check_roles(settings: Settings, key: str) -> dict[str, str]:
 
 
 def families(settings: Settings, key: str) -> list[str]:
-    """A model's family, then those of its components and of theirs."""
+    """A model's family, then those of its components and of theirs; empty if one of them is not known, as a base's."""
     found, todo = list[str](), [key]
     while todo:
         block = settings.models.get(todo.pop())
-        if block is None:
-            continue
+        if block is None or not block.family:
+            return []
         found += [block.family] if block.family not in found else []
         todo += components_of(settings, block.components).values()
     return found
@@ -256,6 +315,9 @@ def model_block(settings: Settings, key: str) -> ModelBlock:
     """One block under ``models:``."""
     if key not in settings.models:
         raise ConfigError(f"params.yaml: no model {key!r}{parts.nearest(key, list(settings.models))}")
+    if not settings.models[key].family:
+        start = settings.models[key].init_from
+        raise ConfigError(f"models.{key}: its family is known once {start!r} is imported; run dvc repro base@{start}")
     return settings.models[key]
 
 

@@ -14,7 +14,7 @@ from genfoundry.core.errors import ConfigError
 
 KEY_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
-Kind = Literal["models", "objectives", "metrics", "modalities", "networks"]
+Kind = Literal["models", "objectives", "formats", "metrics", "modalities", "networks"]
 
 FOLDERS: dict[Kind, str] = {"networks": "evaluation/networks"}
 """Where the parts of a kind lie, if not in the folder of that name."""

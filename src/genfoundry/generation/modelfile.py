@@ -160,7 +160,8 @@ def load_start(model: Model, family: str, folder: Path, arrays: Path) -> None:
     if (arrays / TOKENIZER).exists() and (arrays / TOKENIZER).read_bytes() != (folder / TOKENIZER).read_bytes():
         raise ConfigError(
             f"init_from: {folder} was trained with another tokenizer than {arrays / TOKENIZER}: its token numbers mean "
-            "other text; start from a model of the same data set, or from scratch"
+            "other text; start from a model of the same data set, or from scratch, or have the data encoded with its "
+            "tokenizer (presets/tokenizers)"
         )
     mine, before = (parse_spec(read_json(place / SPEC)).labels for place in (arrays, folder))
     if model.num_classes and mine != before:

@@ -116,6 +116,8 @@ def typed_params(node: Node, tree: settings.Settings) -> dict[str, Any]:
             values[field] = section(tree, key, field).model_dump(mode="json")
         else:
             values[field] = getattr(block, field)
+    if node.stage == "train":
+        values["family"] = tree.models[node.key].family
     if NUMERICS in node.params:
         values[NUMERICS] = settings.parse(Numerics, tree.numerics, NUMERICS).model_dump(mode="json")
     return values
