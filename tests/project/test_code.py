@@ -14,6 +14,7 @@ import pytest
 from genfoundry.config import code
 from genfoundry.config.code import Sources
 from genfoundry.config.dag import nodes
+from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,8 +120,8 @@ TABLE = {
         ),
         of("train", "sample", "extract", "base", "reference"),
     ),
-    "a family": (appended("models/vae.py", "\nMORE = 1\n"), {*FAMILY_STAGES, "base@scratch"}),
-    "a new family": (add("models/other.py", "models/vae.py"), of("base")),
+    "a family": (appended("models/vae.py", "\nMORE = 1\n"), FAMILY_STAGES),
+    "a new family": (add("models/other.py", "models/vae.py"), set()),
     "a modality": (appended("modalities/image/edits.py", "\nMORE = 1\n"), IMAGES),
     "how records of a modality are cleaned": (appended("modalities/image/cleaning.py", "\nMORE = 1\n"), IMAGES),
     "how samples of a modality look": (
@@ -153,6 +154,16 @@ def test_an_edit_re_runs_the_stages_that_reach_it(name: str, root: Path) -> None
 
     after = digests(root)
     assert {address for address in after if after[address] != BEFORE[address]} == wanted
+
+
+def test_a_base_that_is_a_folder_rests_on_all_families(root: Path) -> None:
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("  scratch: {}", "  scratch: {path: models/base}"))
+
+    reached = code.reached(Sources(root), nodes(root)["base@scratch"])
+
+    assert {f"genfoundry.models.{name}" for name in parts.names("models")} <= reached.keys()
+    assert "genfoundry.models.vae" not in BEFORE["base@scratch"]
 
 
 def test_a_metric_that_is_skipped_does_not_count(root: Path) -> None:
@@ -285,7 +296,7 @@ def test_a_process_that_imported_more_than_was_foreseen_fails() -> None:
         "from genfoundry.config import code, dag\n"
         "node = dag.nodes(Path.cwd())['base@scratch']\n"
         "seen = code.reached(code.Sources(Path.cwd()), node)\n"
-        "import pipelines.base, genfoundry.models.vae, genfoundry.tracking.tags\n"
+        "import pipelines.base, genfoundry.nn.contract, genfoundry.tracking.tags\n"
         "code.check_imports(node, seen)\n"
         "import genfoundry.data.shards.borders\n"
         "try: code.check_imports(node, seen)\n"

@@ -10,8 +10,9 @@ import ast
 import hashlib
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,13 @@ class Sources:
     """The modules of a project by name, each file read once, and the settings that name its parts."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.tree = root, settings.load(root)
+        self.root = root
         self._files: dict[str, Path | None] = {}
         self._modules: dict[str, Module] = {}
+
+    @cached_property
+    def tree(self) -> settings.Settings:
+        return settings.load(self.root)
 
     def file(self, name: str) -> Path | None:
         """Where a first-party module lies; None for all other names."""
@@ -227,26 +232,32 @@ def roots(sources: Sources, node: Node) -> list[str]:
             found.append(f"genfoundry.modalities.{sources.tree.datasets[dataset].modality}.media")
             continue
         known = parts.names(kind, sources.root / "src/genfoundry")
-        wanted = known
-        if kind == "modalities":
-            wanted = [sources.tree.datasets[node.key].modality]
-        elif kind == "networks":
-            wanted = _networks(sources.tree, node)
-        elif kind == "objectives":
-            chosen = sources.tree.models[node.key].training.get("objective") or {}
-            wanted = [str(chosen["name"])] if "name" in chosen else []
-        elif node.kind == "model":
-            model = sources.tree.models[node.key]
-            skip = model.evaluation.get("skip") or []
-            families = settings.families(sources.tree, node.key) or known
-            wanted = families if kind == "models" else [name for name in known if name not in skip]
-        for name in wanted:
+        for name in (wanted := _wanted(kind, sources.tree, node, known)):
             if name not in known:
                 raise ConfigError(f"{node.address}: unknown {kind} part {name!r}{parts.nearest(name, known)}")
         found += [f"{parts.package_of(kind)}.{name}" for name in wanted]
         if kind == "modalities":
             found += [one for name in wanted for one in sources.named(f"genfoundry.{kind}.{name}")]
     return found
+
+
+def _wanted(kind: str, tree: settings.Settings, node: Node, known: list[str]) -> list[str]:
+    """Names of the parts of a kind that a stage loads; all that are known where the settings don't say."""
+    if node.kind == "base":
+        return known if tree.bases[node.key].get("path") else []  # its folder says its family
+    if kind == "modalities":
+        return [tree.datasets[node.key].modality]
+    if kind == "networks":
+        return _networks(tree, node)
+    if node.kind != "model":
+        return known
+    model = tree.models[node.key]
+    if kind == "objectives":
+        chosen = model.training.get("objective") or {}
+        return [str(chosen["name"])] if "name" in chosen else []
+    if kind == "models":
+        return settings.families(tree, node.key) or known
+    return [name for name in known if name not in (model.evaluation.get("skip") or [])]
 
 
 def _networks(tree: settings.Settings, node: Node) -> list[str]:
@@ -256,21 +267,26 @@ def _networks(tree: settings.Settings, node: Node) -> list[str]:
     return sorted({str(name) for block in blocks if isinstance(block, dict) for name in block})
 
 
+def walk(sources: Sources, names: Iterable[str]) -> dict[str, Module]:
+    """All first-party modules that are reached by imports from some, plumbing left out."""
+    found: dict[str, Module] = {}
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in found and not plumbing(name) and (module := sources.module(name)):
+            found[name] = module
+            todo += [name.rpartition(".")[0], *module.imports]
+    return dict(sorted(found.items()))
+
+
 def reached(sources: Sources, node: Node) -> dict[str, str]:
     """Digests of all first-party modules that a stage's result rests on, by name.
 
     Raises:
         ConfigError: One of them does what can't be followed; every such place is named.
     """
-    found: dict[str, str] = {}
-    faults, kinds = list[str](), set(PARTS.get(node.stage, ()))
-    todo = roots(sources, node)
-    while todo:
-        name = todo.pop()
-        if name in found or plumbing(name) or not (module := sources.module(name)):
-            continue
-        found[name] = module.digest
-        todo += [name.rpartition(".")[0], *module.imports]
+    found, kinds, faults = walk(sources, roots(sources, node)), set(PARTS.get(node.stage, ())), list[str]()
+    for name, module in found.items():
         if name not in LOADERS:
             faults += module.opaque
         elif missing := set(LOADERS[name]) - kinds:
@@ -280,7 +296,7 @@ def reached(sources: Sources, node: Node) -> dict[str, str]:
             f"{node.address}: what its code rests on can't be followed:\n  " + "\n  ".join(sorted(faults)) + "\n"
             "import what is meant by a statement, or declare the module in LOADERS of genfoundry/config/code.py"
         )
-    return dict(sorted(found.items()))
+    return {name: module.digest for name, module in found.items()}
 
 
 def record_of(sources: Sources, node: Node) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def test_auto_starts_no_pool_for_little_work() -> None:
 WAITS = """
 import sys
 sys.path[:0] = {path!r}
-from genfoundry.data import executor
+from genfoundry.data.shards import executor
 from genfoundry.settings import Execution
 from test_data_executor import _tell_and_wait
 if __name__ == "__main__":
@@ -296,3 +296,14 @@ def test_the_memo_lies_under_the_state_root(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("GENFOUNDRY_STATE", str(tmp_path / "state"))
 
     assert memo_of(line.paths, 2) == Memo(tmp_path / "state/cache/shards", 2 * 2**30, memo_of(line.paths, 1).basis)
+
+
+def test_a_memo_rests_on_the_modules_that_make_its_results(tmp_path: Path) -> None:
+    line = line_of(tmp_path / "line", source(tmp_path))
+    found = [
+        memo_of(line.paths, 1, f"genfoundry.data.{stage}", f"genfoundry.modalities.{modality}").basis
+        for stage in ("encode.encoding", "preprocess.cleaning")
+        for modality in ("text", "image")
+    ]
+
+    assert len(set(found)) == 4

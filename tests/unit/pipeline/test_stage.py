@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from genfoundry.config import params as settings
+from genfoundry.config.code import write_code
 from genfoundry.config.dag import find
 from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.training import Training
@@ -18,15 +19,28 @@ from genfoundry.pipeline import stage
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture()
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in which only the stage base@scratch can run."""
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
+def laid_out(folder: Path) -> Path:
     for name in ("dvc.yaml", "params.yaml", "requirements.lock"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
+        shutil.copyfile(ROOT / name, folder / name)
     for name in ("src", "pipelines", "presets"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return tmp_path
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose stage ``code`` has run."""
+    folder = laid_out(tmp_path_factory.mktemp("coded"))
+    write_code(folder)
+    return folder
+
+
+@pytest.fixture()
+def root(coded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which the stage base@scratch can run."""
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    shutil.copytree(coded / "artifacts", tmp_path / "artifacts")
+    return laid_out(tmp_path)
 
 
 def run(root: Path, body: object) -> int:
@@ -66,6 +80,16 @@ def test_a_result_changed_after_it_was_published_has_failed(root: Path, capsys: 
 
     assert run(root, body) == Exit.BAD_DATA
     assert "base.json was changed" in capsys.readouterr().err
+
+
+def test_a_stage_does_not_start_on_a_code_file_of_other_sources(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `dvc repro --single-item` would after an edit: what it makes would pass for a result of the old code."""
+    file = root / "artifacts/code/base@scratch.json"
+    file.write_text(file.read_text().replace('"pipelines.base": "', '"pipelines.base": "0'))
+
+    assert run(root, publish) == Exit.USAGE
+    assert "base@scratch.json is stale: pipelines.base changed; run `dvc repro code` first" in capsys.readouterr().err
+    assert not (root / "artifacts/models").exists()
 
 
 REMEDY = "out of memory .* raise training.accumulate .* training.recompute .* bf16-mixed"
@@ -108,7 +132,7 @@ def test_other_ranks_leave_neither_run_nor_lineage(root: Path, monkeypatch: pyte
     monkeypatch.setenv("LOCAL_RANK", "1")
 
     assert run(root, lambda paths: None) == Exit.OK
-    assert not (root / "mlruns").exists() and not (root / "artifacts").exists()
+    assert not (root / "mlruns").exists() and not (root / "artifacts/lineage").exists()
 
 
 def test_typed_parameters_have_their_defaults_filled_in(root: Path) -> None:

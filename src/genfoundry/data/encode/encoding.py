@@ -34,7 +34,7 @@ def write_arrays(
     """Publish ``arrays`` (with ``spec.json``), ``index`` and ``encode.json``."""
     index = _index(paths)
     counts = {split: int((index["split"] == split).sum()) for split in SPLITS}
-    memo = memo_of(paths, execution.data_cache)
+    memo = memo_of(paths, execution.data_cache, __name__, modality.__name__)
     with publish_folder(paths.arrays) as folder:
         codes = Codes(paths.clean, folder / ".work", index, pinned(paths, config), memo, execution)
         spec, report = modality.encode(codes, counts, config, folder)

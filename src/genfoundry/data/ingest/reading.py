@@ -79,7 +79,7 @@ def read_source(
     labels: Counter[str] = Counter()
     splits: Counter[str] = Counter()
     size = count = written = 0
-    memo = memo_of(paths, execution.data_cache)
+    memo = memo_of(paths, execution.data_cache, __name__, modality.__name__)
     with publish_folder(paths.records) as folder:
         work = folder / ".work"
         for shard in shards(modality, source, config, work, memo):

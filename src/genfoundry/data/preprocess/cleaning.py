@@ -56,7 +56,7 @@ def clean_records(
     rejects, shown = Rejects(), _Shown()
     counts: Counter[str] = Counter()
     facts: dict[str, _Range] = {}
-    memo = memo_of(paths, execution.data_cache)
+    memo = memo_of(paths, execution.data_cache, __name__, modality.__name__)
     where = f"datasets.{paths.key}"
     with publish_folder(paths.clean) as folder:
         divided = plan(paths.records, split, where)

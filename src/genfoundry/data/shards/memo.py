@@ -1,7 +1,7 @@
 """Results of shards that were worked on before, under the state root: no output, no dependency, safe to delete.
 
-A result is found by what it was made of (the shard's bytes, the settings, the code, the lock), never by time or name,
-and its files are hashed before they are used again. So a memo moves time, never a byte.
+A result is found by what it was made of (the shard's bytes, the settings, the lock, the modules that make it), never by
+time or name, and its files are hashed before they are used again: run time changes, outputs are byte-identical.
 
 Where an output holds the same bytes, both are names of one file (as DVC's cache then is a third), so that remembering
 takes no room until the output changes.
@@ -14,13 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from genfoundry.config.code import Sources, walk
 from genfoundry.config.dag import lock_digest
 from genfoundry.core.errors import DataError
-from genfoundry.core.io import MANIFEST, digest_of, publish_folder, tree_digest, verify_folder
+from genfoundry.core.io import MANIFEST, digest_of, publish_folder, verify_folder
 from genfoundry.core.paths import Paths
-
-CODE = ("config", "core", "data", "modalities")
-"""What a shard's result can rest on, below src/genfoundry: more than needed, so that nothing is missed."""
 
 
 class Memo(NamedTuple):
@@ -33,15 +31,15 @@ class Memo(NamedTuple):
     """Digest of the code and of what is installed."""
 
 
-def memo_of(paths: Paths, gigabytes: float) -> Memo:
-    """The memo of a workspace."""
-    return Memo(paths.state / "cache/shards", gigabytes * 2**30, _basis(paths.root))
+def memo_of(paths: Paths, gigabytes: float, *code: str) -> Memo:
+    """The memo of a workspace, for results that the modules of these names make."""
+    return Memo(paths.state / "cache/shards", gigabytes * 2**30, _basis(paths.root, code))
 
 
-@lru_cache(maxsize=4)
-def _basis(root: Path) -> str:
-    package = Path(__file__).parents[2]
-    return digest_of({"lock": lock_digest(root), **{name: tree_digest(package / name) for name in CODE}})
+@lru_cache(maxsize=16)
+def _basis(root: Path, code: tuple[str, ...]) -> str:
+    found = walk(Sources(Path(__file__).parents[4]), code)
+    return digest_of({"lock": lock_digest(root), "code": {name: module.digest for name, module in found.items()}})
 
 
 def remembered(memo: Memo, key: Any, target: Path, make: Callable[[Path], None]) -> bool:

@@ -71,7 +71,7 @@ def guard_splits(
         most = most_elements(float(getattr(dedup, "memory", 0)))
         stays, removed = _guarded(prepared, records, training, external, rule, config.max_containment, most)
         np.save(work.parent / TRAINING, stays)
-        memo = memo_of(paths, execution.data_cache)
+        memo = memo_of(paths, execution.data_cache, __name__, modality.__name__)
         elements = prepared.elements(len(training))
         tasks = _tasks(prepared, ~training, elements, rule, config.max_containment, most, memo, paths.key)
         # Each one reads all of training: its size counts for each.
