@@ -149,6 +149,8 @@ def test_a_version_keeps_its_temperature_whatever_params_yaml_says_now(
     subjects = [resolve(f"blur/{number}", root, tree, lambda: store, tmp_path) for number in (old, *new[:2])]
 
     assert [subject.generator["temperature"] for subject in subjects] == [0.3, 0.5, 0.9]
+    # The rows that an old run was drawn in moved nothing then, so they are none of its settings.
+    assert subjects[0].generator == {"batch": 32, "draw": "sample", "temperature": 0.3}
     assert np.array_equal(samples(subjects[0], how), drawn(model, 5, 40, temperature=0.3, draw="sample"))
     assert np.array_equal(samples(subjects[1], how), drawn(model, 5, 40, temperature=0.5))
     # Another temperature is another version of the same weights, which are fetched once; the same one is none.
