@@ -1,5 +1,6 @@
 """Arrays: what stands in them, and that texts and pictures come back out of them."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -97,6 +98,22 @@ def test_characters_are_tokens_and_unknown_bytes_are_spelt() -> None:
     for one in ("", "a b", _tokens.BOUNDARY, "\ue000\ue001", *STRANGE, "".join(map(chr, range(1, 800)))):
         found = tokenizer.encode(one).ids
         assert tokenizer.decode(found) == one and 0 not in found
+
+
+def test_the_boundary_is_the_token_that_the_tokenizer_has_for_it(tmp_path: Path) -> None:
+    tree = json.loads(_tokens.train(text.Encode(tokenizer="bytes"), []).to_str())
+    vocab = tree["model"]["vocab"]
+    moved = next(token for token, number in vocab.items() if number == 7)
+    vocab[_tokens.BOUNDARY], vocab[moved] = 7, 0
+    (tmp_path / _tokens.FILE).write_text(json.dumps(tree), encoding="utf-8")
+
+    found = _streams.encode_file(["a", "bc"], tmp_path)
+
+    assert [found.tokens[start] for start in found.ptr[:-1]] == [7, 7] and (found.tokens == 7).sum() == 2
+    del vocab[_tokens.BOUNDARY]
+    (tmp_path / _tokens.FILE).write_text(json.dumps(tree), encoding="utf-8")
+    with pytest.raises(DataError, match=r"tokenizer.json: has no token '<\|boundary\|>'"):
+        _streams.encode_file(["a"], tmp_path)
 
 
 def test_the_report_counts_what_the_training_split_does_not_know(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def encoded(texts: Sequence[str], tokenizer: "Tokenizer", boundary: int) -> Enco
     kind = np.uint16 if tokenizer.get_vocab_size() <= 2**16 else np.uint32
     rows: list[np.ndarray] = [np.empty(0, kind)]
     for part in _batches(texts):
-        rows += [np.array([boundary, *found.ids], kind) for found in tokenizer.encode_batch_fast(part)]
+        found = tokenizer.encode_batch_fast(part, add_special_tokens=False)
+        rows += [np.array([boundary, *document.ids], kind) for document in found]
     sizes = [[len(text.encode()), len(text), len(text.split())] for text in texts]
     return Encoded(
         np.concatenate(rows),
