@@ -236,11 +236,16 @@ def _arrow(path: Path, columns: list[str] | None) -> "pa.Table":
 
 def read_records(folder: Path, columns: list[str] | None = None) -> Iterator["pd.DataFrame"]:
     """The shards of a published folder of records, in order, one table each."""
-    for shard in _shards(folder):
+    for shard in shards(folder):
         yield read_table(shard, columns)
 
 
-def _shards(folder: Path) -> list[Path]:
+def shards(folder: Path) -> list[Path]:
+    """The files of a published folder of records, in order.
+
+    Raises:
+        DataError: The folder was never finished.
+    """
     folder_digest(folder)
     return sorted(folder.glob("part-*.parquet"))
 
@@ -252,7 +257,7 @@ def pick_records(folder: Path, names: Collection[str]) -> dict[str, dict[str, An
 
     found: dict[str, dict[str, Any]] = {}
     wanted = pa.array(sorted(names), pa.string())
-    for shard in sorted(folder.glob("part-*.parquet")) if names else ():
+    for shard in shards(folder) if names else ():
         mine = pc.is_in(_arrow(shard, ["id"]).column("id"), wanted)
         if pc.any(mine).as_py():
             found.update({row["id"]: row for row in _arrow(shard, None).filter(mine).to_pandas().to_dict("records")})
@@ -279,7 +284,7 @@ def read_all_records(folder: Path, columns: list[str] | None = None) -> "pd.Data
     import pandas as pd
     import pyarrow as pa
 
-    tables = [_arrow(shard, columns) for shard in _shards(folder)]
+    tables = [_arrow(shard, columns) for shard in shards(folder)]
     if not tables:
         return pd.DataFrame(columns=columns or [])
     return pa.concat_tables(tables, promote_options="permissive").to_pandas()

@@ -13,8 +13,10 @@ from genfoundry.config.specs import Vectors
 from genfoundry.core.io import folder_digest
 from genfoundry.data.deduplicate import removal as dedup
 from genfoundry.data.shards.memo import Memo
-from genfoundry.data.similarity import descriptor
-from genfoundry.data.similarity.pairs import Verdicts, verdicts_of
+from genfoundry.data.similarity import descriptor, vectorjoin
+from genfoundry.data.similarity.keepers import Rule, keep
+from genfoundry.data.similarity.pairs import Verdicts, digests, verdicts_of
+from genfoundry.data.similarity.setjoin import EXACT
 from genfoundry.data.similarity.vectorjoin import Verifier
 from genfoundry.data.split import leaks
 from genfoundry.modalities.image import edits
@@ -74,6 +76,27 @@ def test_pairs_that_are_met_no_more_are_forgotten_and_a_damaged_file_is_no_memor
         scored(few, -1.0, True, 0.8, verdicts)
     assert verdicts.new == 2 * 6 * 6
     assert not (tmp_path / "work").exists()
+
+
+def test_fingerprints_that_the_caller_has_hashed_are_not_hashed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memo, prints, rule = (
+        Memo(tmp_path / "memo", 1e9, "code"),
+        descriptor.describe(np.stack(pictures(12))),
+        Rule(0.9, 0.0),
+    )
+    marks, order = digests(prints), np.random.default_rng(2).permutation(len(prints.vectors))[:20]
+    with verdicts_of(memo, "a", tmp_path / "work") as verdicts:
+        plain = keep(prints, rule, order, EXACT, verdicts)
+
+    monkeypatch.setattr(vectorjoin, "digests", lambda vectors: pytest.fail("hashed again"))
+    with verdicts_of(memo, "a", tmp_path / "work") as verdicts:
+        marked = keep(prints, rule, order, EXACT, verdicts, marks)
+
+    assert verdicts.new == 0 and len(plain.pairs.first) > 0
+    np.testing.assert_array_equal(marked.keeper, plain.keeper)
+    np.testing.assert_array_equal(marked.pairs.score, plain.pairs.score)
 
 
 def test_a_picture_more_costs_its_own_pairs_and_the_bytes_are_the_same(

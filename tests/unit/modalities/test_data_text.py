@@ -1,6 +1,8 @@
 """Text: what is read, what is set aside and why, what becomes canonical."""
 
 import gzip
+import os
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +42,24 @@ def test_a_folder_of_mixed_files_is_read_in_order_with_ids_by_file_and_line(tmp_
     assert list(records["content"]) == ["# title\n\nbody\n", "one", "two", "first\nline", "second", "p", "q"]
     assert list(records["lines"]) == [3, 1, 1, 2, 1, 1, 1]
     assert records["label"].isna().all()
+
+
+def test_a_folder_that_may_not_be_read_is_named() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        closed = Path(temporary) / "raw/closed"
+        closed.mkdir(parents=True)
+        (closed / "a.txt").write_text("text")
+        Path(temporary).chmod(0o755)
+        closed.chmod(0)
+        # Root may read everything, so it steps back for a moment.
+        user = os.geteuid()
+        os.seteuid(65534 if user == 0 else user)
+        try:
+            with pytest.raises(DataError, match="raw/closed: may not be read; give this user the right to"):
+                _tables.files(Path(temporary) / "raw")
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o700)
 
 
 def test_named_columns_give_label_split_and_id(tmp_path: Path) -> None:

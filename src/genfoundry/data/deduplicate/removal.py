@@ -33,7 +33,7 @@ from genfoundry.data.deduplicate.planted import PLANTED, calibrate
 from genfoundry.data.shards.memo import memo_of, prune
 from genfoundry.data.similarity.fingerprints import LENGTHS, SAMPLE, load, print_shards
 from genfoundry.data.similarity.keepers import Fingerprints, Rule, engine_of, join, keep, shelf_of, take
-from genfoundry.data.similarity.pairs import Verdicts, verdicts_of
+from genfoundry.data.similarity.pairs import Verdicts, digests, verdicts_of
 from genfoundry.data.similarity.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ def _settled(
         return Found(kept, np.zeros(len(kept.keeper), np.uint8), np.zeros(len(kept.pairs.first), np.uint8))
     where = f"datasets.{paths.key}.dedup.embeddings"
     vectors = embeddings.read(config.embeddings, paths.root, unique["id"], where)
+    marks = digests(prints) if verdicts and isinstance(prints, Vectors) and prints.details.size else None
     return embeddings.settle(
-        lambda rows: keep(prints, rule, order[rows], engine, verdicts), vectors, config.embeddings.threshold
+        lambda rows: keep(prints, rule, order[rows], engine, verdicts, marks), vectors, config.embeddings.threshold
     )
 
 

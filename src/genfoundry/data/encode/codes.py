@@ -5,6 +5,7 @@ the rest of the data; then only those are encoded that no earlier run had in use
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,10 +13,10 @@ import numpy as np
 
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.specs import SPLITS
-from genfoundry.core.io import file_digest, folder_digest, read_table
+from genfoundry.core.io import file_digest, read_table, shards
 from genfoundry.data.shards import executor
 from genfoundry.data.shards.memo import Memo, fetch, keep
-from genfoundry.modalities.common.streams import SIZES, Encoded, Placed, Stream
+from genfoundry.modalities.common.streams import Documents, Encoded
 from genfoundry.modalities.common.tokens import FILE
 
 if TYPE_CHECKING:
@@ -65,9 +66,8 @@ class Codes:
         """
         import pandas as pd
 
-        folder_digest(clean)
         self.work, self.pinned, self.memo, self.execution = work, pinned, memo, execution
-        self.shards = sorted(clean.glob("part-*.parquet"))
+        self.shards = shards(clean)
         names, split, row = pd.Index(index["id"]), index["split"].to_numpy(object), index["row"].to_numpy(np.int64)
         self.sizes = {}
         if "bytes" in index:
@@ -102,34 +102,20 @@ class Pieces:
     """Encoded records in files: where each one lies is held, its tokens are not."""
 
     def __init__(self, folders: list[Path], places: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-        self.splits = {name: _Split(sum(int((splits == name).sum()) for _, splits, _ in places)) for name in SPLITS}
+        counts = {name: sum(int((splits == name).sum()) for _, splits, _ in places) for name in SPLITS}
+        self.splits = {name: Documents(count) for name, count in counts.items()}
         for folder, (place, splits, rows) in zip(folders, places, strict=True):
             known, ptr, sizes = (np.load(folder / name, allow_pickle=False) for name in (ROWS, "ptr.npy", "sizes.npy"))
             number = np.searchsorted(known, place)
             for name, split in self.splits.items():
                 mine = splits == name
                 if mine.any():
-                    split.add(folder, rows[mine], number[mine], ptr, sizes)
+                    tokens = partial(np.load, folder / "tokens.npy", mmap_mode="r", allow_pickle=False)
+                    split.add(rows[mine], ptr[number[mine]], ptr[number[mine] + 1], sizes[:, number[mine]], tokens)
 
-    def of(self, split: str) -> Stream:
+    def of(self, split: str) -> Documents:
         """Those of a split."""
         return self.splits[split]
-
-
-class _Split:
-    def __init__(self, count: int) -> None:
-        self.lengths, self.sizes = np.zeros(count, np.int64), np.zeros((len(SIZES), count), np.int64)
-        self.parts: list[tuple[Path, np.ndarray, np.ndarray, np.ndarray]] = []
-
-    def add(self, folder: Path, rows: np.ndarray, number: np.ndarray, ptr: np.ndarray, sizes: np.ndarray) -> None:
-        """The rows that some documents of a folder go to."""
-        start, stop = ptr[number], ptr[number + 1]
-        self.lengths[rows], self.sizes[:, rows] = stop - start, sizes[:, number]
-        self.parts.append((folder, rows, start, stop))
-
-    def __iter__(self) -> Iterator[Placed]:
-        for folder, rows, start, stop in self.parts:
-            yield Placed(rows, _load(folder).tokens, start, stop)
 
 
 def encode_shard(task: Task) -> Path:

@@ -13,7 +13,7 @@ from genfoundry.config.sections.preprocess import Preprocess
 from genfoundry.config.sections.split import Split
 from genfoundry.config.specs import REJECTED_COLUMNS, SPLITS
 from genfoundry.core import pages
-from genfoundry.core.io import file_digest, publish_folder, read_json, read_table, write_json, write_table
+from genfoundry.core.io import file_digest, publish_folder, read_json, read_table, shards, write_json, write_table
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.data.ingest.reading import Rejects
 from genfoundry.data.preprocess.splitting import Plan, plan, splits_of
@@ -60,14 +60,14 @@ def clean_records(
     where = f"datasets.{paths.key}"
     with publish_folder(paths.clean) as folder:
         divided = plan(paths.records, split, where)
-        shards = sorted(paths.records.glob("part-*.parquet"))
+        parts = shards(paths.records)
         work = folder / ".work"
         tasks = [
-            Task(modality.__name__, shard, config, split, Plan(divided.known, [places]), work / shard.name, memo)
-            for shard, places in zip(shards, divided.places, strict=True)
+            Task(modality.__name__, part, config, split, Plan(divided.known, [places]), work / part.name, memo)
+            for part, places in zip(parts, divided.places, strict=True)
         ]
         written = count = 0
-        size = sum(shard.stat().st_size for shard in shards)
+        size = sum(part.stat().st_size for part in parts)
         for done in executor.run(clean_shard, tasks, execution, size):
             rejects.add(read_table(done / "rejected.parquet"))
             shown.add(read_json(done / "shown.json"))

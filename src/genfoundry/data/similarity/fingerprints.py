@@ -16,7 +16,7 @@ import numpy as np
 from genfoundry.config.sections.dedup import Dedup
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.specs import Sets, Vectors
-from genfoundry.core.io import count_records, folder_digest, read_all_records, read_table
+from genfoundry.core.io import count_records, read_all_records, read_table, shards
 from genfoundry.data.shards import executor
 from genfoundry.data.similarity.keepers import Fingerprints, count, join, take
 
@@ -120,17 +120,16 @@ def print_shards(
         execution: Who works on the shards.
         sample: int64, numbers of records to set apart in ``SAMPLE``, as they stand in all shards together.
     """
-    folder_digest(clean)
-    shards = sorted(clean.glob("part-*.parquet"))
+    parts = shards(clean)
     apart = np.sort(sample) if sample is not None else np.empty(0, np.int64)
-    ends = np.cumsum([count_records(shard) for shard in shards]) if len(apart) else np.zeros(len(shards), np.int64)
+    ends = np.cumsum([count_records(part) for part in parts]) if len(apart) else np.zeros(len(parts), np.int64)
     begins = np.concatenate([[0], ends])
     borders = np.searchsorted(apart, begins)
     tasks = [
-        Task(modality.__name__, shard, config, work / shard.stem, apart[borders[n] : borders[n + 1]] - begins[n])
-        for n, shard in enumerate(shards)
+        Task(modality.__name__, part, config, work / part.stem, apart[borders[n] : borders[n + 1]] - begins[n])
+        for n, part in enumerate(parts)
     ]
-    return executor.run(print_shard, tasks, execution, sum(shard.stat().st_size for shard in shards))
+    return executor.run(print_shard, tasks, execution, sum(part.stat().st_size for part in parts))
 
 
 def load(folder: Path) -> Fingerprints:

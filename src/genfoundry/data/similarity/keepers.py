@@ -94,8 +94,10 @@ def index_of(fingerprints: Fingerprints, rule: Rule, engine: Engine = EXACT) -> 
     return setjoin.Index(rows, setjoin.tokens_of(rows, sketch, rule.threshold, engine), rule.threshold)
 
 
-def _vector_index(vectors: Vectors, rule: Rule, verdicts: Verdicts | None = None) -> vectorjoin.Index:
-    return vectorjoin.Index(vectors, rule.threshold, rule.floor, rule.mirror, verdicts)
+def _vector_index(
+    vectors: Vectors, rule: Rule, verdicts: Verdicts | None = None, marks: np.ndarray | None = None
+) -> vectorjoin.Index:
+    return vectorjoin.Index(vectors, rule.threshold, rule.floor, rule.mirror, verdicts, marks)
 
 
 def keep(
@@ -104,14 +106,17 @@ def keep(
     order: np.ndarray | None = None,
     engine: Engine = EXACT,
     verdicts: Verdicts | None = None,
+    marks: np.ndarray | None = None,
 ) -> Kept:
     """Settle all rows; the first one in ``order`` (default: as they stand) has the highest priority.
 
-    Rows of the outcome are places in that order.
+    Rows of the outcome are places in that order. ``marks`` are ``pairs.digests`` of the fingerprints, where the caller
+    has them: several calls then hash nothing twice.
     """
     if isinstance(fingerprints, Vectors):
-        fingerprints = fingerprints if order is None else take(fingerprints, order)
-        gone, pairs = _settle_vectors(_vector_index(fingerprints, rule, verdicts), count(fingerprints))
+        if order is not None:
+            fingerprints, marks = take(fingerprints, order), marks if marks is None else marks[order]
+        gone, pairs = _settle_vectors(_vector_index(fingerprints, rule, verdicts, marks), count(fingerprints))
     else:
         shelf = fingerprints if isinstance(fingerprints, Shelf) else Shelf.of(fingerprints)
         order = np.arange(len(shelf)) if order is None else order

@@ -37,9 +37,18 @@ def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 class Verifier:
     """Scores pairs of rows; keeps the edges of every picture that it met."""
 
-    def __init__(self, vectors: Vectors, floor: float, mirror: bool, verdicts: Verdicts | None = None) -> None:
+    def __init__(
+        self,
+        vectors: Vectors,
+        floor: float,
+        mirror: bool,
+        verdicts: Verdicts | None = None,
+        marks: np.ndarray | None = None,
+    ) -> None:
         self.all, self.floor, self.mirror, self.verdicts = vectors, floor, mirror, verdicts
-        self.digests = digests(vectors) if verdicts and vectors.details.size else np.empty((0, 2), np.uint64)
+        self.digests = np.empty((0, 2), np.uint64)
+        if verdicts and vectors.details.size:
+            self.digests = digests(vectors) if marks is None else marks
         self.edges = np.empty((len(vectors.vectors), 2, *vectors.details.shape[1:3]), np.int16)
         self.strength = np.zeros(len(vectors.vectors), np.int64)
         self.met = np.zeros(len(vectors.vectors), bool)
@@ -107,10 +116,16 @@ class Index:
     """Vectors that were entered, searched exactly."""
 
     def __init__(
-        self, vectors: Vectors, threshold: float, floor: float, mirror: bool, verdicts: Verdicts | None = None
+        self,
+        vectors: Vectors,
+        threshold: float,
+        floor: float,
+        mirror: bool,
+        verdicts: Verdicts | None = None,
+        marks: np.ndarray | None = None,
     ) -> None:
         self.all, self.threshold, self.floor, self.mirror = vectors, threshold, floor, mirror
-        self.verifier = Verifier(vectors, floor, mirror, verdicts)
+        self.verifier = Verifier(vectors, floor, mirror, verdicts, marks)
         self.entered = np.empty(len(vectors.vectors), np.int64)
         # Even cosines first, then odd ones: two contiguous halves.
         self.order = np.argsort(-MIRROR, kind="stable") if mirror else np.arange(vectors.vectors.shape[1])

@@ -105,7 +105,7 @@ class Source(Protocol):
 class Pieces(Protocol):
     """Encoded records."""
 
-    def of(self, split: str) -> _streams.Stream:
+    def of(self, split: str) -> _streams.Documents:
         """Those of a split."""
 
 

@@ -5,9 +5,10 @@ stands, so that windows may cross documents and a document can be priced on its 
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -100,33 +101,43 @@ class Placed(NamedTuple):
     """int64 (N,)."""
 
 
-class Stream(Protocol):
-    """The documents of a split."""
+class Documents:
+    """The encoded documents of a split: where each one lies is held, and its sizes; tokens come piece by piece."""
 
-    lengths: np.ndarray
-    """int64 (N,): tokens of each row, its boundary too."""
-    sizes: np.ndarray
-    """int64 (len(SIZES), N)."""
+    def __init__(self, count: int) -> None:
+        self.lengths = np.zeros(count, np.int64)
+        """int64 (N,): tokens of each row, its boundary too."""
+        self.sizes = np.zeros((len(SIZES), count), np.int64)
+        """int64 (len(SIZES), N)."""
+        self._pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray, Callable[[], np.ndarray]]] = []
+
+    def add(
+        self,
+        rows: np.ndarray,
+        start: np.ndarray,
+        stop: np.ndarray,
+        sizes: np.ndarray,
+        tokens: Callable[[], np.ndarray],
+    ) -> None:
+        """Say of some documents which rows they go to.
+
+        Args:
+            rows: int64 (n,).
+            start: int64 (n,): where each document begins in the tokens, with its boundary.
+            stop: int64 (n,).
+            sizes: int64 (len(SIZES), n).
+            tokens: Gives the tokens when they are asked for.
+        """
+        self.lengths[rows], self.sizes[:, rows] = stop - start, sizes
+        self._pieces.append((rows, start, stop, tokens))
 
     def __iter__(self) -> Iterator[Placed]:
         """All documents, in pieces of which one is held at a time."""
+        for rows, start, stop, tokens in self._pieces:
+            yield Placed(rows, tokens(), start, stop)
 
 
-class _Held:
-    """Documents that are all in memory."""
-
-    def __init__(self, pieces: Iterable[tuple[np.ndarray, Encoded]], count: int) -> None:
-        self.pieces = list(pieces)
-        self.lengths, self.sizes = np.zeros(count, np.int64), np.zeros((len(SIZES), count), np.int64)
-        for rows, documents in self.pieces:
-            self.lengths[rows], self.sizes[:, rows] = np.diff(documents.ptr), documents.sizes
-
-    def __iter__(self) -> Iterator[Placed]:
-        for rows, documents in self.pieces:
-            yield Placed(rows, documents.tokens, documents.ptr[:-1], documents.ptr[1:])
-
-
-def write_stream(tokenizer: "Tokenizer", stream: Stream, folder: Path, split: str) -> dict[str, Any]:
+def write_stream(tokenizer: "Tokenizer", stream: Documents, folder: Path, split: str) -> dict[str, Any]:
     """Write the arrays of a split; returns its figures.
 
     Args:
@@ -168,8 +179,15 @@ def write_split(
     tokenizer: "Tokenizer", boundary: int, tables: "Iterator[pd.DataFrame]", count: int, folder: Path, split: str
 ) -> dict[str, Any]:
     """Write the arrays of a split of ``count`` documents that fit into memory, in the order of column ``row``."""
-    pieces = ((table["row"].to_numpy(), encoded(list(table["content"]), tokenizer, boundary)) for table in tables)
-    return write_stream(tokenizer, _Held(pieces, count), folder, split)
+    documents = Documents(count)
+    for table in tables:
+        found = encoded(list(table["content"]), tokenizer, boundary)
+        documents.add(table["row"].to_numpy(), found.ptr[:-1], found.ptr[1:], found.sizes, partial(_same, found.tokens))
+    return write_stream(tokenizer, documents, folder, split)
+
+
+def _same(tokens: np.ndarray) -> np.ndarray:
+    return tokens
 
 
 def _write(file: int, view: memoryview, place: int) -> None:

@@ -29,15 +29,18 @@ def files(source: Path | Part) -> list[tuple[str, Path]]:
     """(path inside the source in posix form, path) of every file that is not hidden, sorted by the former.
 
     Raises:
-        DataError: The source is missing, or holds no file.
+        DataError: The source is missing, holds no file, or a folder of it that can't be read.
     """
     if isinstance(source, Part):
         return list(source.files)
-    if source.is_file():
-        return [(source.name, source)]
-    if not source.is_dir():
-        raise DataError(f"{source}: no such file or folder; put the data there (dvc pull) or mend 'source'")
-    found = sorted(_below(source, ""))
+    try:
+        if source.is_file():
+            return [(source.name, source)]
+        if not source.is_dir():
+            raise DataError(f"{source}: no such file or folder; put the data there (dvc pull) or mend 'source'")
+        found = sorted(_below(source, ""))
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: may not be read; give this user the right to, or take it out") from None
     if not found:
         raise DataError(f"{source}: the folder holds no file; put the data there or mend 'source' in params.yaml")
     return found
