@@ -23,7 +23,10 @@ def add(project: Project, title: str) -> list[str]:
     """Write a section's files and merge its blocks into params.yaml; the files' paths below src/genfoundry."""
     names = re.findall(r"^`([\w/-]+\.py)`:$", section(title), re.M)
     for name, code in zip(names, blocks(title, "python"), strict=True):
-        (project.root / "src/genfoundry" / name).write_text(code)
+        file = project.root / "src/genfoundry" / name
+        assert not file.exists(), f"{name} is there already"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code)
     yaml, path = YAML(), project.root / "params.yaml"
     tree = yaml.load(path)
     for block in blocks(title, "yaml"):
