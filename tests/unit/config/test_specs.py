@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from genfoundry.config.specs import DataSpec, GridSpec, TokenSpec, parse_spec
 from genfoundry.core.errors import DataError
 from genfoundry.core.io import canonical_json
-from genfoundry.evaluation.extraction import network
+from genfoundry.evaluation.networks import domain
 from genfoundry.generation.generator import to_levels, to_range
 
 OLD = {
@@ -87,7 +87,7 @@ def test_levels_are_the_values_that_they_stand_for(storage: Any, known: dict[flo
     assert values.dtype == torch.float32
     torch.testing.assert_close(values.flatten(), torch.tensor(list(known.values())))
     # The feature network of a data set in [-1, 1] sees the same numbers.
-    torch.testing.assert_close(network.as_grid(levels.numpy()), values)
+    torch.testing.assert_close(domain.as_grid(levels.numpy()), values)
 
 
 @given(
