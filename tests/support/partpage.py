@@ -31,6 +31,6 @@ def add(project: Project, title: str) -> list[str]:
     tree = yaml.load(path)
     for block in blocks(title, "yaml"):
         for group, entries in yaml.load(block).items():
-            tree[group].update(entries)
+            tree.setdefault(group, {}).update(entries)
     yaml.dump(tree, path)
     return names

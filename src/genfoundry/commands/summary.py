@@ -7,6 +7,7 @@ from genfoundry.config.specs import SPLITS
 from genfoundry.core.io import read_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, name_of, plus_minus
+from genfoundry.metrics._record import read_protocols_file, read_scores_file
 from genfoundry.tracking.record import Recorded
 
 
@@ -20,7 +21,7 @@ def summary(root: Path, tree: Settings, told: Recorded) -> list[str]:
         version = told.versions.get(key)
         mark = f"version {version}" if version else "not registered"
         lines.append(f"  {key:24} {mark}")
-        lines += [f"    {line}" for line in _scores(ModelPaths(root, key).reports / "scores.json")]
+        lines += [f"    {line}" for line in _scores(ModelPaths(root, key).reports)]
     if told.stale:
         lines += ["", "not up to date (run dvc repro)"]
         lines += [f"  {address:24} {reason}" for address, reason in told.stale.items()]
@@ -39,15 +40,11 @@ def _dataset(paths: DatasetPaths) -> str:
     return ", ".join(f"{told[split]['records']:,} {split}" for split in SPLITS if split in told)
 
 
-def _scores(path: Path) -> list[str]:
+def _scores(reports: Path) -> list[str]:
     """Every score, those that models are ranked by first, with what it is held against in words."""
-    if not path.is_file():
-        return ["no scores"]
-    scores = read_json(path)
-    beside = path.parent / "evaluation/protocols.json"
-    protocols = read_json(beside) if beside.is_file() else {}
+    scores, protocols = read_scores_file(reports), read_protocols_file(reports / "evaluation")
     lines = []
     for key in sorted(scores, key=lambda key: (name_of(key) not in PRIMARY, name_of(key) not in COPYING, key)):
         held_against = against(scores[key], protocols.get(key, {}).get("higher_is_better"))
         lines.append(f"{key:30} {plus_minus(scores[key]):18} {held_against}".rstrip())
-    return lines
+    return lines or ["no scores"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from genfoundry.core.io import publish_file
 from genfoundry.evaluation.evidence import Evidence
-from genfoundry.evaluation.record import Record
+from genfoundry.metrics._record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,6 +11,7 @@ import numpy as np
 
 from genfoundry.core.io import read_json
 from genfoundry.evaluation.influences import INFLUENCES, read_influences
+from genfoundry.metrics._record import PROTOCOLS, SCORES, read_protocols_file, read_scores_file
 from genfoundry.modalities.common.exhibits import Exhibit, exhibits
 
 Curve = list[tuple[float, float]]
@@ -94,8 +95,10 @@ def read_curves(folder: Path) -> dict[str, Curve]:
 def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapping[str, Any]) -> ModelResult:
     """What is there of one model under ``reports/models/<key>``."""
     result = ModelResult(key, dataset, family, settings)
-    result.scores = read_report(folder, "scores.json", "evaluate", result.missing)
-    result.protocols = read_report(folder / "evaluation", "protocols.json", "evaluate", result.missing)
+    result.scores, result.protocols = read_scores_file(folder), read_protocols_file(folder / "evaluation")
+    for file in (folder / SCORES, folder / "evaluation" / PROTOCOLS):
+        if not file.is_file():
+            result.missing.append(f"{file.parent.name}/{file.name} (stage evaluate)")
     result.train = read_report(folder, "train.json", "train", result.missing)
     result.curves = read_curves(folder)
     if not result.curves:

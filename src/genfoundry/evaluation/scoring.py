@@ -16,9 +16,9 @@ from genfoundry.evaluation.evidence import Evidence, asked_for
 from genfoundry.evaluation.influences import INFLUENCES, write_influences
 from genfoundry.evaluation.metrics import Metric, load_metric, metric_names
 from genfoundry.evaluation.nearest import write_nearest
-from genfoundry.evaluation.record import Record
 from genfoundry.evaluation.rivals import rivals
 from genfoundry.evaluation.slices import sliced
+from genfoundry.metrics._record import Record, write_protocols_file, write_scores_file
 
 
 def configured(metrics: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, tuple[Metric, Section]]:
@@ -116,8 +116,8 @@ def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -
         write_nearest(folder, evidence)
         write_json(folder / "details.json", details)
         write_influences(folder / INFLUENCES, {record.key: record.score.influence for record in records})
-        write_json(folder / "protocols.json", {record.key: dict(record.protocol) for record in records})
-    write_json(paths.reports / "scores.json", {record.key: record.numbers() for record in records})
+        write_protocols_file(folder, records)
+    write_scores_file(paths.reports, records)
     return records
 
 

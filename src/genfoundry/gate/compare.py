@@ -18,7 +18,6 @@ from genfoundry.core import pin
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import digest_of, read_json
 from genfoundry.core.paths import DatasetPaths, state_root
-from genfoundry.evaluation.record import Record
 from genfoundry.evaluation.scoring import applicable, compute
 from genfoundry.gate import looks
 from genfoundry.gate.comparison import Comparison, Row
@@ -30,6 +29,7 @@ from genfoundry.gate.rules import Decision, Gate, Loss, Rule, decide, unknown_me
 from genfoundry.gate.subjects import Subject, common_dataset, resolve, seen_by
 from genfoundry.generation.modelfile import SPEC
 from genfoundry.metrics._paired import Difference
+from genfoundry.metrics._record import Record
 from genfoundry.tracking.store import open_store
 
 COPYING_IS_ALONE = "judged against held-out records alone"

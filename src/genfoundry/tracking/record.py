@@ -16,6 +16,7 @@ from genfoundry.config.params import Settings
 from genfoundry.config.sections.sampling import generator_of
 from genfoundry.core.io import folder_digest, read_json
 from genfoundry.core.paths import ModelPaths
+from genfoundry.metrics._record import read_scores_file
 from genfoundry.tracking import tags
 from genfoundry.tracking.lineage import lineage_file, results
 from genfoundry.tracking.publish import log_stage
@@ -151,7 +152,7 @@ def comparison(root: Path) -> dict[str, Any]:
 def _describe_model(run: Run, root: Path, key: str, version: str, told: Mapping[str, Any]) -> None:
     """The top of the model's page: scores with error bars, what they are held against, copying, version, digest."""
     paths = ModelPaths(root, key)
-    scores = read_json(paths.reports / "scores.json")
+    scores = read_scores_file(paths.reports)
     words = {name: {"value": f"{entry['value']:.4g}", "against": ""} for name, entry in scores.items()}
     words |= told.get("scores", {})
     lines = [

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from genfoundry.config.sections.sampling import GENERATOR, default_generator, generator_json, release_digest
 from genfoundry.core.errors import ConfigError, DataError, InfrastructureError
 from genfoundry.core.io import MANIFEST, folder_digest, publish_folder, read_json, verify_folder
+from genfoundry.metrics._record import read_scores_file
 from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
 from genfoundry.tracking.runs import Run, numbers
@@ -68,7 +69,8 @@ def register(
         loader: Module that answers `mlflow models`; empty for none.
     """
     store, made = run.store, _Release(model, dict(generator), loader)
-    scores = numbers(_headline(reports / "scores.json"), "evaluate/")
+    values = {name: score["value"] for name, score in read_scores_file(reports).items()}
+    scores = numbers(values, "evaluate/")
     with locked(store.lock):
         model_id = _logged_model(run, key, made)
         _log_scores(run, model_id, scores)
@@ -219,12 +221,6 @@ def _download(store: Store, model_id: str, digest: str, target: Path, shown: str
         first = str(error).splitlines()[0]
         raise InfrastructureError(f"{shown}: its files can't be fetched ({first}); restore the store") from error
     verify_folder(target)
-
-
-def _headline(scores: Path) -> dict[str, float]:
-    if not scores.is_file():
-        return {}
-    return {name: entry["value"] for name, entry in read_json(scores).items()}
 
 
 def _logged_model(run: Run, key: str, made: _Release) -> str:

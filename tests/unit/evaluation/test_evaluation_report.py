@@ -1,6 +1,7 @@
 """The page that compares models can be read by a stranger, holds what was measured, and nothing from elsewhere."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 
 from genfoundry.config.params import DatasetBlock, ModelBlock
+from genfoundry.config.specs import Score
 from genfoundry.core.io import canonical_json, write_json
 from genfoundry.evaluation import charts
 from genfoundry.evaluation.funnel import read_funnel, reasons
 from genfoundry.evaluation.report import write_report
 from genfoundry.evaluation.results import read_curves
 from genfoundry.evaluation.verdicts import against
+from genfoundry.metrics._record import Record, write_protocols_file, write_scores_file
 
 SECTIONS = ("ingest", "validation", "preprocess", "dedup", "split", "encode", "reference")
 EMPTY: dict[str, Any] = {name: {} for name in SECTIONS}
@@ -24,16 +27,17 @@ def block(dataset: str, family: str = "vae") -> ModelBlock:
     return ModelBlock(dataset=dataset, family=family, options={}, training={"steps": 7}, sampling={}, evaluation={})
 
 
-def score(value: float, se: float, **more: float) -> dict[str, float]:
-    return {"value": value, "se": se, "low": value - 1.96 * se, "high": value + 1.96 * se, "n": 598, **more}
+def score(metric: str, value: float, se: float, **rivals: float) -> Record:
+    """A record of 598 samples against 597 records; models of one metric were measured alike."""
+    held_against = {name: Score(found, 598) for name, found in rivals.items()}
+    return Record(metric, Score(value, 598, se, {"n_reference": 597}), {"higher_is_better": False}, held_against)
 
 
-def write_model(root: Path, key: str, scores: dict[str, Any], better: bool = False) -> Path:
+def write_model(root: Path, key: str, record: Record) -> Path:
     folder = root / "reports/models" / key
-    write_json(folder / "scores.json", scores)
-    write_json(
-        folder / "evaluation/protocols.json", {name: {"metric": name, "higher_is_better": better} for name in scores}
-    )
+    write_scores_file(folder, [record])
+    (folder / "evaluation").mkdir(exist_ok=True)
+    write_protocols_file(folder / "evaluation", [record])
     return folder
 
 
@@ -50,18 +54,17 @@ def root(tmp_path: Path) -> Path:
     write_json(data / "encode.json", {"records": 1779, **splits})
     numbers = {"kind": "conv", "dimension": 32, "accuracy": 0.99, "linear_accuracy": 0.96, "digest": "ab" * 32}
     write_json(data / "reference.json", numbers)
-    sharp = write_model(tmp_path, "sharp-vae", {"fid_domain@aa11bb22": score(9.0, 1.5, n_reference=597, floor=7.5)})
-    far = score(60.0, 2.0, n_reference=597, floor=7.5, relative=8.0)
-    write_model(tmp_path, "blurred-vae", {"fid_domain@aa11bb22": far})
+    sharp = write_model(tmp_path, "sharp-vae", score("fid_domain", 9.0, 1.5, floor=7.5))
+    write_model(tmp_path, "blurred-vae", score("fid_domain", 60.0, 2.0, floor=7.5))
     (sharp / "samples").mkdir()
     (sharp / "samples/grid.png").write_bytes(PNG)
     (sharp / "history.csv").write_text("step,loss,lr\n10,5.0,0.1\n20,nan,0.1\n30,2.5,0.1\n")
     (sharp / "validation.csv").write_text("step,val_loss\n30,2.75\n")
     write_json(sharp / "train.json", {"steps": 30, "parameters": 12345})
-    text = write_model(tmp_path, "notes-rnn", {"bits_per_byte@cc33dd44": score(1.4, 0.02, unigram=2.9, bigram=1.85)})
+    text = write_model(tmp_path, "notes-rnn", score("bits_per_byte", 1.4, 0.02, unigram=2.9, bigram=1.85))
     (text / "samples").mkdir()
     (text / "samples/samples.json").write_bytes(canonical_json({"texts": ["<script>alert('x')</script>", "y" * 5000]}))
-    write_model(tmp_path, "removed-model", {"fid_domain@aa11bb22": score(1.0, 0.1)})
+    write_model(tmp_path, "removed-model", score("fid_domain", 1.0, 0.1))
     return tmp_path
 
 
@@ -92,11 +95,13 @@ def test_it_says_how_good_how_sure_and_against_what(root: Path) -> None:
 def test_models_measured_alike_share_one_chart_and_others_do_not(root: Path) -> None:
     assert page(root).count("<svg") == 3  # fid of both, bits per byte, one loss curve
 
-    write_model(root, "blurred-vae", {"fid_domain@ee55ff66": score(60.0, 2.0, floor=7.5)})
+    other = score("fid_domain", 60.0, 2.0, floor=7.5)
+    other = replace(other, protocol={**other.protocol, "window": 7})
+    write_model(root, "blurred-vae", other)
     text = page(root)
 
     assert text.count("<svg") == 4
-    assert "ee55ff66" in text
+    assert other.key.split("@")[1] in text
 
 
 def test_only_what_params_yaml_has_is_shown(root: Path) -> None:

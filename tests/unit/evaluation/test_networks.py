@@ -318,6 +318,8 @@ def test_published_networks_take_images_of_one_or_three_channels(name: str) -> N
 
     assert all(takes(GridSpec(channels=channels, shape=(8, 8))) for channels in (1, 3))
     assert not takes(GridSpec(channels=2, shape=(8, 8)))
+    assert not takes(GridSpec(channels=1, shape=(8, 8), storage="int16"))
+    assert not takes(GridSpec(channels=1, shape=(8, 8), axes=("band", "time")))
     assert not takes(GridSpec(channels=1, shape=(64,)))
     assert not takes(GridSpec(channels=1, shape=(4, 8, 8)))
     assert not takes(TokenSpec(vocab_size=9))

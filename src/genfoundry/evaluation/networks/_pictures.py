@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from genfoundry.config.specs import DataSpec, GridSpec
+from genfoundry.config.specs import AXES, DataSpec, GridSpec
 
-TAKES = "images of 1 or 3 channels"
+TAKES = "images of 1 or 3 channels, stored as uint8"
 
 BATCH = 32
 
@@ -19,7 +19,9 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def takes(spec: DataSpec) -> bool:
     """Whether records are images that these networks can see."""
-    return isinstance(spec, GridSpec) and len(spec.shape) == 2 and spec.channels in (1, 3)
+    if not isinstance(spec, GridSpec):
+        return False
+    return spec.axes == AXES[2] and spec.channels in (1, 3) and spec.storage == "uint8"
 
 
 def in_colour(levels_BCHW: Tensor) -> Tensor:

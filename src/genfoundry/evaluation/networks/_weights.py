@@ -31,7 +31,7 @@ class Config(Section):
     weights: str
     """File, relative to the project, or an http(s) address of one."""
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
-    """What the file must hash to; empty stands for the published one."""
+    """What the file must hash to; empty stands for the published one where it is known, else for what is found."""
 
 
 class Named(Protocol):
@@ -73,7 +73,7 @@ def _same(where: object, found: str, wanted: str) -> None:
         )
 
 
-def file(name: str, config: Named, root: Path, cache: Path, published: str) -> Weights:
+def file(name: str, config: Named, root: Path, cache: Path, published: str = "") -> Weights:
     """A file of weights, or what an address answers.
 
     Args:
@@ -81,7 +81,7 @@ def file(name: str, config: Named, root: Path, cache: Path, published: str) -> W
         config: Path, relative to ``root``, or address, and digest.
         root: The workspace.
         cache: Folder for what is downloaded.
-        published: sha256 where the settings name none.
+        published: sha256 where the settings name none; empty takes what is found.
 
     Raises:
         ConfigError: There is no such file, or no such kind of address.
@@ -95,12 +95,15 @@ def file(name: str, config: Named, root: Path, cache: Path, published: str) -> W
     if "://" in config.weights:
         if not config.weights.startswith(("https://", "http://", "file://")):
             raise ConfigError(f"{where}: {name} takes an http(s) address or a path")
+        if not sha256:
+            raise ConfigError(f"{where}: an address needs the sha256 of its file beside it")
         return Weights(fetch(config.weights, sha256, cache), sha256)
     path = root / config.weights
     if not path.is_file():
         raise ConfigError(f"{where}: there is no file {path}; name a file")
-    _same(path, file_digest(path), sha256)
-    return Weights(path, sha256)
+    digest = file_digest(path)
+    _same(path, digest, sha256 or digest)
+    return Weights(path, digest)
 
 
 def folder(name: str, config: Named, root: Path) -> Weights:

@@ -1,12 +1,15 @@
-"""A score as a record: value, error bar, count, protocol, and what it is held against."""
+"""A score as a record: value, error bar, count, protocol, and what it is held against; and the files of records."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from genfoundry.config.specs import Score
-from genfoundry.core.io import digest_of
+from genfoundry.core.io import digest_of, read_json, write_json
+
+SCORES, PROTOCOLS = "scores.json", "protocols.json"
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,23 @@ class Record:
         if floor and self.ratio and floor.value > 0:
             found["relative"] = self.score.value / floor.value
         return found
+
+
+def write_scores_file(folder: Path, records: Sequence[Record]) -> None:
+    """Publish ``scores.json``: by key what ``numbers`` gives."""
+    write_json(folder / SCORES, {record.key: record.numbers() for record in records})
+
+
+def write_protocols_file(folder: Path, records: Sequence[Record]) -> None:
+    """Write ``protocols.json``: by key how each score was measured."""
+    write_json(folder / PROTOCOLS, {record.key: dict(record.protocol) for record in records})
+
+
+def read_scores_file(folder: Path) -> dict[str, dict[str, float]]:
+    """Numbers of each score by its key; empty without a file."""
+    return dict(read_json(folder / SCORES)) if (folder / SCORES).is_file() else {}
+
+
+def read_protocols_file(folder: Path) -> dict[str, dict[str, Any]]:
+    """Protocol of each score by its key; empty without a file."""
+    return dict(read_json(folder / PROTOCOLS)) if (folder / PROTOCOLS).is_file() else {}
