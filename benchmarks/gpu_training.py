@@ -150,7 +150,7 @@ def flops_of_token(model: Model, config: Any, spec: TokenSpec) -> float:
 
 def random_tokens(spec: TokenSpec, context: int, batch: int, device: str) -> TokenBatch:
     tokens = torch.randint(spec.vocab_size, (batch, context + 1), device=device)
-    return TokenBatch(tokens, torch.ones(tokens.shape, device=device), None, torch.arange(batch, device=device))
+    return TokenBatch(tokens, torch.ones(tokens.shape, device=device), torch.arange(batch, device=device))
 
 
 def steps_per_second(module: nn.Module, batch: TokenBatch, device: str, count: int) -> float:
@@ -296,7 +296,7 @@ def judge(root: Path, spec: DataSpec, count: int, out: Path) -> dict[str, Any]:
     with torch.no_grad():
         for some in seeds.split(500):
             labels = (some % len(spec.labels)).to(device)
-            drawn.append(model.sample(Requests(some.to(device), labels)).cpu())
+            drawn.append(model.sample(Requests(some.to(device), {"label": labels})).cpu())
     low, high = spec.range
     levels = ((torch.cat(drawn) - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
     media_of(spec).sheet(levels[:100]).save(out / "cifar10")

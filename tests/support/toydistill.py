@@ -16,7 +16,7 @@ def rollout(model: Model, batch: Batch, step: Step, components: Mapping[str, Mod
     """The teacher's samples in place of the batch's images."""
     assert isinstance(batch, GridBatch)
     seeds = step.seeds(batch)
-    drawn = components["teacher"].sample(Requests(seeds, batch.labels))
+    drawn = components["teacher"].sample(Requests(seeds, batch.conditions))
     return batch._replace(grid=drawn)
 
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     TypeAdapter,
@@ -19,14 +17,13 @@ from pydantic import (
     model_validator,
 )
 
-from genfoundry.core.parts import KEY_PATTERN
+from genfoundry.config.blocks import Key as Key
+from genfoundry.config.blocks import Section as Section
+from genfoundry.config.conditions import Classes, Condition
 
 if TYPE_CHECKING:
     # numpy reads what it may use when it is loaded: the settings come first (core/pin.py).
     import numpy as np
-
-Key = Annotated[str, Field(pattern=KEY_PATTERN, max_length=64)]
-"""A name that may stand in a shell command and in a path."""
 
 SPLITS = ("train", "val", "test")
 """Duties: train learns; val stops early and picks checkpoints; test is read by evaluation alone."""
@@ -35,19 +32,13 @@ EVALUATION_SPLITS = ("test", "val")
 """Splits that keep their record when a near copy stands in another split, first one first."""
 
 
-class Section(BaseModel):
-    """A block of params.yaml: frozen, unknown keys refused, attribute docstrings kept for docs/settings.md."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 Storage = Literal["uint8", "int16", "float16"]
 
 AXES = {1: ("time",), 2: ("height", "width"), 3: ("time", "height", "width")}
 """Names of the axes of a grid that names none, by their number."""
 
 
-LATER = ("modality", "axes", "rates", "storage")
+LATER = ("modality", "axes", "rates", "storage", "conditions")
 """Fields of a spec that stand in ``spec.json`` only where they differ from their defaults."""
 
 
@@ -60,6 +51,16 @@ class _Spec(Section):
 
     So ``spec.json`` of pictures and texts keeps its bytes, and one that an older version wrote means what it meant.
     """
+
+    labels: tuple[str, ...] = ()
+    """Class names in the order of their numbers, the condition ``label``; empty without labels."""
+    conditions: dict[Key, Condition] = Field(default={})
+    """Further conditions by name."""
+
+    @property
+    def asked(self) -> dict[str, Condition]:
+        """All conditions by name: ``label``, if there are labels, and the further ones."""
+        return ({"label": Classes(names=self.labels)} if self.labels else {}) | self.conditions
 
     @model_serializer(mode="wrap")
     def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -90,8 +91,6 @@ class GridSpec(_Spec):
     """Type of the stored levels."""
     range: tuple[float, float] = (-1.0, 1.0)
     """Values of the lowest and the highest stored level, as the model sees them."""
-    labels: tuple[str, ...] = ()
-    """Class names in the order of their numbers; empty without labels."""
 
     @model_validator(mode="before")
     @classmethod
@@ -136,7 +135,6 @@ class TokenSpec(_Spec):
     vocab_size: int = Field(ge=2)
     boundary: int = 0
     """Token that starts every document and ends the one before it."""
-    labels: tuple[str, ...] = ()
 
 
 DataSpec = GridSpec | TokenSpec
@@ -146,6 +144,11 @@ _DATA_SPEC: TypeAdapter[DataSpec] = TypeAdapter(Annotated[DataSpec, Field(discri
 def parse_spec(values: Mapping[str, Any]) -> DataSpec:
     """The data spec in a parsed ``spec.json``."""
     return _DATA_SPEC.validate_python(dict(values))
+
+
+def condition_file(name: str, split: str) -> str:
+    """The array of a condition beside those of a split: one row a record."""
+    return f"{split}_labels.npy" if name == "label" else f"{split}_condition_{name}.npy"
 
 
 RECORD_COLUMNS = ("id", "label", "split", "sha256", "content")

@@ -71,7 +71,7 @@ class Generator:
     def draw(
         self,
         seeds_B: Tensor,
-        labels_B: Tensor | None = None,
+        conditions: Mapping[str, Tensor] | None = None,
         prompts: Sequence[str] = (),
         advance: Callable[[int], None] = lambda done: None,
     ) -> Tensor | list[Text]:
@@ -79,7 +79,7 @@ class Generator:
 
         Args:
             seeds_B: int64 (B,).
-            labels_B: int64 (B,); by default ``labels_of``.
+            conditions: (B, ...) by name; by default ``conditions_of``.
             prompts: Texts to continue, in turn over the samples; none for new documents.
             advance: Told the number of new samples.
 
@@ -89,12 +89,12 @@ class Generator:
         """
         loaded, options, batch = self.loaded, self.sampling.model_dump(), self.sampling.batch
         if isinstance(loaded.spec, GridSpec):
-            return draw(loaded.model, loaded.spec, seeds_B, options, batch, advance, labels_B=labels_B)
+            return draw(loaded.model, loaded.spec, seeds_B, options, batch, advance, conditions=conditions)
         assert self.tokenizer is not None
         stop = self.sampling.stop if isinstance(self.sampling, TextSampling) else ()
         ending = Ending(stop, self.tokenizer.decode)
         encoded, stopped = self.encode(prompts), ending.reached if stop else None
-        found = draw(loaded.model, loaded.spec, seeds_B, options, batch, advance, encoded, stopped, labels_B)
+        found = draw(loaded.model, loaded.spec, seeds_B, options, batch, advance, encoded, stopped, conditions)
         texts = []
         for drawn in found:
             tokens, text = ending.cut(drawn)
@@ -137,9 +137,17 @@ def seeds_of(seed: int, count: int) -> Tensor:
     return seed * SEED_STRIDE + torch.arange(count, dtype=torch.int64)
 
 
-def labels_of(spec: DataSpec, count: int) -> Tensor | None:
-    """Labels in turn, for families that heed them: int64 (count,), or None without labels."""
-    return torch.arange(count) % len(spec.labels) if spec.labels else None
+def conditions_of(spec: DataSpec, count: int, asked: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+    """Conditions of some samples, (count, ...) by name: what is asked for of all of them, the others' values in turn.
+
+    Raises:
+        ConfigError: A value is not what its condition takes.
+    """
+    asked = asked or {}
+    return {
+        name: torch.from_numpy(one.encode(name, [asked[name]] * count if name in asked else one.in_turn(count)))
+        for name, one in spec.asked.items()
+    }
 
 
 def draw(
@@ -151,7 +159,7 @@ def draw(
     advance: Callable[[int], None] = lambda done: None,
     prompts: Sequence[Sequence[int]] = (),
     stopped: Callable[[Sequence[int]], bool] | None = None,
-    labels_B: Tensor | None = None,
+    conditions: Mapping[str, Tensor] | None = None,
 ) -> Tensor | list[list[int]]:
     """One sample a seed: levels of the spec's storage (B, C, *shape), or token lists.
 
@@ -165,21 +173,21 @@ def draw(
         advance: Told the number of new samples.
         prompts: Tokens to continue, in turn over the samples; none for new documents.
         stopped: Whether a text needs no more tokens.
-        labels_B: int64 (B,); by default ``labels_of``.
+        conditions: (B, ...) by name; by default ``conditions_of``.
 
     Raises:
         DataError: A sample is not finite.
     """
-    labels_B = labels_of(spec, len(seeds_B)) if labels_B is None else labels_B
+    conditions = conditions_of(spec, len(seeds_B)) if conditions is None else conditions
     device = next(model.parameters()).device
     asked = [prompts[row % len(prompts)] for row in range(len(seeds_B))] if prompts else None
     found: dict[int, Tensor | list[int]] = {}
     with torch.inference_mode(), one_thread():
         # Texts whose prompts are equally long are read together, so that nothing is padded.
         for rows, real in fixed_rows([len(prompt) for prompt in asked] if asked else [0] * len(seeds_B), batch):
-            labels = labels_B[rows].to(device) if labels_B is not None else None
+            mine = {name: one[rows].to(device) for name, one in conditions.items()}
             given = [asked[row] for row in rows] if asked else None
-            drawn = model.sample(Requests(seeds_B[rows].to(device), labels, given, options, stopped))
+            drawn = model.sample(Requests(seeds_B[rows].to(device), mine, given, options, stopped))
             if isinstance(spec, GridSpec):
                 assert isinstance(drawn, Tensor)
                 drawn = to_levels(drawn, spec)

@@ -42,7 +42,7 @@ def _model(loaded: LoadedModel) -> tuple[Latent, GridSpec]:
 
 def _labels(loaded: LoadedModel, labels_N: np.ndarray | None, count: int, device: torch.device) -> Tensor | None:
     """Labels on the device, or None for a family that heeds none."""
-    if not loaded.model.num_classes:
+    if "label" not in loaded.model.heeds:
         return None
     if labels_N is None or len(labels_N) != count:
         given = "none" if labels_N is None else len(labels_N)

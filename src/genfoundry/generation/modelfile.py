@@ -112,8 +112,8 @@ def write_model(
         np.save(folder / SEEN, records)
     for role in getattr(parts.load("models", family), "COMPONENTS", ()):
         assert components is not None
-        verify_folder(components[role])
-        shutil.copytree(components[role], folder / COMPONENTS / role)
+        (folder / COMPONENTS / role).mkdir(parents=True)
+        copy_model(components[role], folder / COMPONENTS / role)
 
 
 def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
@@ -128,10 +128,15 @@ def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
     verify_folder(folder)
     if is_empty(folder):
         raise ConfigError(f"{folder}: holds no {WEIGHTS}; name a trained model")
+    return _loaded(folder, device)
+
+
+def _loaded(folder: Path, device: str) -> LoadedModel:
+    """A model whose files were verified, those of its components among them."""
     config, spec = read_json(folder / CONFIG), parse_spec(read_json(folder / SPEC))
     options = parse(parts.load("models", config["family"]).Config, config["options"], f"{folder / CONFIG}: options")
     places = sorted((folder / COMPONENTS).iterdir()) if (folder / COMPONENTS).is_dir() else []
-    components = {place.name: load_model(place, device).model.requires_grad_(False) for place in places}
+    components = {place.name: _loaded(place, device).model.requires_grad_(False) for place in places}
     model = build(config["family"], options, spec, 0, components)
     load_weights(model, folder)
     return LoadedModel(model.to(device).eval(), spec, config["family"], options)
@@ -163,12 +168,18 @@ def load_start(model: Model, family: str, folder: Path, arrays: Path) -> None:
             "other text; start from a model of the same data set, or from scratch, or have the data encoded with its "
             "tokenizer (presets/tokenizers)"
         )
-    mine, before = (parse_spec(read_json(place / SPEC)).labels for place in (arrays, folder))
-    if model.num_classes and mine != before:
+    mine, before = (parse_spec(read_json(place / SPEC)) for place in (arrays, folder))
+    if "label" in model.heeds and mine.labels != before.labels:
         raise ConfigError(
-            f"init_from: {folder} was conditioned on the labels {', '.join(before) or 'none'}, the data set has "
-            f"{', '.join(mine)}; start from a model of the same labels, or from scratch"
+            f"init_from: {folder} was conditioned on the labels {', '.join(before.labels) or 'none'}, the data set has "
+            f"{', '.join(mine.labels)}; start from a model of the same labels, or from scratch"
         )
+    for name in set(model.heeds) - {"label"}:
+        if name not in before.conditions or not mine.conditions[name].means(before.conditions[name]):
+            raise ConfigError(
+                f"init_from: condition {name!r} of {folder} is {before.conditions.get(name)!r}, of the data set "
+                f"{mine.conditions[name]!r}; start from a model of the same conditions, or from scratch"
+            )
     load_weights(model, folder)
 
 

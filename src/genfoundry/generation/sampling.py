@@ -14,7 +14,7 @@ from genfoundry.core.errors import DataError
 from genfoundry.core.io import canonical_json, file_digest, publish_folder, write_json, write_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.core.progress import progress
-from genfoundry.generation.generator import Generator, labels_of, seeds_of
+from genfoundry.generation.generator import Generator, seeds_of
 from genfoundry.generation.modelfile import LoadedModel
 from genfoundry.generation.prompts import FOLDER, prompt_file, read_prompts
 from genfoundry.modalities.common.lookup import media_of
@@ -76,19 +76,20 @@ def _facts(index: "pd.DataFrame", prompts: list[str], tokens: list[list[int]]) -
 
 
 def _index(key: str, seeds_B: Tensor, loaded: LoadedModel, contents: list[bytes]) -> "pd.DataFrame":
-    """Row, id, seed, label and content hash of each sample."""
+    """Row, id, seed, label, content hash and further conditions of each sample, as far as the model heeds them."""
     import pandas as pd
 
     count = len(contents)
-    labels = labels_of(loaded.spec, count) if loaded.model.num_classes else None
-    names = [None] * count if labels is None else [loaded.spec.labels[label] for label in labels]
+    heeded = {name: one.in_turn(count) for name, one in loaded.spec.asked.items() if name in loaded.model.heeds}
+    labels = heeded.pop("label", None)
     return pd.DataFrame(
         {
             "row": range(count),
             "id": [f"{key}/{number:06d}" for number in range(count)],
             "seed": seeds_B.tolist(),
-            "label": pd.array(names, "string") if labels is None else names,
+            "label": pd.array([None] * count, "string") if labels is None else labels,
             "sha256": [hashlib.sha256(content).hexdigest() for content in contents],
+            **heeded,
         }
     )
 

@@ -216,6 +216,7 @@ class Diffusion(Model):
         super().__init__()
         self.config, self.spec = config, spec
         self.num_classes = len(spec.labels) if config.conditional else 0
+        self.heeds = ("label",) if config.conditional else ()
         self.unet = UNet(config, spec, self.num_classes)
         low, high = spec.range
         self.middle, self.half = (low + high) / 2, (high - low) / 2

@@ -191,6 +191,7 @@ class GAN(Model):
         super().__init__()
         self.config, self.spec = config, spec
         self.num_classes = len(spec.labels) if config.conditional else 0
+        self.heeds = ("label",) if config.conditional else ()
         self.generator = Generator(config, spec, self.num_classes)
         self.critic = Critic(config, spec, self.num_classes)
 

@@ -86,6 +86,7 @@ class VAE(Model):
         super().__init__()
         self.config, self.spec = config, spec
         self.num_classes = len(spec.labels) if config.conditional else 0
+        self.heeds = ("label",) if config.conditional else ()
         self.pixels = pixels.law(config.likelihood, spec.channels, config.components)
         sides = _sides(spec.shape)
         widths = [config.width * min(2**level, 4) for level in range(len(sides))]

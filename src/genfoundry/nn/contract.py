@@ -27,10 +27,15 @@ class TokenBatch(NamedTuple):
     """int64 (B, T+1): inputs are ``[:, :-1]``, targets ``[:, 1:]``."""
     mask: Tensor
     """float32 (B, T+1): 1 where the token counts as a target."""
-    labels: Tensor | None
-    """int64 (B,), or None without labels."""
     index: Tensor
     """int64 (B,): global number of each example in the run, by which noise is keyed."""
+    conditions: Mapping[str, Tensor] = {}
+    """Of each example, by name as in the spec: (B, ...)."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """int64 (B,), or None without labels."""
+        return self.conditions.get("label")
 
 
 class GridBatch(NamedTuple):
@@ -38,10 +43,17 @@ class GridBatch(NamedTuple):
 
     grid: Tensor
     """float32 (B, C, *shape)."""
-    labels: Tensor | None
-    """int64 (B,), or None without labels."""
     index: Tensor
     """int64 (B,): global number of each example in the run, by which noise is keyed."""
+    conditions: Mapping[str, Tensor] = {}
+    """Of each example, by name as in the spec: (B, ...). Classes int64 (B,); texts int64 (B, length), bytes from 1 and
+    zeros behind them; numbers float32 (B,).
+    """
+
+    @property
+    def labels(self) -> Tensor | None:
+        """int64 (B,), or None without labels."""
+        return self.conditions.get("label")
 
 
 Batch = TokenBatch | GridBatch
@@ -90,14 +102,19 @@ class Requests:
 
     seeds: Tensor
     """int64 (B,)."""
-    labels: Tensor | None = None
-    """int64 (B,) for conditional families."""
+    conditions: Mapping[str, Tensor] = field(default_factory=dict)
+    """What is asked for, by name as in the spec: (B, ...), as in a batch."""
     prompts: Sequence[Sequence[int]] | None = None
     """Tokens to continue, one sequence a request, for token families."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The family's ``sampling`` section as a dict: length, temperature, ... or steps, guidance, ..."""
     stopped: Callable[[Sequence[int]], bool] | None = None
     """True for the tokens of a text that needs no more of them: holds a stop sequence."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """int64 (B,), or None without labels."""
+        return self.conditions.get("label")
 
     def section(self, kind: type[SectionType]) -> SectionType:
         """The options as a typed section; what is missing takes its default.
@@ -126,8 +143,8 @@ class Model(nn.Module):
     augments: ClassVar[bool] = False
     """True for a family whose loss applies ``step.augment`` itself (to real and generated images alike)."""
 
-    num_classes: int = 0
-    """Labels that ``Requests.labels`` may name; 0 for a model that heeds none."""
+    heeds: Sequence[str] = ()
+    """Names of the conditions that its samples depend on."""
 
     def __init__(self) -> None:
         super().__init__()

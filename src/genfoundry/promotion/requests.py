@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from genfoundry.config.params import SectionType, parse
+from genfoundry.config.params import parse
 from genfoundry.config.sections.sampling import GENERATOR
 from genfoundry.config.specs import GridSpec, Section
 from genfoundry.core.errors import ConfigError, DataError
@@ -28,13 +28,11 @@ MOST = 1024
 
 
 class Grids(Section):
-    """A request for pictures."""
+    """A request for pictures; beside these fields it may name conditions of the spec, which otherwise come in turn."""
 
     n: int = Field(default=1, ge=1, le=MOST)
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Sample i is that of the sample stage with the same ``sampling.seed``."""
-    label: str | None = None
-    """Of all of them; without it the labels come in turn."""
 
 
 class Continuation(Section):
@@ -95,21 +93,21 @@ class Sampled:
         import numpy as np
 
         if isinstance(self.generator.loaded.spec, GridSpec):
-            return np.concatenate([self._grids(_request(Grids, row)) for row in rows])
-        return [{"text": self._text(_request(Continuation, row))} for row in rows]
+            return np.concatenate([self._grids(row) for row in rows])
+        known = tuple(Continuation.model_fields)
+        return [{"text": self._text(parse(Continuation, _given(row, known), "", "request"))} for row in rows]
 
-    def _grids(self, asked: Grids) -> "np.ndarray":
+    def _grids(self, row: Mapping[str, Any]) -> "np.ndarray":
         import torch
 
-        from genfoundry.generation.generator import labels_of, seeds_of
+        from genfoundry.generation.generator import conditions_of, seeds_of
 
-        labels = labels_of(self.generator.loaded.spec, asked.n)
-        if asked.label is not None:
-            known = self.generator.loaded.spec.labels
-            if labels is None or asked.label not in known:
-                raise ConfigError(f"label is {asked.label!r}: the model knows {', '.join(known) or 'none'}")
-            labels = torch.full_like(labels, known.index(asked.label))
-        drawn = self.generator.draw(seeds_of(asked.seed, asked.n), labels)
+        spec, given = self.generator.loaded.spec, _given(row, (*Grids.model_fields, "label"))
+        if "label" in given and "label" not in spec.asked:
+            raise ConfigError(f"label is {given['label']!r}: the model knows none")
+        conditions = {name: given.pop(name) for name in spec.asked if name in given}
+        asked = parse(Grids, given, "", "request")
+        drawn = self.generator.draw(seeds_of(asked.seed, asked.n), conditions_of(spec, asked.n, conditions))
         assert isinstance(drawn, torch.Tensor)
         return drawn.numpy()
 
@@ -121,12 +119,11 @@ class Sampled:
         return str(drawn.text)
 
 
-def _request(kind: type[SectionType], row: Any) -> SectionType:
-    """One request; what a row of a table leaves empty is as if it were not there."""
+def _given(row: Any, known: Sequence[str]) -> dict[str, Any]:
+    """Fields of one request; what a row of a table leaves empty is as if it were not there."""
     if not isinstance(row, Mapping):
-        raise ConfigError(f"a request is {row!r}; needs fields by name: {', '.join(kind.model_fields)}")
-    given = {str(name): value for name, value in row.items() if value is not None and value == value}
-    return parse(kind, given, "", "request")
+        raise ConfigError(f"a request is {row!r}; needs fields by name: {', '.join(known)}")
+    return {str(name): value for name, value in row.items() if value is not None and value == value}
 
 
 def _load_pyfunc(folder: str) -> Sampled:

@@ -11,23 +11,25 @@ from genfoundry.config.sections.training import Training
 from genfoundry.config.specs import DataSpec, GridSpec
 from genfoundry.generation.generator import to_range
 from genfoundry.nn.contract import Batch, GridBatch, TokenBatch
-from genfoundry.training.examples import GridData, TokenData
+from genfoundry.training.examples import CONDITIONS, GridData, TokenData
 
 
 def open_data(arrays: Path, split: str, spec: DataSpec, context: int) -> GridData | TokenData:
     """The examples of a split: grids, or windows of ``context`` tokens."""
-    return GridData(arrays, split) if isinstance(spec, GridSpec) else TokenData(arrays, split, context)
+    if isinstance(spec, GridSpec):
+        return GridData(arrays, split, spec.asked)
+    return TokenData(arrays, split, context)
 
 
 def to_batch(values: dict[str, Any], spec: DataSpec) -> Batch:
     """numpy arrays of one batch as the model's batch."""
     tensors = {name: torch.from_numpy(array) for name, array in values.items() if array is not None}
-    labels = tensors.get("labels")
+    conditions = {name.removeprefix(CONDITIONS): one for name, one in tensors.items() if name.startswith(CONDITIONS)}
     if isinstance(spec, GridSpec):
-        return GridBatch(to_range(tensors["grid"], spec), labels, tensors["index"])
+        return GridBatch(to_range(tensors["grid"], spec), tensors["index"], conditions)
     tokens = tensors["tokens"]
     mask = tensors.get("mask", torch.ones(tokens.shape)).to(torch.float32)
-    return TokenBatch(tokens, mask, labels, tensors["index"])
+    return TokenBatch(tokens, mask, tensors["index"], conditions)
 
 
 CHECK_EVERY = 10

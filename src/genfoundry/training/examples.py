@@ -3,14 +3,18 @@
 So a run can stop and go on anywhere, and on another number of devices, and see the same examples.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from genfoundry.config.specs import condition_file
 from genfoundry.core.errors import DataError
 
 Arrays = dict[str, np.ndarray]
+
+CONDITIONS = "conditions."
+"""What names of conditions begin with among the arrays of a batch."""
 
 
 def _load(path: Path) -> np.ndarray:
@@ -51,19 +55,18 @@ class _Epochs:
 
 
 class GridData:
-    """Grids of a split: stored levels (N, C, *shape), and labels if there are any."""
+    """Grids of a split, (N, C, *shape) of stored levels, and their conditions."""
 
-    def __init__(self, arrays: Path, split: str) -> None:
+    def __init__(self, arrays: Path, split: str, conditions: Iterable[str] = ()) -> None:
         self.grid = _load(arrays / f"{split}.npy")
-        labels = arrays / f"{split}_labels.npy"
-        self.labels = _load(labels) if labels.is_file() else None
+        self.conditions = {name: _load(arrays / condition_file(name, split)) for name in conditions}
         self._epochs = _Epochs(len(self.grid), f"split {split}")
 
     def __len__(self) -> int:
         return len(self.grid)
 
     def batch(self, step: int, size: int, seed: int, rank: int = 0, world: int = 1) -> Arrays:
-        """``grid`` stored levels (B, C, *shape), ``index`` int64 (B,), with labels ``labels`` int64 (B,).
+        """``grid`` stored levels (B, C, *shape), ``index`` int64 (B,), each condition under ``conditions.<name>``.
 
         B is this rank's share of ``size``: rows ``rank::world`` of the global batch.
         """
@@ -77,8 +80,8 @@ class GridData:
             yield self._take(rows, rows)
 
     def _take(self, rows: np.ndarray, index: np.ndarray) -> Arrays:
-        found = {"grid": self.grid[rows], "index": index}
-        return found if self.labels is None else {**found, "labels": self.labels[rows].astype(np.int64)}
+        conditions = {f"{CONDITIONS}{name}": values[rows] for name, values in self.conditions.items()}
+        return {"grid": self.grid[rows], "index": index, **conditions}
 
 
 class TokenData:

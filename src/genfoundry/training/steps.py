@@ -43,8 +43,10 @@ def in_parts(batch: Batch, parts: int) -> list[tuple[Batch, Tensor | float]]:
     """A batch cut along its examples, each part with its share of the targets: weights of a mean over parts."""
     if parts == 1:
         return [(batch, 1.0)]
-    columns = [[None] * parts if column is None else column.tensor_split(parts) for column in batch]
-    pieces: list[Batch] = [type(batch)(*row) for row in zip(*columns, strict=True)]
+    cut = {name: one.tensor_split(parts) for name, one in batch.conditions.items()}
+    conditions = [{name: rows[place] for name, rows in cut.items()} for place in range(parts)]
+    columns = [column.tensor_split(parts) for column in batch[:-1]]
+    pieces: list[Batch] = [type(batch)(*row) for row in zip(*columns, conditions, strict=True)]
     total = targets(batch)
     return [(piece, targets(piece) / total) for piece in pieces]
 

@@ -138,7 +138,7 @@ def make(spec: GridSpec = GRID, **options: object) -> diffusion.Diffusion:
 def batch_of(spec: GridSpec, count: int, deviation: float = 0.5) -> GridBatch:
     index = torch.arange(count)
     grid = deviation * normal(index, (9,), (spec.channels, *spec.shape))
-    return GridBatch(grid, index % 3 if spec.labels else None, index)
+    return GridBatch(grid, index, {"label": index % 3} if spec.labels else {})
 
 
 def test_a_fresh_model_pays_one_at_every_noise_level() -> None:
@@ -165,7 +165,7 @@ def test_labels_are_left_out_at_the_named_rate_by_step_and_example() -> None:
     model.denoise = lambda x, sigma, labels: seen.append(labels) or x  # type: ignore[method-assign]
     batch, later = batch_of(GRID, 4000), Step(number=4, total=10, seed=1)
     for rows, step in ((slice(None), STEP), (slice(5, 50), STEP), (slice(None), later)):
-        model.loss("loss", GridBatch(*(part[rows] for part in batch)), step)
+        model.loss("loss", GridBatch(batch.grid[rows], batch.index[rows], {"label": batch.labels[rows]}), step)
     none = seen[0] == 3
 
     assert none.float().mean().item() == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 4000))
@@ -204,8 +204,8 @@ def test_guidance_goes_from_no_label_through_the_label_and_beyond() -> None:
 def test_a_sample_depends_on_its_seed_alone_by_every_sampler(options: dict[str, object]) -> None:
     model, options = make(conditional=True), {"steps": 4, **options}
     with torch.inference_mode():
-        whole = model.sample(Requests(torch.arange(5), torch.arange(5) % 3, None, options))
-        part = model.sample(Requests(torch.tensor([3]), torch.tensor([0]), None, options))
+        whole = model.sample(Requests(torch.arange(5), {"label": torch.arange(5) % 3}, None, options))
+        part = model.sample(Requests(torch.tensor([3]), {"label": torch.tensor([0])}, None, options))
 
     torch.testing.assert_close(part[0], whole[3], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(whole[0], whole[3], atol=1e-2)
@@ -214,7 +214,7 @@ def test_a_sample_depends_on_its_seed_alone_by_every_sampler(options: dict[str, 
 def test_fresh_noise_of_a_step_is_not_that_of_the_start() -> None:
     model, seeds = make(), torch.arange(3)
     drawn: list[Tensor] = []
-    requests = Requests(seeds, None, None, {"steps": 4, "sampler": "ancestral"})
+    requests = Requests(seeds, {}, None, {"steps": 4, "sampler": "ancestral"})
     plain: Callable[..., Tensor] = Requests.normal
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Requests, "normal", lambda self, *keys: drawn.append(plain(self, *keys)) or drawn[-1])
@@ -238,9 +238,9 @@ def test_fresh_noise_of_a_step_is_not_that_of_the_start() -> None:
 def test_images_of_any_shape_and_range(spec: GridSpec) -> None:
     model = make(spec, blocks=2, norm="layer", dropout=0.1)
     low, high = spec.range
-    middle = GridBatch(torch.full((2, spec.channels, *spec.shape), (low + high) / 2), None, torch.arange(2))
+    middle = GridBatch(torch.full((2, spec.channels, *spec.shape), (low + high) / 2), torch.arange(2))
     seen: list[Tensor] = []
-    drawn = model.sample(Requests(torch.arange(2), None, None, {"steps": 3}))
+    drawn = model.sample(Requests(torch.arange(2), {}, None, {"steps": 3}))
     model.denoise = lambda x, sigma, labels: seen.append(x / sigma.view(-1, 1, 1, 1)) or x  # type: ignore[method-assign]
     model.loss("loss", middle, STEP)
 
@@ -267,7 +267,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
         make(conditional=True).sample(Requests(seeds))
     for options in ({}, {"conditional": True, "label_dropout": 0.0}):
         with pytest.raises(ConfigError, match=r"sampling.guidance is 2.0"):
-            make(**options).sample(Requests(seeds, seeds, None, {"guidance": 2.0}))
+            make(**options).sample(Requests(seeds, {"label": seeds}, None, {"guidance": 2.0}))
 
 
 def test_the_cifar10_preset_is_a_pair_of_blocks_of_the_size_it_says() -> None:

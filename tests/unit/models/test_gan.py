@@ -29,7 +29,7 @@ def batch_of(count: int = 6, first: int = 0, spec: GridSpec = SPEC) -> GridBatch
     generator = torch.Generator().manual_seed(5)
     grid = torch.rand((first + count, spec.channels, *spec.shape), generator=generator)[first:] * 2 - 1
     index = torch.arange(first, first + count)
-    return GridBatch(grid, index % 2, index)
+    return GridBatch(grid, index, {"label": index % 2})
 
 
 class Paraboloid(nn.Module):
@@ -150,7 +150,7 @@ def test_labels_matter_to_both_players() -> None:
     model = make(conditional=True)
     seeds, images = torch.zeros(2, dtype=torch.int64), batch_of(1).grid.expand(2, -1, -1, -1)
 
-    drawn = model.sample(Requests(seeds, torch.tensor([0, 1])))
+    drawn = model.sample(Requests(seeds, {"label": torch.tensor([0, 1])}))
     logits = model.critic(images, torch.tensor([0, 1]))
 
     assert not torch.equal(drawn[0], drawn[1])
@@ -162,7 +162,7 @@ def test_a_conditional_model_needs_labels() -> None:
         make(GridSpec(channels=1, shape=(8, 8)), conditional=True)
     model = make(conditional=True)
     with pytest.raises(ConfigError, match="no labels were given"):
-        model.loss("critic", batch_of()._replace(labels=None), STEP)
+        model.loss("critic", batch_of()._replace(conditions={}), STEP)
     with pytest.raises(ConfigError, match="no labels were given"):
         model.sample(Requests(torch.arange(2)))
 
@@ -206,7 +206,7 @@ def test_the_game_brings_samples_to_the_data() -> None:
     model = make(conditional=True, gamma=0.1)
     index = torch.arange(8)
     shades = torch.tensor([-0.8, 0.6])
-    batch = GridBatch(shades[index % 2].view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous(), index % 2, index)
+    batch = GridBatch(shades[index % 2].view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous(), index, {"label": index % 2})
     optimizers = {
         name: torch.optim.Adam(parameters, lr=1e-2, betas=(0.0, 0.9)) for name, parameters in model.losses().items()
     }
@@ -216,7 +216,7 @@ def test_the_game_brings_samples_to_the_data() -> None:
             model.loss(objective, batch, Step(number, 100, 0)).total.backward()
             optimizer.step()
 
-    drawn = model.sample(Requests(torch.arange(20), torch.arange(20) % 2))
+    drawn = model.sample(Requests(torch.arange(20), {"label": torch.arange(20) % 2}))
 
     means = [drawn[label::2].mean().item() for label in (0, 1)]
     assert means == pytest.approx(shades.tolist(), abs=0.25)

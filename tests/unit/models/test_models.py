@@ -8,6 +8,7 @@ import pytest
 import torch
 from trainline import killed_after, outputs, tiny, train
 
+from genfoundry.config.conditions import Text
 from genfoundry.config.specs import DataSpec, GridSpec, TokenSpec
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError
@@ -15,7 +16,8 @@ from genfoundry.models import transformer
 from genfoundry.nn.contract import Batch, GridBatch, Latent, Likelihood, Model, Requests, Step, TokenBatch
 from genfoundry.training.steps import Averager
 
-GRID = GridSpec(channels=1, shape=(8, 8), labels=("a", "b"))
+GRID = GridSpec(channels=1, shape=(8, 8), labels=("a", "b"), conditions={"caption": Text(length=8)})
+CAPTIONS = GRID.conditions["caption"]
 TOKENS = TokenSpec(vocab_size=11)
 FAMILIES = parts.names("models")
 SMALL = {
@@ -45,15 +47,21 @@ def make(family: str) -> tuple[Model, DataSpec]:
     return module.build(module.Config(**SMALL.get(family, {})), spec), spec
 
 
+def conditions_of(labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Labels, and captions that say the same."""
+    captions = ["bright" if label else "dark" for label in labels.tolist()]
+    return {"label": labels, "caption": torch.from_numpy(CAPTIONS.encode("caption", captions))}
+
+
 def batch_of(spec: DataSpec, count: int = 6, first: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(5)
     index = torch.arange(first, first + count)
     if isinstance(spec, GridSpec):
         rows = torch.rand((first + count, 1, 8, 1), generator=generator)[first:] * 2 - 1
         grid = rows.expand(-1, 1, 8, 8).contiguous()
-        return GridBatch(grid, index % 2, index)
+        return GridBatch(grid, index, conditions_of(index % 2))
     tokens = torch.randint(1, 11, (first + count, 9), generator=generator)[first:]
-    return TokenBatch(tokens, torch.ones(tokens.shape), None, index)
+    return TokenBatch(tokens, torch.ones(tokens.shape), index)
 
 
 STEP = Step(number=3, total=10, seed=1)
@@ -147,7 +155,7 @@ def test_equal_seeds_make_equal_weights_and_equal_samples(family: str) -> None:
     assert one.state_dict().keys() == other.state_dict().keys()
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
     options = {"length": 20} if spec_of(family) is TOKENS else {}
-    asked = [Requests(torch.arange(4), torch.arange(4) % 2, None, options) for _ in range(2)]
+    asked = [Requests(torch.arange(4), conditions_of(torch.arange(4) % 2), None, options) for _ in range(2)]
     with torch.inference_mode():
         first, second = (
             shaken(model).eval().sample(requests) for model, requests in zip((one, other), asked, strict=True)
@@ -175,8 +183,8 @@ def test_a_sample_depends_on_its_seed_alone(family: str) -> None:
     shaken(model).eval()
     options = {"length": 20} if spec_of(family) is TOKENS else {}
     with torch.inference_mode():
-        whole = model.sample(Requests(torch.arange(5), torch.arange(5) % 2, None, options))
-        part = model.sample(Requests(torch.tensor([3]), torch.tensor([1]), None, options))
+        whole = model.sample(Requests(torch.arange(5), conditions_of(torch.arange(5) % 2), None, options))
+        part = model.sample(Requests(torch.tensor([3]), conditions_of(torch.tensor([1])), None, options))
 
     if isinstance(spec, GridSpec):
         assert whole.shape == (5, 1, 8, 8)
@@ -197,9 +205,9 @@ def test_a_label_that_is_asked_for_is_heeded(family: str) -> None:
     model = shaken(module.build(options, GRID)).eval()
     seeds = torch.arange(4)
     with torch.inference_mode():
-        ones, others = (model.sample(Requests(seeds, torch.full((4,), label))) for label in (0, 1))
+        ones, others = (model.sample(Requests(seeds, conditions_of(torch.full((4,), label)))) for label in (0, 1))
 
-    assert model.num_classes == len(GRID.labels)
+    assert list(model.heeds) == ["label"]
     assert ((ones - others).abs().amax(dim=(1, 2, 3)) > 1e-4).all()
     with pytest.raises(ConfigError, match=f"model {family}: .*no labels"):
         module.build(options, GridSpec(channels=1, shape=(8, 8)))
@@ -249,7 +257,7 @@ def test_padding_does_not_move_the_transformer_s_loss() -> None:
     torch.nn.init.normal_(model.head.weight)
     plain = batch_of(spec)
     padded = TokenBatch(
-        torch.nn.functional.pad(plain.tokens, (0, 3)), torch.nn.functional.pad(plain.mask, (0, 3)), None, plain.index
+        torch.nn.functional.pad(plain.tokens, (0, 3)), torch.nn.functional.pad(plain.mask, (0, 3)), plain.index
     )
 
     torch.testing.assert_close(model.loss("loss", padded, STEP).total, model.loss("loss", plain, STEP).total)

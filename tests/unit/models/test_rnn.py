@@ -17,7 +17,7 @@ SPEC = TokenSpec(vocab_size=11)
 STEP = Step(number=3, total=10, seed=1)
 CELLS = ("gru", "lstm")
 TOKENS = torch.randint(1, 11, (4, 13), generator=torch.Generator().manual_seed(5))
-BATCH = TokenBatch(TOKENS, torch.ones(TOKENS.shape), None, torch.arange(4))
+BATCH = TokenBatch(TOKENS, torch.ones(TOKENS.shape), torch.arange(4))
 
 
 def make(fresh: bool = False, **options: object) -> rnn.RNN:

@@ -15,7 +15,7 @@ from genfoundry.nn.dropout import key_dropout
 SPEC = TokenSpec(vocab_size=11)
 STEP = Step(number=3, total=10, seed=1)
 TOKENS = torch.randint(1, 11, (3, 10), generator=torch.Generator().manual_seed(5))
-BATCH = TokenBatch(TOKENS, torch.ones(TOKENS.shape), None, torch.arange(3))
+BATCH = TokenBatch(TOKENS, torch.ones(TOKENS.shape), torch.arange(3))
 OPTIONS = {
     "plain": {},
     "grouped": {"kv_heads": 2},
@@ -154,9 +154,9 @@ def test_prompts_of_different_lengths_continue_as_each_would_alone() -> None:
     model = make(convolution=3).eval()
     prompts, options = [[3, 4, 5], [], [6], [7, 8, 9]], {"length": 20}
     with torch.inference_mode():
-        together = model.sample(Requests(torch.arange(4), None, prompts, options))
+        together = model.sample(Requests(torch.arange(4), {}, prompts, options))
         alone = [
-            model.sample(Requests(torch.tensor([seed]), None, [prompt], options))[0]
+            model.sample(Requests(torch.tensor([seed]), {}, [prompt], options))[0]
             for seed, prompt in enumerate(prompts)
         ]
 

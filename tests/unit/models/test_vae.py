@@ -99,7 +99,7 @@ def test_any_shape_and_colour(shape: tuple[int, int], likelihood: str) -> None:
     model = vae.build(vae.Config.model_validate({"width": 8, "likelihood": likelihood}), spec)
     grid = torch.rand(2, 3, *shape) * 2 - 1
 
-    model.loss("loss", GridBatch(grid, None, torch.arange(2)), STEP).total.backward()
+    model.loss("loss", GridBatch(grid, torch.arange(2)), STEP).total.backward()
 
     assert model.sample(Requests(torch.arange(2), options={"draw": "sample"})).shape == grid.shape
     assert max(model.small[1:]) <= vae.SMALLEST_SIDE
@@ -117,7 +117,7 @@ def test_kl_is_the_closed_form() -> None:
 
 def test_a_conditional_vae_draws_by_label() -> None:
     model = make(conditional=True)
-    drawn = model.sample(Requests(torch.zeros(2, dtype=torch.int64), torch.tensor([0, 1])))
+    drawn = model.sample(Requests(torch.zeros(2, dtype=torch.int64), {"label": torch.tensor([0, 1])}))
 
     assert not torch.equal(drawn[0], drawn[1])
     with pytest.raises(ConfigError, match="no labels"):

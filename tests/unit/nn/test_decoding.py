@@ -110,14 +110,14 @@ def test_the_penalty_looks_at_prompt_and_text_and_spares_the_boundary() -> None:
         heard.append(tokens)
         return torch.tensor([[0.0, 3.0, 2.9, 2.8]])
 
-    requests = Requests(torch.arange(1), None, [[1]], {"repetition_penalty": 1.5, "temperature": 0, "length": 4})
+    requests = Requests(torch.arange(1), {}, [[1]], {"repetition_penalty": 1.5, "temperature": 0, "length": 4})
     # 1 stands in the prompt (3 -> 2), so 2 comes first, then 3; all seen, 1 is the likeliest again.
     assert generate(next_logits, requests, SPEC, 16) == [[2, 3, 1, 1]]
 
 
 def test_frequencies_over_many_seeds_are_those_of_the_law() -> None:
     count, options = 6000, {"length": 1, "temperature": 1.5, "min_p": 0.2, "repetition_penalty": 1.2}
-    rows = generate(flat, Requests(torch.arange(count), None, [[1]] * count, options), SPEC, 8)
+    rows = generate(flat, Requests(torch.arange(count), {}, [[1]] * count, options), SPEC, 8)
     found = torch.bincount(torch.tensor(rows).flatten(), minlength=4).double()
     # Token 1 is in the prompt: 3 / 1.2; then min-p .2 at temperature 1.5 keeps all that is at most 2.41 below.
     law = torch.tensor([-math.inf, 2.5 / 1.5, 2 / 1.5, -math.inf], dtype=torch.float64).softmax(0)
@@ -134,7 +134,7 @@ def test_a_text_that_has_come_to_its_end_is_drawn_no_further() -> None:
         asked.append(tokens)
         return len(tokens) == 3
 
-    requests = Requests(torch.arange(2), None, None, {"length": 50}, stopped)
+    requests = Requests(torch.arange(2), {}, None, {"length": 50}, stopped)
     rows = generate(flat, requests, SPEC, 64)
 
     assert [len(row) for row in rows] == [3, 3] and max(map(len, asked)) == 3
@@ -148,15 +148,15 @@ def test_prompts_of_any_length_are_read_without_padding() -> None:
             read.append(tokens.tolist())
         return flat(tokens, start)
 
-    requests = Requests(torch.arange(3), None, [[1, 2], [3], [2, 2]], {"length": 3})
+    requests = Requests(torch.arange(3), {}, [[1, 2], [3], [2, 2]], {"length": 3})
     rows = generate(next_logits, requests, SPEC, 8)
 
     assert read == [[[0, 1, 2], [0, 2, 2]], [[0, 3]]]
-    alone = generate(next_logits, Requests(torch.tensor([1]), None, [[3]], {"length": 3}), SPEC, 8)
+    alone = generate(next_logits, Requests(torch.tensor([1]), {}, [[3]], {"length": 3}), SPEC, 8)
     assert rows[1] == alone[0] and [len(row) for row in rows] == [3, 3, 3]
 
 
 def test_a_prompt_beyond_the_context_is_refused() -> None:
     with pytest.raises(ConfigError, match="a prompt has 8 tokens, but the model looks at 8"):
         generate(flat, Requests(torch.arange(1), prompts=[[1] * 8]), SPEC, 8)
-    assert generate(flat, Requests(torch.arange(1), None, [[1] * 7], {"length": 1}), SPEC, 8)[0]
+    assert generate(flat, Requests(torch.arange(1), {}, [[1] * 7], {"length": 1}), SPEC, 8)[0]

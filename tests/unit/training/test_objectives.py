@@ -129,12 +129,12 @@ def test_an_objective_s_settings_are_checked(tmp_path: Path) -> None:
 
 
 def test_seeds_of_a_step_depend_on_seed_step_and_example_alone() -> None:
-    batch = GridBatch(torch.zeros(3, 1, 8, 8), None, torch.arange(3))
+    batch = GridBatch(torch.zeros(3, 1, 8, 8), torch.arange(3))
     one, other, more = Step(1, 9, 0).seeds(batch), Step(2, 9, 0).seeds(batch), Step(1, 9, 0).seeds(batch, 4)
 
     assert one.shape == (3,) and more.shape == (12,) and one.dtype == torch.int64
     assert not {*one.tolist()} & {*other.tolist()} and len({*more.tolist()}) == 12 and min(more) >= 0
-    part = GridBatch(batch.grid[1:2], None, batch.index[1:2])
+    part = GridBatch(batch.grid[1:2], batch.index[1:2])
     assert Step(1, 9, 0).seeds(part, 4).tolist() == more.tolist()[4:8]
 
 

@@ -56,7 +56,7 @@ def test_a_batch_in_parts_is_the_batch(tmp_path: Path, family: str, kind: str) -
 
 def test_parts_weigh_by_their_target_tokens() -> None:
     mask = torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 0]])
-    parts = in_parts(TokenBatch(torch.zeros(3, 3, dtype=torch.int64), mask, None, torch.arange(3)), 3)
+    parts = in_parts(TokenBatch(torch.zeros(3, 3, dtype=torch.int64), mask, torch.arange(3)), 3)
 
     assert [float(share) for _, share in parts] == pytest.approx([2 / 3, 0, 1 / 3])
     assert [piece.index.tolist() for piece, _ in parts] == [[0], [1], [2]]

@@ -1,7 +1,15 @@
 """Section `encode`: how clean records become arrays; a modality adds its own fields."""
 
-from genfoundry.config.specs import Section
+from pydantic import Field
+
+from genfoundry.config.conditions import Wanted
+from genfoundry.config.specs import Key, Section
 
 
 class Encode(Section):
     """How clean records become arrays; a modality adds its own fields."""
+
+    conditions: dict[Key, Wanted] = Field(default_factory=dict)
+    """Columns of the records that samples can be asked for by, beside the label, such as
+    ``{caption: {kind: text, length: 64}, pitch: {kind: number}}``.
+    """

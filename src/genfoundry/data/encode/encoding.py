@@ -5,17 +5,29 @@ they are, byte for byte, and nothing is trained anew. Which record a row is stan
 hold 8 bytes of each hash, so that a model can say which records it has seen.
 """
 
+import itertools
 import shutil
+from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genfoundry.config.conditions import Condition, Wanted, found
 from genfoundry.config.sections.encode import Encode
 from genfoundry.config.sections.execution import Execution
-from genfoundry.config.specs import RECORD_COLUMNS, SPLITS, record_hashes, tops
-from genfoundry.core.errors import DataError
+from genfoundry.config.specs import (
+    RECORD_COLUMNS,
+    SPLITS,
+    DataSpec,
+    TokenSpec,
+    condition_file,
+    record_hashes,
+    tops,
+)
+from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import publish_folder, read_all_records, read_table, record_columns, write_json, write_table
+from genfoundry.core.parts import nearest
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.data.encode.codes import Codes
 from genfoundry.data.encode.pinned import pinned
@@ -43,11 +55,10 @@ def write_arrays(
         spec = spec.model_copy(update={"modality": modality.__name__.rpartition(".")[2]})
         if labels := _labels(index):
             spec = spec.model_copy(update={"labels": labels})
-            for split in SPLITS:
-                mine = index[index["split"] == split]["label"]
-                place = {label: number for number, label in enumerate(labels)}
-                numbers = np.array([place[label] for label in mine], np.int64)
-                np.save(folder / f"{split}_labels.npy", numbers, allow_pickle=False)
+        spec = spec.model_copy(update={"conditions": _conditions(index, config.conditions, spec)})
+        for (name, condition), split in itertools.product(spec.asked.items(), SPLITS):
+            values = list(index[index["split"] == split][name])
+            np.save(folder / condition_file(name, split), condition.encode(name, values), allow_pickle=False)
         for split in SPLITS:
             mine = index[index["split"] == split]["sha256"]
             np.save(folder / f"{split}_records.npy", record_hashes(mine), allow_pickle=False)
@@ -75,6 +86,27 @@ def _index(paths: DatasetPaths) -> "pd.DataFrame":
     if "source" not in facts:
         index["source"] = pd.Series(tops(index["id"]), index=index.index, dtype="str")
     return index[["row", "id", "sha256", "label", "source", *(name for name in facts if name != "source"), "split"]]
+
+
+def _conditions(index: "pd.DataFrame", wanted: Mapping[str, Wanted], spec: DataSpec) -> dict[str, Condition]:
+    """What the columns hold that are to be conditions.
+
+    Raises:
+        ConfigError: There is no such column, or the records are texts, whose windows are of several records.
+        DataError: A record has no value there.
+    """
+    conditions: dict[str, Condition] = {}
+    if wanted and isinstance(spec, TokenSpec):
+        raise ConfigError("encode.conditions: windows of texts span records, so that they have none; remove it")
+    for name, one in wanted.items():
+        if name not in index or name == "label":
+            known = [column for column in index if column not in ("row", "id", "sha256", "label", "split")]
+            raise ConfigError(f"encode.conditions: no column {name!r} in the records{nearest(name, known)}")
+        if (missing := index[name].isna()).any():
+            names = ", ".join(index["id"][missing].head(5))
+            raise DataError(f"{int(missing.sum())} of {len(index)} records have no {name}, such as {names}")
+        conditions[name] = found(one, name, list(index[index["split"] == "train"][name]))
+    return conditions
 
 
 def _labels(index: "pd.DataFrame") -> tuple[str, ...]:

@@ -138,8 +138,10 @@ class GridMedia(Media):
         return f"It draws grids of {shape} (channels first, {kind}){labels}"
 
     def request(self, labelled: bool) -> dict[str, Any]:
-        """How many samples, a seed and, where the model heeds it, a label."""
-        return {"n": 2, "seed": 0} | ({"label": self.spec.labels[0]} if labelled and self.spec.labels else {})
+        """How many samples, a seed and conditions: the label only where the model heeds it."""
+        label = {"label": self.spec.labels[0]} if labelled and self.spec.labels else {}
+        further = {name: one.in_turn(1)[0] for name, one in self.spec.conditions.items()}
+        return {"n": 2, "seed": 0} | label | further
 
     def answers(self) -> dict[str, Any]:
         return {"dtype": self.spec.storage, "shape": (-1, self.spec.channels, *self.spec.shape)}

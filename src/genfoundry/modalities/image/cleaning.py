@@ -6,10 +6,11 @@ import numpy as np
 from pydantic import Field
 
 from genfoundry.config.sections.preprocess import Preprocess as _Preprocess
-from genfoundry.config.specs import REJECTED_COLUMNS
+from genfoundry.config.specs import RECORD_COLUMNS, REJECTED_COLUMNS
 from genfoundry.data.similarity import descriptor as _descriptor
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.image.pixels import one_shape, opened
+from genfoundry.modalities.image.source import FACTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,9 @@ def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, p
     # Decoders of JPEG shrink for nothing; twice the size that is asked for leaves the resampling to us.
     side = 2 * max(config.height, config.width) if config.height and config.width else 0
     columns = ("id", "label", "split", "content", "width", "height")
-    for name, label, split, content, *size in zip(*(records[c] for c in columns), strict=True):
+    others = [name for name in records.columns if name not in (*RECORD_COLUMNS, *FACTS)]
+    places = []
+    for place, (name, label, split, content, *size) in enumerate(zip(*(records[c] for c in columns), strict=True)):
         image = opened(content, side)
         if reason := _drop(*size, config):
             dropped.append((name, *reason))
@@ -59,9 +62,12 @@ def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, p
             dropped.append((name, *reason))
             continue
         pixels = image.tobytes()
+        places.append(place)
         rows.append((name, label, split, _tables.sha256(pixels), pixels, image.width, image.height, image.mode))
     kept = pd.DataFrame(rows, columns=["id", "label", "split", "sha256", "content", "width", "height", "mode"])
     kept = kept.astype(dict.fromkeys(("id", "label", "split", "sha256", "mode"), "str"))
+    for column in others:
+        kept[column] = records[column].iloc[places].to_numpy()
     one_shape(kept)
     return kept, pd.DataFrame(dropped, columns=list(REJECTED_COLUMNS), dtype="str")
 

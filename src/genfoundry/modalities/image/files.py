@@ -30,6 +30,10 @@ class Source(_Ingest, _archives.Limits):
     """Parquet column of a given split (train, val or test; validation, valid and dev count as val)."""
     id_column: str = ""
     """Parquet column of a unique id; empty takes the path in the source with ``#row``."""
+    fact_columns: tuple[str, ...] = ()
+    """Further Parquet columns to keep with each picture, texts or numbers: captions, for example, of which
+    ``encode.conditions`` makes conditions.
+    """
     max_bytes: int = Field(default=256 * 2**20, ge=1)
     """Larger files are set aside unread."""
     max_row_group: int = Field(default=2**30, ge=1)
@@ -45,6 +49,8 @@ class Row(NamedTuple):
     content: bytes
     reason: str = ""
     detail: str = ""
+    facts: tuple[Any, ...] = ()
+    """Values of ``fact_columns``; none of a file that is no table."""
 
 
 def rows(source: Path | Part, config: Source) -> Iterator[Row]:
@@ -91,7 +97,7 @@ def _parquet(found: _archives.Found, config: Source) -> Iterator[Row]:
         detail = "Parquet is read from its end; unpack the archive"
         yield Row(found.name, None, found.split, b"", "not_a_stream", detail)
         return
-    wanted = [config.image_column, config.label_column, config.split_column, config.id_column]
+    wanted = [config.image_column, config.label_column, config.split_column, config.id_column, *config.fact_columns]
     wanted = [name for name in wanted if name]
     try:
         with pq.ParquetFile(found.path) as file:
@@ -151,4 +157,5 @@ def _limited_row(found: _archives.Found, number: int, values: dict[str, Any], na
     content = content.get("bytes") if isinstance(content, dict) else content
     if content is not None and not isinstance(content, bytes):
         return Row(name, label, split, b"", "not_bytes", f"{config.image_column} holds {type(content).__name__}")
-    return _limited(Row(name, label, split, content or b""), config)
+    facts = tuple(values[column] for column in config.fact_columns)
+    return _limited(Row(name, label, split, content or b"", facts=facts), config)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from genfoundry.config.specs import RECORD_COLUMNS
+from genfoundry.core.errors import ConfigError
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.image import files as _picturefiles
 
@@ -39,7 +41,11 @@ class Ingest(_picturefiles.Source):
 
 def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of pictures and of what was set aside."""
-    tables = _tables.Tables(FACTS)
+    if taken := sorted({*RECORD_COLUMNS, *FACTS} & {*config.fact_columns}):
+        raise ConfigError(
+            f"ingest.fact_columns: {', '.join(taken)} is a column of every picture; rename it in the source"
+        )
+    tables, none = _tables.Tables((*FACTS, *config.fact_columns)), (None,) * len(config.fact_columns)
     seen: set[str] = set()
     for row in _picturefiles.rows(source, config):
         facts = (row.reason, row.detail) if row.reason else _inspect(row.content, config)
@@ -48,7 +54,7 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
         elif row.id in seen:
             tables.reject(row.id, "duplicate_id", f"again in {config.id_column}")
         else:
-            tables.add(row.id, row.label, row.split, row.content, *facts)
+            tables.add(row.id, row.label, row.split, row.content, *facts, *(row.facts or none))
             # Paths can't come twice; ids that a column gives can.
             if config.id_column:
                 seen.add(row.id)
