@@ -1,3 +1,3 @@
-"""From raw data to a champion: a pipeline for generative models that keeps its evidence."""
+"""A pipeline for generative models that keeps its evidence."""
 
 __version__ = "0.1.0"

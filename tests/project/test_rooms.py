@@ -1,4 +1,4 @@
-"""A room's door: the modules that its ``__init__`` names in its last line, ``Door: a, b.``; nothing else is for others."""
+"""Doors: a room's `__init__` names in its last line, `Door: a, b.`, which of its modules others may import."""
 
 import ast
 from pathlib import Path
@@ -26,8 +26,8 @@ def room_of(module: str) -> str:
 def door_of(room: str) -> set[str]:
     """Modules of a room that others may import."""
     text = ast.get_docstring(ast.parse((SRC / room.replace(".", "/") / "__init__.py").read_text())) or ""
-    last = text.strip().splitlines()[-1] if text.strip() else ""
-    return set(last.removeprefix("Door: ").rstrip(".").split(", ")) if last.startswith("Door: ") else set()
+    named = " ".join(text.partition("\nDoor: ")[2].split()).rstrip(".")
+    return set(named.split(", ")) if named else set()
 
 
 def imports_across() -> dict[str, set[tuple[str, str]]]:

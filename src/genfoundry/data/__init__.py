@@ -1,0 +1,1 @@
+"""Raw data to arrays: one folder a stage, and libraries that know no stage."""

@@ -1,1 +1,4 @@
-"""How good, how sure, against what: references, features, likelihoods, scores and the page that compares models."""
+"""Scores of models: reference, extract, evaluate, report.
+
+Door: charts, evidence, funnel, metrics, results, scoring, slices, verdicts.
+"""

@@ -1,1 +1,1 @@
-"""How the files of a base are written: one file each (docs/adding-a-part.md)."""
+"""Formats of pretrained models, one file each; loaded by name."""

@@ -1,1 +1,4 @@
-"""Whether one model may take another's place: paired evidence, counted looks, rules with numbers."""
+"""Which of two models is better, by stated rules with a known rate of error.
+
+Door: compare, comparison, looks, rules, subjects.
+"""

@@ -1,0 +1,4 @@
+"""From a model folder to samples; latent spaces; bases.
+
+Door: generator, modelfile, prompts, sampling.
+"""

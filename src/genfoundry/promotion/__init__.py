@@ -1,1 +1,4 @@
-"""Which registered version is champion: promote by the gate, roll back, and the card that tells why."""
+"""Who is champion: promotion, rollback, servability, model cards.
+
+Door: locks, moves, options, promote, reconcile, rollback.
+"""

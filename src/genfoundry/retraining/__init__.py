@@ -1,1 +1,4 @@
-"""Retraining that is safe to leave alone: triggers, schedule, the one command, upkeep (docs/operations.md)."""
+"""The command that a schedule calls, and all that it does while nobody watches.
+
+Door: engine, options, plan, protocol, status.
+"""

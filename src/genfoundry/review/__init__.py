@@ -1,1 +1,4 @@
-"""Human evaluation: blind pairwise comparison of models' samples, from the page to the ranking."""
+"""Blind judgements by people.
+
+Door: answers, page, plan, report, results, serve.
+"""

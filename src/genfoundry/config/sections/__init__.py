@@ -1,1 +1,5 @@
-"""One file a section of params.yaml: its fields, defaults and meaning."""
+"""One file a section of params.yaml: its fields, defaults and meaning.
+
+Door: base, component, dedup, encode, evaluation, execution, ingest, numerics, preprocess, reference, sampling, split,
+table, training, validation.
+"""

@@ -1,0 +1,4 @@
+"""Stage deduplicate: of each group of near-duplicates, one record stays.
+
+Door: removal.
+"""

@@ -1,0 +1,4 @@
+"""Stage encode: clean records in use become arrays.
+
+Door: pinned.
+"""

@@ -1,0 +1,1 @@
+"""Stage preprocess: records become canonical, and each gets its split."""

@@ -1,0 +1,1 @@
+"""Stage split: the final splits, checked for leaks between training and evaluation."""

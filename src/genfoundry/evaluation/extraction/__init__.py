@@ -1,1 +1,4 @@
-"""What runs a model or a network for evaluation: features of samples, prices of documents, over all devices."""
+"""Stage extract: features of samples, log-likelihoods of held-out documents.
+
+Door: documents, embedding, extract, spread.
+"""

@@ -1,0 +1,4 @@
+"""What several modalities share.
+
+Door: archives, contract, documents, exhibits, grids, lookup, masking, media, streams, tables, textfiles, tokens.
+"""

@@ -1,0 +1,4 @@
+"""Webhooks, mail and heartbeat.
+
+Door: send, web.
+"""

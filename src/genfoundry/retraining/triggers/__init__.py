@@ -1,0 +1,4 @@
+"""Whether a scheduled retrain has a reason.
+
+Door: ask, learnt.
+"""

@@ -1,0 +1,4 @@
+"""Backup, restore, verify, reproduce.
+
+Door: reproduce, restore, take, verify.
+"""
