@@ -28,7 +28,7 @@ def test_one_file_and_one_block_make_a_network_and_its_scores(project: Project) 
     project.genfoundry("check")
     ran = executed(project.dvc("repro", "evaluate@bars-vae").stdout)
 
-    assert ran == {"reference@bars", *SCORED}
+    assert ran == {"code", "reference@bars", *SCORED}
     found = scores(project)
     assert found.keys() - before.keys() == {"fd_filters", "kd_filters"}
     assert {name: found[name] for name in before} == before
@@ -50,7 +50,7 @@ def test_one_file_makes_a_metric_that_the_gate_heeds(project: Project) -> None:
     ran = executed(project.dvc("repro", "evaluate@bars-vae").stdout)
     done = project.genfoundry("compare", "bars-vae", "bars-vae", "--json", "decision.json", check=False)
 
-    assert ran == {"evaluate@bars-vae"}
+    assert ran == {"code", "evaluate@bars-vae"}
     found = scores(project)
     assert found.keys() - before.keys() == {"contrast_gap"}
     assert found["contrast_gap"]["value"] > found["contrast_gap"]["floor"] > 0
@@ -69,7 +69,7 @@ def test_a_published_network_scores_a_model_end_to_end(project: Project) -> None
     ran = executed(project.dvc("repro", "evaluate@bars-vae").stdout)
     project.dvc("repro", "report")
 
-    assert ran == {"reference@bars", *SCORED}
+    assert ran == {"code", "reference@bars", *SCORED}
     found = scores(project)
     assert found.keys() - before.keys() == {f"{family}_efficientnet" for family in ("fd", "kd", "is")}
     assert {name: found[name] for name in before} == before

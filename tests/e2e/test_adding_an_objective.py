@@ -26,7 +26,7 @@ def test_one_file_and_one_block_make_an_objective_with_a_frozen_component(projec
     ran = executed(project.dvc("repro", "evaluate@bars-anchored").stdout)
 
     stages = {f"{stage}@bars-anchored" for stage in ("train", "sample", "extract", "evaluate")}
-    assert ran == {"component@anchor-of-bars", *stages}
+    assert ran == {"code", "component@anchor-of-bars", *stages}
     curve = list(csv.DictReader((project.root / "reports/models/bars-anchored/history.csv").open()))
     assert float(curve[-1]["distance"]) < 0.1 and float(curve[-1]["loss"]) > 0
     held = distance(project)
@@ -41,7 +41,7 @@ def test_one_file_and_one_block_make_an_objective_with_a_frozen_component(projec
 
     project.edit("steps: 40, batch: 16", "steps: 30, batch: 16")
     again = executed(project.dvc("repro", "train@bars-anchored").stdout)
-    assert again == {"train@bars-vae", "component@anchor-of-bars", "train@bars-anchored"}
+    assert again == {"code", "train@bars-vae", "component@anchor-of-bars", "train@bars-anchored"}
 
 
 def test_what_a_set_of_components_lacks_is_said_before_anything_runs(project: Project) -> None:

@@ -138,6 +138,7 @@ def test_a_param_of_one_model_reruns_that_model_alone(project: Project) -> None:
     done = project.dvc("repro")
 
     assert executed(done.stdout) == {
+        "code",
         "train@bars-vae",
         "sample@bars-vae",
         "extract@bars-vae",
@@ -163,7 +164,7 @@ def test_evaluation_settings_do_not_retrain(project: Project) -> None:
 
     done = project.dvc("repro")
 
-    assert executed(done.stdout) == {"extract@notes-transformer", "evaluate@notes-transformer", "report"}
+    assert executed(done.stdout) == {"code", "extract@notes-transformer", "evaluate@notes-transformer", "report"}
     assert "log" in project.genfoundry("record").stdout
     store = store_of(project)
     both = store.client.search_runs([store.experiment], "tags.`genfoundry.key` = 'notes-transformer'")
@@ -190,7 +191,7 @@ def test_new_blocks_add_their_stages_and_nothing_else(project: Project) -> None:
     wanted = {f"{stage}@more" for stage in stages} | {
         f"{stage}@bars-again" for stage in ("train", "sample", "extract", "evaluate")
     }
-    assert executed(done.stdout) == wanted | {"report"}
+    assert executed(done.stdout) == wanted | {"code", "report"}
     old = read_json(project.root / "reports/models/bars-vae/train.json")
     assert read_json(project.root / "reports/models/bars-again/train.json")["best_val_loss"] < old["best_val_loss"], (
         "init_from had no effect"
