@@ -32,7 +32,7 @@ ui: install
 	genfoundry ui
 
 test: install
-	python -m pytest
+	python -m pytest --durations 25 --durations-min 3
 
 test-long: install
 	HYPOTHESIS_PROFILE=search GENFOUNDRY_TESTS_PYTHON=$(VENV)/bin/python python -m pytest -m ''
