@@ -128,7 +128,7 @@ WAITS = """
 import sys
 sys.path[:0] = {path!r}
 from genfoundry.data.shards import executor
-from genfoundry.settings import Execution
+from genfoundry.config.sections.execution import Execution
 from test_data_executor import _tell_and_wait
 if __name__ == "__main__":
     list(executor.run(_tell_and_wait, [{folder!r}] * 2, Execution(data_executor="pool", data_workers=2)))
