@@ -82,7 +82,7 @@ def drawn(key: str, seeds: Sequence[int], rows: int = 32) -> dict[int, bytes]:
             # Of several lengths; and texts end at different times.
             prompts=[[7, 8, 9][: seed % 2 * 3] for seed in seeds] if spec is TOKENS else (),
             stopped=(lambda tokens: tokens[-1] % 16 == 0) if spec is TOKENS else None,
-            labels_B=torch.tensor(seeds) % 10 if spec is GRID else None,
+            conditions={"label": torch.tensor(seeds) % 10} if spec is GRID else {},
         )
     finally:
         hook.remove()
