@@ -35,7 +35,7 @@ def test_one_file_and_one_block_make_an_objective_with_a_frozen_component(projec
     assert lineage["components"] == {"reference": {"role": "reference", "model": "bars-vae", "digest": digest}}
     assert not (project.root / "artifacts/models/bars-anchored/model/components").exists()
 
-    project.edit("strength: 10", "strength: 0")
+    project.edit("strength: 100000", "strength: 0")
     project.dvc("repro", "train@bars-anchored")
     assert distance(project) > 2 * held, "the reference has no effect"
 
