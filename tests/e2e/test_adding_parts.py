@@ -118,3 +118,12 @@ def test_a_folder_makes_a_modality(sounding: Project) -> None:
     assert "waves-ppca" in recorded
     logged = [*sounding.root.glob("mlruns/**/samples/sample-000.wav")]
     assert len(logged) >= 2, "MLflow holds the sounds of both models"
+
+    # The gate, an answer in a clean process, the card, the page for raters: all of sounds.
+    promoted = sounding.genfoundry("promote", "waves-ppca").stdout
+    assert "is champion" in promoted and f"drew a sample of 1 x {LENGTH}" in promoted
+    cards = [file.read_text() for file in sounding.root.glob("mlruns/artifacts/models/*/artifacts/card.html")]
+    assert sum("<audio controls" in card and "(channels first, 16 bits)" in card for card in cards) == 2
+    written = sounding.genfoundry("review", "waves-ppca", "waves-small", "--pairs", "6").stdout
+    rated = (sounding.root / written.split()[0]).read_text()
+    assert "Which sound is better?" in rated and "data:audio/wav;base64," in rated and 'data-kind="sound"' in rated
