@@ -28,6 +28,7 @@ from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import CATALOGUE, Evidence, asked_for
 from genfoundry.evaluation.extraction.extract import write_features
 from genfoundry.evaluation.influences import read_influences
+from genfoundry.evaluation.metrics import Metric
 from genfoundry.evaluation.reference import write_reference
 from genfoundry.evaluation.rivals import cut_like, rivals
 from genfoundry.evaluation.scoring import Record, compute, configured, measure, write_scores
@@ -285,14 +286,14 @@ def test_a_metric_that_asks_for_unknown_evidence_is_told_the_nearest() -> None:
     with pytest.raises(
         ConfigError, match=r"metrics/own.py: score asks for evidence 'featurs'; did you mean 'features'"
     ):
-        asked_for(SimpleNamespace(__name__="genfoundry.metrics.own", score=score))  # type: ignore[arg-type]
+        asked_for(Metric("own", SimpleNamespace(__name__="genfoundry.metrics.own", score=score)))  # type: ignore[arg-type]
 
 
 def test_a_score_that_is_no_number_is_refused(texts: tuple[ModelPaths, DatasetPaths]) -> None:
     def score(nats: object, config: object) -> Score:
         return Score(math.inf, 3)
 
-    metric = SimpleNamespace(__name__="genfoundry.metrics.own", score=score)
+    metric = Metric("own", SimpleNamespace(__name__="genfoundry.metrics.own", score=score))
     with pytest.raises(DataError, match="own: the score is inf"):
         compute("own", metric, Section(), Evidence(*texts))  # type: ignore[arg-type]
 

@@ -12,10 +12,11 @@ from genfoundry.core.errors import DataError
 from genfoundry.core.io import publish_folder, read_table, write_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import Evidence
+from genfoundry.evaluation.metrics import load_metric
 from genfoundry.evaluation.slices import sliced
 from genfoundry.metrics import bits_per_byte, class_balance, kid_domain, label_agreement
 
-NATS = {"bits_per_byte": (bits_per_byte, bits_per_byte.Config())}
+NATS = {"bits_per_byte": (load_metric("bits_per_byte"), bits_per_byte.Config())}
 
 
 @pytest.fixture()
@@ -78,7 +79,9 @@ def test_samples_belong_to_the_class_asked_for_or_to_the_one_seen(tmp_path: Path
     labels = [("even", "odd")[row % 2] for row in range(60)] if asked else None
     dataset, paths = _images(tmp_path, labels)
 
-    found = sliced(Slices(min_n=10), {"kid_domain": (kid_domain, kid_domain.Config())}, Evidence(paths, dataset))
+    found = sliced(
+        Slices(min_n=10), {"kid_domain": (load_metric("kid_domain"), kid_domain.Config())}, Evidence(paths, dataset)
+    )
 
     assert found.keys() == {"label", "source"}
     good, bad = (found["label"]["scores"][group]["kid_domain"] for group in ("even", "odd"))
@@ -92,7 +95,9 @@ def test_columns_that_divide_alike_are_told_once(tmp_path: Path) -> None:
     index = read_table(dataset.index / "test.parquet")
     write_table(dataset.index / "test.parquet", index.assign(source="folder " + index["label"]))
 
-    found = sliced(Slices(min_n=10), {"kid_domain": (kid_domain, kid_domain.Config())}, Evidence(paths, dataset))
+    found = sliced(
+        Slices(min_n=10), {"kid_domain": (load_metric("kid_domain"), kid_domain.Config())}, Evidence(paths, dataset)
+    )
 
     assert found.keys() == {"label"}
 
