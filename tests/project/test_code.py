@@ -133,7 +133,7 @@ TABLE = {
     "a new metric": (add("metrics/other.py", "metrics/self_bleu.py"), of("evaluate", "report")),
     "a constant of the search for copies": (
         appended("data/deduplicate/planted.py", "\nMORE = 1\n"),
-        of("deduplicate", "split"),
+        of("deduplicate"),
     ),
     "what the JSON of every output looks like": (edit("core/io.py", "indent=2", "indent=3"), ALL),
     "what a page looks like": (

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 PRIORITY = {"test": 0, "val": 1, "train": 2}
 
-RULE = "rule.json"
-"""File beside the kept ids: what counted as similar, for the stage that checks it."""
-
 
 def drop_copies(
     modality: ModuleType,
@@ -185,7 +182,7 @@ def _publish(
     assert set(duplicates["kept_id"]) <= set(kept["id"]), "a keeper is not kept"
     with publish_folder(paths.unique) as folder:
         write_table(folder / "ids.parquet", kept[["id", "sha256", "split"]])
-        write_json(folder / RULE, rule._asdict())
+        rule.write(folder)
     with publish_folder(paths.copies) as folder:
         write_table(folder / "duplicates.parquet", duplicates)
         write_table(folder / "pairs.parquet", pairs)

@@ -5,11 +5,12 @@ rows that stay are similar, and every row that goes names one that stays, with t
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from genfoundry.config.specs import Sets, Vectors
+from genfoundry.core.io import read_json, write_json
 from genfoundry.data.similarity import setjoin, vectorjoin
 from genfoundry.data.similarity.pairs import Verdicts
 from genfoundry.data.similarity.setjoin import EXACT, Engine, Matches
@@ -22,6 +23,10 @@ BLOCK = 1024
 Fingerprints = Sets | Vectors
 
 
+RULE = "rule.json"
+"""File beside the kept ids: what counted as similar, for the stage that checks it."""
+
+
 class Rule(NamedTuple):
     """What counts as similar."""
 
@@ -31,6 +36,15 @@ class Rule(NamedTuple):
     """Least cosine of two vectors to be compared at all (vectors only)."""
     mirror: bool = False
     """Mirrored pictures count as alike (vectors only)."""
+
+    def write(self, folder: Path) -> None:
+        """Keep it in a folder that is being published."""
+        write_json(folder / RULE, self._asdict())
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """What ``write`` kept."""
+        return cls(**read_json(folder / RULE))
 
 
 def engine_of(config: Any) -> Engine:

@@ -15,14 +15,12 @@ from genfoundry.core.errors import DataError
 from genfoundry.core.io import (
     publish_folder,
     read_all_records,
-    read_json,
     read_table,
     record_columns,
     write_json,
     write_table,
 )
 from genfoundry.core.paths import DatasetPaths
-from genfoundry.data.deduplicate.removal import RULE
 from genfoundry.data.shards import executor
 from genfoundry.data.shards.memo import Memo, memo_of, prune
 from genfoundry.data.similarity.fingerprints import Prepared
@@ -62,7 +60,7 @@ def guard_splits(
     records = _records(paths)
     if not len(records):
         raise DataError(f"datasets.{paths.key}: no record reached the splits; look at preprocess.html")
-    rule = Rule(**read_json(paths.unique / RULE))
+    rule = Rule.read(paths.unique)
     external = read_guards(modality, config.guard, preprocess, dedup, paths.root, paths.key)
     with publish_folder(paths.splits) as folder:
         work = folder / ".work/prints"
