@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from genfoundry.config import params as settings
+from genfoundry.config.sections.augment import Augment
 from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.component import Component
 from genfoundry.config.sections.evaluation import Slices, Template
@@ -16,7 +17,7 @@ from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.sections.split import Guard
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
-from genfoundry.config.sections.training import Augment, Optimizer, Schedule
+from genfoundry.config.sections.training import Optimizer, Schedule
 from genfoundry.config.sections.validation import Drift, Expectation
 from genfoundry.config.specs import Section
 from genfoundry.core import parts

@@ -118,7 +118,7 @@ TABLE = {
         edit(
             "config/sections/training.py", "class Training(Section):", "class Training(Section):\n    more: int = 1\n"
         ),
-        of("train", "sample", "extract", "reference"),
+        of("train"),
     ),
     "a family": (appended("models/vae.py", "\nMORE = 1\n"), FAMILY_STAGES),
     "a new family": (add("models/other.py", "models/vae.py"), set()),

@@ -7,7 +7,7 @@ Letters: B batch, C channels, H and W pixels, L pixels of either side, K draws.
 import torch
 from torch import Tensor
 
-from genfoundry.config.sections.training import Augment
+from genfoundry.config.sections.augment import Augment
 from genfoundry.core.errors import ConfigError
 
 AUGMENT_DRAWS = 11

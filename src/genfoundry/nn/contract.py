@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genfoundry.config.params import SectionType, parse
-from genfoundry.config.sections.training import Augment
+from genfoundry.config.sections.augment import Augment
 from genfoundry.nn.noise import normal, uniform
 
 SEED_STREAM = 76

@@ -12,7 +12,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from genfoundry.config.sections.training import Augment, Training
+from genfoundry.config.sections.augment import Augment
+from genfoundry.config.sections.training import Training
 from genfoundry.config.specs import DataSpec, GridSpec
 from genfoundry.core.errors import DivergedError
 from genfoundry.nn.contract import Batch, Model, Step

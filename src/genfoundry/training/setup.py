@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from genfoundry.config.sections.execution import Execution
-from genfoundry.config.sections.training import Training
 from genfoundry.core import pin
 from genfoundry.core.errors import ConfigError
 from genfoundry.core.ranks import World, rank_zero, started_world
@@ -16,6 +15,8 @@ from genfoundry.core.ranks import World, rank_zero, started_world
 if TYPE_CHECKING:
     from pytorch_lightning.plugins.environments import ClusterEnvironment
     from pytorch_lightning.strategies import Strategy
+
+    from genfoundry.config.sections.training import Training
 
 __all__ = ["Devices", "choose_devices", "rank_zero", "set_determinism", "strategy"]
 
@@ -67,14 +68,14 @@ def _agree(execution: Execution, world: World) -> None:
             )
 
 
-def set_determinism(training: Training, execution: Execution, devices: Devices) -> None:
+def set_determinism(training: "Training", execution: Execution, devices: Devices) -> None:
     """Fix the number of threads (sums depend on it), and torch's algorithms if bytes shall repeat."""
     torch.set_num_threads(pin.threads(execution.threads or max((os.cpu_count() or 1) // devices.count, 1)))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(training.determinism == "bitwise")
 
 
-def strategy(training: Training, execution: Execution, devices: Devices, losses: int) -> "str | Strategy":
+def strategy(training: "Training", execution: Execution, devices: Devices, losses: int) -> "str | Strategy":
     """Lightning's strategy; ``auto``, its trivial one, where a single process computes.
 
     Raises:
@@ -106,7 +107,7 @@ def strategy(training: Training, execution: Execution, devices: Devices, losses:
     )
 
 
-def _shardable(training: Training, losses: int) -> None:
+def _shardable(training: "Training", losses: int) -> None:
     names = {optimizer.name for optimizer in (training.optimizer, *training.optimizers.values())}
     if "muon" in names:
         raise ConfigError(

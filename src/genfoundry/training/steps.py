@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from genfoundry.config.sections.training import Augment, Training
+from genfoundry.config.sections.augment import Augment
+from genfoundry.config.sections.training import Training
 from genfoundry.config.specs import DataSpec, TokenSpec
 from genfoundry.core.errors import ConfigError, DivergedError
 from genfoundry.nn.contract import Batch, GridBatch, Model, Step, TokenBatch

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genfoundry.config.sections.training import Augment
+from genfoundry.config.sections.augment import Augment
 from genfoundry.config.specs import GridSpec
 from genfoundry.core.errors import ConfigError
 from genfoundry.models import gan

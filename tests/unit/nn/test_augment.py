@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genfoundry.config.sections.training import Augment
+from genfoundry.config.sections.augment import Augment
 from genfoundry.core.errors import ConfigError
 from genfoundry.nn.augment import AUGMENT_DRAWS, augment
 
