@@ -30,6 +30,7 @@ def test_a_start_of_another_family_ends_with_the_reason(project: Project) -> Non
     again = {**block, "init_from": "notes-transformer"}
     project.edit("models:\n", f"models:\n  bars-again: {json.dumps(again)}\n")
 
+    project.dvc("repro", "-q", "code")
     done = project.stage("train", "bars-again", check=False)
 
     assert done.returncode == 2 and "Traceback" not in done.stderr
