@@ -129,6 +129,8 @@ TABLE = {
         {f"{stage}@digits-{family}" for stage in ("train", "sample", "evaluate") for family in FAMILIES},
     ),
     "a new modality": (add("modalities/other.py", "modalities/text/__init__.py"), set()),
+    "a new network": (add("evaluation/networks/other.py", "evaluation/networks/clip.py"), set()),
+    "a new objective": (add("objectives/other.py", "nn/noise.py"), set()),
     "a metric": (appended("metrics/self_bleu.py", "\nMORE = 1\n"), of("evaluate", "report")),
     "a new metric": (add("metrics/other.py", "metrics/self_bleu.py"), of("evaluate", "report")),
     "a constant of the search for copies": (
@@ -164,6 +166,36 @@ def test_a_base_that_is_a_folder_rests_on_all_families(root: Path) -> None:
 
     assert {f"genfoundry.models.{name}" for name in parts.names("models")} <= reached.keys()
     assert "genfoundry.models.vae" not in BEFORE["base@scratch"]
+
+
+def test_a_network_re_runs_what_the_data_set_that_names_it_is_scored_with(root: Path) -> None:
+    text = (root / "params.yaml").read_text()
+    named = "reference: {features: 32, networks: {clip: {weights: clip}}}"
+    (root / "params.yaml").write_text(text.replace("reference: {features: 32}", named))
+    before = digests(root)
+    appended("evaluation/networks/clip.py", "\nMORE = 1\n")(root)
+
+    after = digests(root)
+
+    assert {address for address in after if after[address] != before[address]} == {
+        "reference@digits",
+        "report",  # it shows the network's title
+        *(f"extract@digits-{family}" for family in FAMILIES),
+    }
+
+
+def test_an_objective_re_runs_the_trainings_that_name_it(root: Path) -> None:
+    shutil.copyfile(root / "src/genfoundry/nn/noise.py", root / "src/genfoundry/objectives/other.py")
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(
+        text.replace("{steps: 800, batch", "{objective: {name: other}, steps: 800, batch")
+    )
+    before = digests(root)
+    appended("objectives/other.py", "\nMORE = 1\n")(root)
+
+    after = digests(root)
+
+    assert {address for address in after if after[address] != before[address]} == {"train@digits-vae"}
 
 
 def test_a_metric_that_is_skipped_does_not_count(root: Path) -> None:
