@@ -15,7 +15,7 @@ from genfoundry.tracking.store import open_store
 
 STAGE = """
 import json, pathlib, sys
-from genfoundry.io import publish_folder, write_json
+from genfoundry.core.io import publish_folder, write_json
 from ruamel.yaml import YAML
 key = sys.argv[1]
 steps = YAML(typ="safe").load(pathlib.Path("params.yaml"))["models"][key]["training"]["steps"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genfoundry.config.sections.sampling import GENERATOR, default_generator, generator_json, release_digest
+from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError, InfrastructureError
 from genfoundry.core.io import MANIFEST, folder_digest, publish_folder, read_json, verify_folder
 from genfoundry.metrics._record import read_scores_file
@@ -171,9 +172,10 @@ def _generator(store: Store, entry: "ModelVersion", weights: str, folder: Path, 
                 "its tags were changed: restore the store"
             )
         return generator
-    if not (folder / "config.json").is_file():
-        return {}
-    generator = default_generator(read_json(folder / "config.json")["family"])
+    family = read_json(folder / "config.json").get("family") if (folder / "config.json").is_file() else None
+    if family not in parts.names("models"):
+        return {}  # nobody here can draw with it; its bytes can be fetched all the same
+    generator = default_generator(family)
     params = store.client.get_run(entry.run_id).data.params if entry.run_id else {}
     # Rows of a matrix moved no sample then, so what they were says nothing.
     for name in generator.keys() - {"batch"}:
