@@ -1,4 +1,1 @@
-"""Stage deduplicate: of each group of near-duplicates, one record stays.
-
-Door: removal.
-"""
+"""Stage deduplicate: of each group of near-duplicates, one record stays."""
