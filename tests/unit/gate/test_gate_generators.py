@@ -37,17 +37,18 @@ format: 1
 project: p
 execution: {}
 bases: {scratch: {}}
+components: {none: {set: none, role: none, model: scratch}}
 datasets:
   stripes:
     {modality: image, source: data/stripes, ingest: {}, validation: {}, preprocess: {}, dedup: {}, split: {},
      encode: {}, reference: {}}
 models:
   blur:
-    {dataset: stripes, family: vae, init_from: scratch, options: {}, training: {}, evaluation: {},
-     sampling: {temperature: 0.7, seed: 5}}
+    {dataset: stripes, family: vae, init_from: scratch, components: none, options: {}, training: {},
+     evaluation: {}, sampling: {temperature: 0.7, seed: 5}}
   noise:
-    {dataset: stripes, family: diffusion, init_from: scratch, options: {}, training: {}, evaluation: {},
-     sampling: {n: 30, steps: 40, guidance: 3.0}}
+    {dataset: stripes, family: diffusion, init_from: scratch, components: none, options: {}, training: {},
+     evaluation: {}, sampling: {n: 30, steps: 40, guidance: 3.0}}
 """
 
 
