@@ -28,13 +28,26 @@ with publish_folder(pathlib.Path("artifacts/models", key, "model")) as folder:
     (folder / "config.json").write_text("{}")
 """
 
+CODE = """
+import hashlib, json, pathlib
+digest = hashlib.sha256(pathlib.Path("stage.py").read_bytes()).hexdigest()
+for key in ("writer",):
+    file = pathlib.Path("artifacts/code", f"train@{key}.json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"format": 1, "modules": {"stage": digest}}))
+"""
+
 DVC = """
 stages:
+  code:
+    cmd: python code_files.py
+    deps: [code_files.py, stage.py]
+    outs: [artifacts/code]
   train:
     foreach: ${models}
     do:
       cmd: python stage.py ${key}
-      deps: [data]
+      deps: [data, "artifacts/code/train@${key}.json"]
       params: ["models.${key}.training"]
       outs: ["artifacts/models/${key}/model"]
 """
@@ -73,6 +86,7 @@ def lay_out(root: Path, template: Path) -> History:
     (root / "data/a.txt").write_text("raw")
     for name, text in {
         "stage.py": STAGE,
+        "code_files.py": CODE,
         "dvc.yaml": DVC,
         "params.yaml": PARAMS,
         "requirements.lock": "x==1\n",
