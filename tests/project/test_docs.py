@@ -83,3 +83,9 @@ def test_nothing_of_one_machine_stands_in_the_project() -> None:
             if {"artifacts", "mlruns", ".dvc", ".git", "data"} & set(path.relative_to(ROOT).parts):
                 continue
             assert f"{home}/" not in path.read_text(errors="ignore") or len(home) < 3, path
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+
+    assert len(names) == len(set(names)), "pytest imports them by name: it would collect one of the two"
