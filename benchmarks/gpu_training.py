@@ -37,6 +37,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
+from genfoundry.config.code import write_code  # noqa: E402
 from genfoundry.config.dag import find  # noqa: E402
 from genfoundry.config.params import family_config  # noqa: E402
 from genfoundry.config.sections.execution import Execution  # noqa: E402
@@ -47,6 +48,7 @@ from genfoundry.core.paths import DatasetPaths, ModelPaths  # noqa: E402
 from genfoundry.generation.modelfile import build, load_model  # noqa: E402
 from genfoundry.nn.contract import Model, Step, TokenBatch  # noqa: E402
 from genfoundry.tracking.runs import NoRun  # noqa: E402
+from genfoundry.training.job import Job  # noqa: E402
 from genfoundry.training.loop import train  # noqa: E402
 from genfoundry.training.peaks import peak_flops  # noqa: E402
 
@@ -106,13 +108,17 @@ def workspace(root: Path, key: str, family: str, options: dict[str, Any]) -> Non
         if not (root / name).exists():
             (root / name).symlink_to(ROOT / name)
     block = {"dataset": key, "family": family, "init_from": "scratch", "options": options}
-    block |= {"training": {}, "sampling": {}, "evaluation": {}}
+    block |= {"components": "none", "training": {}, "sampling": {}, "evaluation": {}}
     data = {name: {} for name in ("ingest", "validation", "preprocess", "dedup", "split", "encode", "reference")}
     data |= {"modality": "text" if family == "transformer" else "image", "source": "data"}
-    tree = {"format": 1, "project": "bench", "execution": {}, "bases": {"scratch": {}}}
+    none = {"set": "none", "role": "none", "model": "scratch"}
+    tree = {"format": 1, "project": "bench", "execution": {}, "numerics": {}, "bases": {"scratch": {}}}
+    tree |= {"components": {"none": none}}
     (root / "params.yaml").write_text(json.dumps(tree | {"datasets": {key: data}, "models": {key: block}}))
     with publish_folder(ModelPaths(root, "scratch").model) as folder:
         write_json(folder / "base.json", {"empty": True})
+    write_json(root / "artifacts/components/none/none.json", {"model": "scratch", "digest": ""})
+    write_code(root)
 
 
 def fit(root: Path, key: str, family: str, options: Section, training: Training, clock: Clock) -> None:
@@ -122,7 +128,7 @@ def fit(root: Path, key: str, family: str, options: Section, training: Training,
     shutil.rmtree(root / "checkpoints", ignore_errors=True)
     with clock.running():
         places = (paths, DatasetPaths(root, key), ModelPaths(root, "scratch"))
-        train(find(root, f"train@{key}"), options, training, execution, *places, family, NoRun())
+        train(Job(find(root, f"train@{key}"), *places, family, options, training, execution, {}), NoRun())
 
 
 def settings(steps: int, batch: int, toy: bool, **more: Any) -> Training:
