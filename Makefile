@@ -4,6 +4,8 @@ VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# Threads that wait for each other sleep: where others use the machine too, spinning ones took twenty times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help install repro ui test test-long lint docs lock clean
 help:

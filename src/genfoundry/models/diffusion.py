@@ -48,7 +48,7 @@ class Config(Section):
     conditional: bool = False
     """Condition on the label."""
     label_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the examples that are learnt without their label, which guidance needs."""
+    """Share of the examples trained without their label, as classifier-free guidance needs."""
     sigma_data: float = Field(default=0.5, gt=0)
     """Standard deviation of the data, in a range of -1 to 1."""
     noise_mean: float = -1.2
@@ -70,7 +70,7 @@ class Sampling(BaseSampling):
     steps: int = Field(default=18, ge=1)
     """Noise levels on the way to data."""
     guidance: float = Field(default=1.0, ge=0)
-    """Weight of the label: 1 is the learnt law of its images, more are purer and less varied, at twice the time."""
+    """Weight of classifier-free guidance: 1 is none; more gives purer, less varied images at twice the time."""
     sigma_min: float = Field(default=0.002, gt=0)
     """Lowest noise level above 0."""
     sigma_max: float = Field(default=80.0, gt=0)
@@ -90,7 +90,7 @@ class Sampling(BaseSampling):
 
 
 def build(config: Config, spec: DataSpec) -> "Diffusion":
-    """Make the model, or refuse data it cannot learn from."""
+    """Build the model; raise ConfigError for data it cannot learn from."""
     if not isinstance(spec, GridSpec) or len(spec.shape) != 2:
         raise ConfigError(f"model diffusion: needs images (a grid of two axes), got {spec!r}; choose modality image")
     if config.conditional and not spec.labels:
@@ -107,7 +107,7 @@ class Preconditioning(NamedTuple):
     out: Tensor
     into: Tensor
     noise: Tensor
-    """What the network is told of the noise level: ln(sigma) / 4."""
+    """Noise level as the network's input: ln(sigma) / 4."""
 
 
 def preconditioning(sigma: Tensor, sigma_data: float) -> Preconditioning:
@@ -161,7 +161,7 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """Grids of the same shape as its input: each block of the way down hands its output to one of the way up."""
+    """U-Net with skip connections from each block of the way down to one of the way up; output shaped as its input."""
 
     def __init__(self, config: Config, spec: GridSpec, num_classes: int) -> None:
         super().__init__()
@@ -270,7 +270,7 @@ class Diffusion(Model):
         return self.middle + self.half * x0_BCHW.clamp(-1, 1)
 
     def _denoiser(self, labels_B: Tensor | None, guidance: float) -> samplers.Denoise:
-        """The denoiser of these labels, pushed away from the one without labels where guidance is not 1."""
+        """The denoiser of these labels, with classifier-free guidance where ``guidance`` is not 1."""
         if guidance == 1:
             return lambda x, sigma: self.denoise(x, sigma.expand(len(x)), labels_B)
         if labels_B is None or not self.config.label_dropout:

@@ -48,7 +48,7 @@ class Config(Section):
     pixels and 150 for faces of 256, each falling to a tenth. Less is sharper and less stable.
     """
     conditional: bool = False
-    """Heed the label, in both players."""
+    """Condition generator and critic on the label."""
     normalisation: Norm | Literal["none"] = "none"
     """Of the generator's blocks; the recipe needs none. The critic has none: it would tie the images of a batch."""
 
@@ -67,7 +67,7 @@ class Sampling(BaseSampling):
 
 
 def build(config: Config, spec: DataSpec) -> "GAN":
-    """Make the model, or refuse data it cannot learn from."""
+    """Build the model; raise ConfigError for data it cannot learn from."""
     if not isinstance(spec, GridSpec) or len(spec.shape) != 2:
         raise ConfigError(f"model gan: needs images (a grid of two axes), got {spec!r}; choose modality image")
     if config.conditional and not spec.labels:
@@ -183,7 +183,7 @@ def penalties(images: Tensor, logits_B: Tensor, keep: bool) -> Tensor:
 
 
 class GAN(Model):
-    """A generator and the critic that teaches it."""
+    """A generator and a critic, trained against each other."""
 
     augments = True
 
@@ -204,10 +204,10 @@ class GAN(Model):
         return [block for level in self.generator.blocks for block in level]
 
     def loss(self, name: str, batch: Batch, step: Step) -> Loss:
-        """Mean over pairs of -log of the probability that the pair is told apart (critic) or confused (generator).
+        """Relativistic pairing loss: mean softplus of the difference of a pair's logits, signed by the player.
 
         The critic's loss carries the penalties, in validation too, where gradient by the images is switched on for
-        them. Players that know nothing pay log 2.
+        them. At equal logits each loss is log 2.
         """
         assert isinstance(batch, GridBatch)
         labels_B = self._labels(batch.labels)
@@ -238,7 +238,7 @@ class GAN(Model):
         return self.generator(step.normal(batch, (self.config.latent,), stream), labels_B)
 
     def _augmented(self, batch: GridBatch, step: Step, offset: int, generated: Tensor) -> tuple[Tensor, Tensor]:
-        """Real and generated images, changed alike: the critic never sees an image that was not."""
+        """Real and generated images with the same augmentation: the critic never sees an unaugmented one."""
         real, generated = (
             augment(grid, step.augment, step.uniform(batch, (AUGMENT_DRAWS,), stream + offset), *self.spec.range)
             for grid, stream in ((batch.grid, REAL_DRAWS), (generated, GENERATED_DRAWS))

@@ -41,7 +41,7 @@ class Config(Section):
 
 
 def build(config: Config, spec: DataSpec) -> "RNN":
-    """Make the model, or refuse data it cannot learn from."""
+    """Build the model; raise ConfigError for data it cannot learn from."""
     if not isinstance(spec, TokenSpec):
         raise ConfigError(f"model rnn: needs tokens, got {spec!r}; choose modality text or code")
     return RNN(config, spec)

@@ -63,7 +63,7 @@ class Config(Section):
 
 
 def build(config: Config, spec: DataSpec) -> "Transformer":
-    """Make the model, or refuse data it cannot learn from."""
+    """Build the model; raise ConfigError for data it cannot learn from."""
     if not isinstance(spec, TokenSpec):
         raise ConfigError(f"model transformer: needs tokens, got {spec!r}; choose modality text or code")
     return Transformer(config, spec)

@@ -33,11 +33,11 @@ class Config(Section):
     blocks: int = Field(default=1, ge=1)
     """Residual blocks a level, on each side."""
     beta: float = Field(default=1.0, ge=0)
-    """Weight of the KL term (Higgins et al. 2017); 1 is the evidence bound."""
+    """Weight of the KL term (Higgins et al. 2017); 1 is the evidence lower bound (ELBO)."""
     beta_warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the run over which beta rises from zero, against unused latents (Bowman et al. 2016)."""
     likelihood: pixels.Kind = "logistic"
-    """Law of a stored level. logistic, gaussian: one learned scale a channel. mixture: several logistics, each pixel
+    """Distribution of a stored level given the latent. logistic, gaussian: one learned scale a channel. mixture: several logistics, each pixel
     with its own scales, its channels dependent on each other: for colour, and for pixels with two likely values.
     """
     components: int = Field(default=5, ge=1)
@@ -61,7 +61,7 @@ class Sampling(BaseSampling):
 
 
 def build(config: Config, spec: DataSpec) -> "VAE":
-    """Make the model, or refuse data it cannot learn from."""
+    """Build the model; raise ConfigError for data it cannot learn from."""
     if not isinstance(spec, GridSpec) or len(spec.shape) != 2:
         raise ConfigError(f"model vae: needs images (a grid of two axes), got {spec!r}; choose modality image")
     if spec.storage != "uint8":
@@ -80,7 +80,7 @@ def _sides(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 class VAE(Model):
-    """Encodes an image into a normal law over Z numbers and decodes them into a law over pixels."""
+    """Encodes an image into a normal distribution over Z latents and decodes them into a distribution over pixels."""
 
     def __init__(self, config: Config, spec: GridSpec) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class VAE(Model):
         return mean_BZ, log_var_BZ.clamp(-12, 8)
 
     def _decode(self, latent_BZ: Tensor, labels_B: Tensor | None) -> Tensor:
-        """What the law of the pixels is made from: (B, R, H, W)."""
+        """Raw parameters of the pixels' distribution: (B, R, H, W)."""
         hidden_BD = self.from_latent(self._with_label(latent_BZ, labels_B))
         return self.decoder(hidden_BD.view(-1, *self.small))
 
@@ -143,7 +143,7 @@ class VAE(Model):
         return 2 * (grid - low) / (high - low) - 1
 
     def loss(self, name: str, batch: Batch, step: Step) -> Loss:
-        """Negative evidence bound an image, in nats, with beta on the KL term."""
+        """Negative ELBO per image, in nats, with weight beta on the KL term."""
         assert isinstance(batch, GridBatch)
         labels = batch.labels if self.num_classes else None
         mean_BZ, log_var_BZ = self.encode(batch.grid, labels)

@@ -33,7 +33,7 @@ def to_batch(values: dict[str, Any], spec: DataSpec) -> Batch:
 
 
 CHECK_EVERY = 10
-"""Steps after which the loss is looked at, at the latest: a run that diverges stops within as many."""
+"""Largest number of steps between checks of the loss: a run that diverges stops within as many."""
 
 
 def burst_end(training: Training, step: int) -> int:

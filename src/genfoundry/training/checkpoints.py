@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or ignored: written beside, hashed, renamed; two are kept; a damaged one falls back.
+"""Atomic checkpoints: written to a temporary file, hashed, renamed; the last two are kept, damaged ones skipped.
 
 Lightning's own save goes through $TMPDIR and destroyed the old file on a full disk; ``torch.load`` loads a flipped
 bit in silence (both tried). The folder is named by the run's fingerprint, so that a resume never continues
@@ -61,7 +61,7 @@ class Checkpoints:
         return target
 
     def load(self) -> dict[str, Any] | None:
-        """The newest checkpoint whose bytes match its name, or None; damaged ones are said and removed."""
+        """The newest checkpoint whose bytes match its name, or None; damaged ones are reported and removed."""
         for step, path in self.files():
             try:
                 payload = path.read_bytes()
@@ -77,7 +77,7 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove all: the model is published."""
-        # First what a rerun would go on from: it counts on the pictures beside it.
+        # Checkpoints first: a rerun that resumes from one expects the pictures beside it.
         for _, path in self.files():
             path.unlink()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What happens between bursts of steps: validation, choice of weights, pictures, checkpoints, stopping when asked."""
+"""Callback between bursts of steps: validation, checkpoint selection, pictures, checkpoints, stopping on signals."""
 
 import copy
 import math
@@ -23,7 +23,7 @@ from genfoundry.training.module import Trainee
 
 
 class Selection:
-    """The weights that will become the model, and the validations that chose them."""
+    """Checkpoint selection: the weights that will become the model, and the validation losses behind the choice."""
 
     def __init__(self, training: Training, losses: int = 1) -> None:
         self.training = training
@@ -33,7 +33,7 @@ class Selection:
         self.validations: list[dict[str, float]] = []
 
     def offer(self, step: int, loss: float, weights: dict[str, torch.Tensor]) -> None:
-        """Note a validation and keep the weights if they are the choice so far."""
+        """Record a validation loss and keep the weights if they are the best so far."""
         self.validations.append({"step": step, "val_loss": loss})
         if self.select == "last" or loss < self.best_loss:
             self.best_step, self.best_loss = step, loss
@@ -140,7 +140,7 @@ class Control(pl.Callback):
         Raises:
             PreemptedError: ``number`` is a signal's.
         """
-        # What the checkpoint is past must be in the run: a resumed run does not come by there again.
+        # Log all points up to the checkpoint: a resumed run does not compute them again.
         self.curve.flush()
         state = module.state()
         if trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""The curves of a run as MLflow sees them: every point once, also over kills and resumes."""
+"""Log a run's training curves to MLflow, each point once, also across kills and resumes."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ SPARSE_S = 5.0
 
 
 class Curve:
-    """Sends points of the curves to the run, behind what is there already, with the speed at which they came."""
+    """Logs points of the curves and the training speed to the run, after those already logged."""
 
     def __init__(self, run: Run | NoRun, unit: str, per_step: int, flops: float = 0.0, peak: float = 0.0) -> None:
         """
@@ -62,7 +62,7 @@ class Curve:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time in here is not the steps'."""
+        """Exclude the time in this block from the speed of steps."""
         start = time.monotonic()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Weights, gradients and optimizer states divided over devices (FSDP; Zhao et al. 2023, arXiv:2304.11277).
+"""Shard weights, gradients and optimizer states over devices (FSDP; Zhao et al. 2023, arXiv:2304.11277).
 
 A checkpoint always holds whole tensors in the layout of one process, so that any strategy on any number of devices
 goes on from it. Where nothing is divided, each function is what torch does on one device.
@@ -35,7 +35,7 @@ def shard(model: Model, mesh: DeviceMesh) -> None:
 
 
 def reshard(model: nn.Module) -> None:
-    """Let go of the whole weights that a forward pass without a backward pass has left."""
+    """Free the gathered weights that a forward pass without a backward pass has left."""
     from torch.distributed.fsdp import FSDPModule
 
     for module in model.modules():
@@ -65,12 +65,12 @@ def divided(value: Tensor, like: Tensor) -> Tensor:
 
 
 def divided_as(values: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Whole tensors by name, each divided as the model's tensor of that name: averaged weights, for example."""
+    """Whole tensors by name, each divided as the model's tensor of that name, such as EMA weights."""
     return {name: divided(values[name], like) for name, like in model.state_dict().items()}
 
 
 def frozen_state(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that no step moves, by name; they share the model's memory."""
+    """The frozen weights by name; they share the model's memory."""
     frozen = {name for name, one in model.named_parameters(remove_duplicate=False) if not one.requires_grad}
     return {name: tensor for name, tensor in model.state_dict().items() if name in frozen}
 
@@ -92,14 +92,14 @@ def load_state(
     model_state: Mapping[str, Tensor],
     optimizer_states: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Take up what ``full_state`` gave, on any number of devices; every rank holds the whole state."""
+    """Load what ``full_state`` returned, on any number of devices; every rank holds the whole state."""
     model.load_state_dict(divided_as({**frozen_state(model), **model_state}, model))
     for optimizer, state in zip(optimizers, optimizer_states, strict=True):
         load_optimizer(optimizer, state)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Take up the whole state of an optimizer, numbered by parameter as ``Optimizer.state_dict`` does."""
+    """Load the whole state of an optimizer, numbered by parameter as ``Optimizer.state_dict`` does."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     fitted = {
         number: {name: _fit(entry, parameters[number]) for name, entry in entries.items()}

@@ -1,4 +1,4 @@
-"""What a run will take, said before it starts: parameters, memory, disk and, where a trial is cheap, time."""
+"""Estimate before a run starts: parameters, memory, disk and, where a trial is cheap, time."""
 
 import shutil
 import time

@@ -1,6 +1,6 @@
 """Batches out of memory-mapped arrays, each one a pure function of (step, seed): numpy only.
 
-So a run can stop and go on anywhere, and on another number of devices, and see the same examples.
+So a run that resumes anywhere, on any number of devices, sees the same examples.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from genfoundry.core.errors import DataError
 Arrays = dict[str, np.ndarray]
 
 CONDITIONS = "conditions."
-"""What names of conditions begin with among the arrays of a batch."""
+"""Prefix of conditions among the arrays of a batch."""
 
 
 def _load(path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a training run is asked for."""
+"""The inputs of a training run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from genfoundry.core.paths import DatasetPaths, ModelPaths
 
 @dataclass(frozen=True)
 class Job:
-    """One model to train: what it is, what it learns from, where it goes."""
+    """One model to train: its settings, data, starting weights and output paths."""
 
     node: Node
     """The stage: its fingerprint names the checkpoints."""

@@ -40,7 +40,7 @@ def train(job: Job, run: Run | NoRun) -> None:
 
     Raises:
         ConfigError: The devices, the family and the data, or the starting weights don't fit together.
-        DivergedError: Loss or gradient left the finite numbers.
+        DivergedError: A loss or gradient is not finite.
         PreemptedError: SIGTERM or SIGINT came; the state is saved.
     """
     training, execution, paths, arrays = job.training, job.execution, job.paths, job.dataset.arrays
@@ -164,7 +164,7 @@ def _fit(
 
 
 class _Ranks(pl.Callback):
-    """Tells the stream which share of each batch is this process's."""
+    """Sets the stream's rank and world size, which decide its share of each batch."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream

@@ -1,4 +1,4 @@
-"""The one LightningModule: steps every loss of any objective, averages weights, watches for divergence.
+"""The LightningModule of all families: steps every loss of any objective, keeps the EMA, checks for divergence.
 
 All that a step draws is keyed by (seed, step, example), and batch and learning rate are functions of the step, so a
 run continued from step n is the run that was never stopped: no random state, sampler or schedule has to be saved.
@@ -24,7 +24,7 @@ from genfoundry.training.optim import make_optimizers, rate_factor, set_rate
 from genfoundry.training.steps import Averager, Precision, Sums, augmented, in_parts, seed_generators, seed_of, targets
 
 VALIDATION_SEED = 2**40
-"""Noise of validation is always the same, and never that of training (whose seeds are smaller)."""
+"""Seed of validation noise: fixed, and above all training seeds."""
 
 
 class Trainee(pl.LightningModule):
@@ -74,7 +74,7 @@ class Trainee(pl.LightningModule):
         self.averager = Averager(self.model, settings.ema) if settings.ema else None
 
     def on_fit_start(self) -> None:
-        """Put the saved state where the devices want it."""
+        """Move the restored state to the devices."""
         settings = self.training_settings
         self.objective.to(self.device)
         self._keyed = settings.determinism == "bitwise" and any(isinstance(m, Dropout) for m in self.model.modules())
@@ -89,7 +89,7 @@ class Trainee(pl.LightningModule):
             self._restore_sums(saved["sums"])
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, place: int) -> Any:
-        # Lightning looks at every element of a batch, also where nothing moves.
+        # Lightning walks through every element of a batch even if nothing has to move.
         return batch if device.type == "cpu" else super().transfer_batch_to_device(batch, device, place)
 
     def training_step(self, burst: Sequence[Batch], number: int) -> None:
@@ -143,19 +143,19 @@ class Trainee(pl.LightningModule):
                     loss = self.objective.loss(name, piece, step)
                 total = loss.total if len(pieces) == 1 else loss.total * share
                 scaled = total * self.numerics.scale if self.numerics.scaled else total
-                # Lightning's backward tells the ranks' reducer; in one process it would only cost time.
+                # Lightning's backward synchronises ranks; in one process it would only cost time.
                 scaled.backward() if self.trainer.world_size == 1 else self.manual_backward(scaled)
             for what, value in {name: loss.total, **loss.parts}.items():
                 self.sums.add(what, value if len(pieces) == 1 else value.detach() * share, int(place == 0))
 
     def unsynced(self) -> AbstractContextManager[Any]:
-        """Where several processes train: gradients stay with their rank."""
+        """Context without gradient synchronisation between ranks."""
         block = getattr(self.trainer.strategy, "block_backward_sync", nullcontext)
         return block()  # type: ignore[no-any-return]
 
     @contextmanager
     def _only(self, name: str) -> Iterator[None]:
-        """Let gradient reach its parameters alone: a generator's loss must not fill its critic's gradients."""
+        """Enable gradients only for the parameters of this loss: a generator's loss must not fill its critic's."""
         mine = {id(parameter) for parameter in self._groups[name][0]}
         groups = [parameters for parameters, _ in self._groups.values()]
         others = [p for group in groups for p in group if id(p) not in mine and p.requires_grad]
@@ -168,10 +168,10 @@ class Trainee(pl.LightningModule):
                 parameter.requires_grad_(True)
 
     def check(self) -> None:
-        """Stop where a loss or a gradient since the last point is not finite.
+        """Raise if a loss or a gradient since the last point is not finite.
 
         Raises:
-            DivergedError: Names what left the finite numbers.
+            DivergedError: Names what is not finite.
         """
         if bad := self.sums.faults():
             raise DivergedError(
@@ -202,7 +202,7 @@ class Trainee(pl.LightningModule):
 
     @contextmanager
     def kept_weights(self) -> Iterator[Model]:
-        """The model in eval mode with the weights that would be kept: averaged ones if there is an average."""
+        """The model in eval mode with the weights that would be kept: the EMA's if there is one."""
         if self.averager:
             self.averager.swap()
         self.model.eval()
@@ -274,7 +274,7 @@ class Trainee(pl.LightningModule):
         self.sums.totals = {name: mine[place].clone().to(self.device) for place, name in enumerate(saved["counts"])}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state; what lives on devices follows when the fit starts."""
+        """Restore a state; tensors on devices are loaded when the fit starts."""
         self.done, self.history = state["step"], state["history"]
         self.numerics.restore(state["precision"])
         self._saved = state

@@ -1,4 +1,4 @@
-"""What a run minimises: the losses of the family itself, or an objective out of ``objectives/``."""
+"""The objective of a run: the family's own losses, or a file of ``objectives/``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ def load_components(given: Mapping[str, ModelPaths], device: str = "cpu") -> dic
 def make_objective(
     model: Model, spec: DataSpec, training: Training, key: str, components: Mapping[str, Model]
 ) -> Objective:
-    """What the settings say is minimised, after the objective had its say about model and data.
+    """The objective that the settings name, after it has checked model and data.
 
     Raises:
         ConfigError: The objective does not fit the family or the data.

@@ -20,7 +20,7 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Optimizers of one loss; each group keeps its peak learning rate as ``peak``.
 
-    Weight decay spares gains and biases: they carry scale, not knowledge. With ``muon`` the hidden matrices get Muon's
+    Gains and biases get no weight decay. With ``muon`` the hidden matrices get Muon's
     orthogonalised momentum (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
 
     Raises:

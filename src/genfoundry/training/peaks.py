@@ -1,4 +1,4 @@
-"""Dense peak of devices, in FLOP/s: what model FLOPs utilisation is held against.
+"""Dense peak FLOP/s of devices, the denominator of model FLOPs utilisation (MFU).
 
 Datasheets of NVIDIA, tensor cores without sparsity and, for float16 and bfloat16, with float32 accumulation; GeForce
 cards from the Ampere, Ada and Blackwell architecture whitepapers. Utilisation as in Chowdhery et al. 2022

@@ -1,4 +1,4 @@
-"""What a training run leaves: pictures as it goes, the model and its reports at the end, timings for MLflow alone."""
+"""Outputs of a training run: progress pictures, the model and its reports; timings go to MLflow alone."""
 
 import csv
 import importlib.metadata
@@ -72,7 +72,7 @@ def peak_memory() -> int:
 
 
 def environment(root: Path, devices: str) -> dict[str, str]:
-    """Tags that tell on what and with what a run was computed."""
+    """MLflow tags of a run's hardware and software."""
     versions = {name: importlib.metadata.version(name) for name in ("torch", "pytorch-lightning")}
     versions["python"] = platform.python_version()
     found = {
@@ -108,7 +108,7 @@ def publish(job: Job, module: Trainee, weights: dict[str, Tensor], selection: Se
 
 
 def _processor(module: Trainee) -> str:
-    """What did the sums: kind of processor, or name of the GPU."""
+    """The hardware that trained: kind of processor, or name of the GPU."""
     device = next(module.model.parameters()).device
     return kind() if device.type == "cpu" else torch.cuda.get_device_name(device)
 

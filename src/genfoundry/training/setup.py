@@ -1,4 +1,4 @@
-"""On what and how a run is computed: devices, strategy, threads, determinism."""
+"""Choose devices, strategy, threads and determinism of a run."""
 
 import os
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Devices:
 
 
 def choose_devices(execution: Execution, environ: Mapping[str, str] = os.environ) -> Devices:
-    """What the settings ask for, checked against what there is and against what torchrun or srun has started.
+    """Devices from the settings, checked against this machine and against what torchrun or srun has started.
 
     Raises:
         ConfigError: A GPU that is not there, more of them than there are, or other processes than the settings say.

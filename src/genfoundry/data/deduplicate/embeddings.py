@@ -24,7 +24,7 @@ ROWS = 4096
 """Rows of a Parquet file held at once."""
 
 METHODS = np.array(["near", "embedding"], object)
-"""By what a pair was found: the modality's own fingerprints, or the embeddings."""
+"""Method that matched a pair: the modality's own fingerprints, or the embeddings."""
 
 
 class Found(NamedTuple):

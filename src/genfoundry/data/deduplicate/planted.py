@@ -1,4 +1,4 @@
-"""Plant copies, to set a threshold by them and to say which share of such copies the rule finds."""
+"""Synthetic duplicates: edited copies of sampled records, to calibrate the threshold and measure recall."""
 
 import math
 from types import ModuleType
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PLANTED = 600
-"""Records of which copies are planted, to calibrate a threshold and to measure recall."""
+"""Records of which synthetic duplicates are made, to calibrate a threshold and to measure recall."""
 
 ROUNDS = 4
-"""Copies planted of each picture: its 1 % quantile then stands on several copies of each edit."""
+"""Synthetic duplicates of each picture: the 1 % quantile then rests on several of each edit."""
 
 CALIBRATED = 0.01
-"""Quantile of the planted copies' similarity that becomes the threshold."""
+"""Quantile of the synthetic duplicates' similarity that becomes the threshold."""
 
 LEAST_COSINE = 0.65
-"""No calibration lets pictures be compared below: a thousandth of the pairs of CIFAR-10 are above it (measured)."""
+"""Lower bound of the calibrated cosine; a thousandth of the pairs of CIFAR-10 are above it (measured)."""
 
 ALIKE = 0.01
-"""Largest share of sampled pictures that may have another one above the threshold: with more, a set is full of
-look-alikes, and only benign copies can be told from them."""
+"""Largest share of sampled pictures that may have another one above the threshold: with more, the set is
+full of look-alikes, and only benign copies can be separated from them."""
 
 
 STRIDE = 16
-"""Sampled pictures searched at a time: where all look alike, the first few tell."""
+"""Sampled pictures searched at a time: where all look alike, the first few suffice."""
 
 
 class Planted(NamedTuple):
-    """What planting copies showed."""
+    """Recall measured on synthetic duplicates."""
 
     count: int
-    """Planted copies that had to be found."""
+    """Synthetic duplicates that the rule should find."""
     recall: float
     """Share of them that the rule finds."""
 
 
 def calibrate(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tuple[Rule, Planted]:
-    """The rule, and how many planted near copies it finds."""
+    """The similarity rule, and its recall on synthetic duplicates."""
     if isinstance(modality.fingerprints(sample.head(1), config), Sets):
         return _sets(modality, config, sample)
     return _vectors(modality, config, sample)
@@ -71,7 +71,7 @@ def _sets(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tuple[
 
 
 def _vectors(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tuple[Rule, Planted]:
-    """Thresholds of 0 become quantiles of the planted copies; half of them set these, half measure the recall.
+    """Calibrate thresholds that are 0 on half of the synthetic duplicates; measure the recall on the other half.
 
     Two rules: the wide one finds 99 of 100 copies that were moved, mirrored or recoloured, the strict one 99 of 100 of
     those whose pixels stay in place. The wide one holds, unless the set is full of look-alikes at it.
@@ -148,7 +148,7 @@ def _share(found: np.ndarray) -> float:
 
 
 def _jaccard(first: Sets, second: Sets) -> np.ndarray:
-    """Jaccard index row by row, by plain set arithmetic: what the join is measured against."""
+    """Jaccard index row by row, by plain set arithmetic: the reference that the join is compared with."""
     scores = []
     for row in range(len(first.ptr) - 1):
         a = set(first.hashes[first.ptr[row] : first.ptr[row + 1]].tolist())

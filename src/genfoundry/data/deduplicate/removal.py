@@ -1,4 +1,4 @@
-"""Drop copies: exact ones by content, then near ones by verified similarity; of each group the first one stays.
+"""Remove duplicates: exact ones by content, then near ones by verified similarity; the first of each group stays.
 
 Priority: evaluation splits before training (so evaluation never shrinks because of training), then longer content,
 then content hash. It depends on content alone, so the result does not depend on file names, order or shards.
@@ -131,7 +131,7 @@ def _settled(
     paths: DatasetPaths,
     verdicts: Verdicts | None,
 ) -> Found:
-    """Which of the unique records go, and for whom."""
+    """Which of the unique records are removed, and the record kept in place of each."""
     engine = engine_of(config)
     if not config.embeddings.source:
         kept = keep(prints, rule, order, engine, verdicts)
@@ -150,7 +150,7 @@ def _tables(records: "pd.DataFrame", unique: "pd.DataFrame", found: Found) -> "t
 
     kept = found.kept
     names, splits = unique["id"].to_numpy(object), unique["split"].to_numpy(object)
-    # By content: who stays for it, and how similar that one is.
+    # By content: the record kept in its place, and their similarity.
     content = pd.Index(unique["sha256"]).get_indexer(records["sha256"])
     keeper, ids, parts = kept.keeper[content], records["id"].to_numpy(object), records["split"].to_numpy(object)
     gone, pairs = [], []

@@ -1,4 +1,4 @@
-"""What deduplication did, in numbers, and which pairs are worth a look."""
+"""Statistics of deduplication, and the pairs that its page shows."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ BINS = 10
 """Steps of the histogram of similarities."""
 
 ALARM = 0.5
-"""A group that loses more than this share deserves a look: whole sources have vanished from well-known corpora."""
+"""A group that loses more than this share is flagged: whole sources have vanished from well-known corpora."""
 
 CLOSEST = 24
 """Removed records on the page whose similarity is closest to the threshold."""

@@ -1,6 +1,6 @@
-"""`genfoundry bootstrap`: bring data/ to what data.dvc says, and never let raw data change unseen.
+"""`genfoundry bootstrap`: build or fetch data/, and fail where raw data differ from data.dvc.
 
-`dvc repro` rewrites data.dvc in silence when a raw byte changed (tried), so this guard runs before it.
+`dvc repro` rewrites data.dvc in silence when a raw byte changed (tried), so this check runs before it.
 """
 
 import json

@@ -27,10 +27,10 @@ PACKAGES = {"numpy": "2.4.6", "scipy": "1.17.1", "pandas": "3.1.1", "scikit-lear
 """Packages that feed the data, as locked; a test ties these, the lock and ``EMBEDDED_MD5`` together."""
 
 EMBEDDED_MD5 = "fadf811ef565b9b5646b4e34b4626213.dir"
-"""What DVC writes into data.dvc for the embedded data."""
+"""md5 of the embedded data in data.dvc."""
 
 MIN_CHARACTERS = 80
-"""Shorter docstrings say little more than the name they stand under."""
+"""Shorter docstrings add little to the name they document."""
 
 VARYING = re.compile(r"^numpy/distutils/|/(__config__|version|_version|_version_meson|_distributor_init)\.py$")
 """Files that a build writes, or that only some platforms or Pythons get (numpy.distutils ends at 3.11)."""

@@ -1,6 +1,6 @@
-"""The records in use as encoding reads them: shard by shard, encoded by anyone, and not encoded twice.
+"""Encode the records in use shard by shard, in any process, with a cache of earlier results.
 
-What a shard's records became is remembered by the shard and the tokenizer. Which of them are in use may change with
+The cache key is the shard and the tokenizer. Which of them are in use may change with
 the rest of the data; then only those are encoded that no earlier run had in use.
 """
 
@@ -54,7 +54,7 @@ class Codes:
         memo: Memo,
         execution: Execution,
     ) -> None:
-        """Find out where each record in use goes.
+        """Locate each record in use.
 
         Args:
             clean: Folder of clean records.

@@ -1,7 +1,7 @@
 """Turn the split records into memory-mapped arrays.
 
 Rows are ordered by content hash and arrays hold no ids: a raw copy added later, under any name, leaves them as
-they are, byte for byte, and nothing is trained anew. Which record a row is stands in the index beside them. The arrays
+they are, byte for byte, and nothing is retrained. The index beside them maps rows to records. The arrays
 hold 8 bytes of each hash, so that a model can say which records it has seen.
 """
 
@@ -89,7 +89,7 @@ def _index(paths: DatasetPaths) -> "pd.DataFrame":
 
 
 def _conditions(index: "pd.DataFrame", wanted: Mapping[str, Wanted], spec: DataSpec) -> dict[str, Condition]:
-    """What the columns hold that are to be conditions.
+    """Conditions from columns of the records.
 
     Raises:
         ConfigError: There is no such column, or the records are texts, whose windows are of several records.

@@ -1,6 +1,6 @@
 """A tokenizer that a data set keeps while its data grow (``genfoundry accept --tokenizer``).
 
-A tokenizer that is learnt anew changes with every record, and with it every token and the unit of each score by token.
+A retrained tokenizer changes with every record, and with it every token and the unit of each score per token.
 A pinned one is a committed file that encode depends on: new data add their rows, and nothing else changes. People pin
 it and remove it; no stage writes it.
 """
@@ -20,7 +20,7 @@ FOLDER = "presets/tokenizers"
 FORMAT = 1
 
 FIELDS = ("tokenizer", "vocab_size")
-"""Settings of encode that a tokenizer stands for."""
+"""Settings of encode that a pinned tokenizer fixes."""
 
 
 def path_of(paths: DatasetPaths) -> Path:
@@ -29,7 +29,7 @@ def path_of(paths: DatasetPaths) -> Path:
 
 
 def pinned(paths: DatasetPaths, config: Encode) -> bytes | None:
-    """The tokenizer that a data set is to keep, as its file; None if it is to be learnt.
+    """Contents of a data set's pinned tokenizer; None if the tokenizer is to be trained.
 
     Raises:
         ConfigError: It was pinned under other settings.
@@ -51,7 +51,7 @@ def pinned(paths: DatasetPaths, config: Encode) -> bytes | None:
 
 
 def pin(paths: DatasetPaths, config: Encode) -> Path:
-    """Keep the tokenizer of the arrays at hand; the file that is to be committed.
+    """Pin the tokenizer of the current arrays; returns the file to commit.
 
     Raises:
         ConfigError: The data set has no tokens.

@@ -1,4 +1,4 @@
-"""Read a source of any modality into shards of records; set aside what can't be read, and count it."""
+"""Read a source of any modality into shards of records; reject and count what can't be read."""
 
 import shutil
 from collections import Counter
@@ -26,7 +26,7 @@ LISTED = 50
 
 
 class Rejects:
-    """What was set aside: rows for ``rejected.parquet``, counts by reason, an error above the limit."""
+    """Rejected records: rows for ``rejected.parquet``, counts by reason, an error above the limit."""
 
     def __init__(self) -> None:
         self.tables: list[pd.DataFrame] = []
@@ -50,7 +50,7 @@ class Rejects:
         return dict(sorted(total.items()))
 
     def check(self, kept: int, limit: float, where: str, setting: str) -> None:
-        """Refuse to go on where nothing is left or the share set aside is above the limit."""
+        """Raise DataError where nothing is left or the rejected share is above the limit."""
         counts = self.counts()
         away = sum(counts.values())
         if kept and away <= limit * (kept + away):

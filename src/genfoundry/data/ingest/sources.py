@@ -1,4 +1,4 @@
-"""Shards out of a source, of which a later run reads only what changed.
+"""Cut a source into shards incrementally: a later run reads only what changed.
 
 A source is taken as a row of units: a large file, or small neighbours together, cut by their names so that a file more
 changes one unit. A shard is decided by the record it begins with and by the units that it takes records from; what it
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNIT = 2 * 2**20
-"""Bytes at which a unit ends, about; what is read again for a changed small file."""
+"""Approximate size of a unit in bytes: what is read again when a small file changes."""
 
 MOST = 4
-"""Times this a unit is ended by any file."""
+"""Units longer than this multiple of ``UNIT`` end at the next file."""
 
 ENTRY = 16 * 1024
-"""Bytes that a file counts beside its own, so that a unit is a hundred small files, about: they cost time by number."""
+"""Bytes added to each file's size, so that a unit holds about a hundred small files at most."""
 
 RECORDS, REJECTED, FACTS = "records.parquet", "rejected.parquet", "facts.json"
-"""Files of a shard in the memo."""
+"""Files of a shard in the cache."""
 
 
 class Unit(NamedTuple):
@@ -41,7 +41,7 @@ class Unit(NamedTuple):
 
     part: Part
     digest: str
-    """Of names and contents; empty where nothing is remembered."""
+    """Digest of names and contents; empty without a cache."""
 
 
 class Place(NamedTuple):
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 @dataclass
 class Shard:
-    """One shard and what stands beside it."""
+    """One shard with its rejected records and counts."""
 
     folder: Path
     """Holds its files."""
@@ -69,7 +69,7 @@ class Shard:
         return self.folder / RECORDS
 
     def rejected(self) -> "pd.DataFrame":
-        """What was set aside on the way."""
+        """Records rejected while the shard was read."""
         return read_table(self.folder / REJECTED)
 
 
@@ -130,7 +130,7 @@ class Stream:
             self._take(min(len(self.table) - self.start, place.record - self.place.record))
 
     def _pull(self) -> "pd.DataFrame | None":
-        """The next table; what was set aside with it."""
+        """The next table of records; its rejected rows are collected."""
         pair = next(self.tables, None)
         if pair is None:
             return None
@@ -147,13 +147,13 @@ class Stream:
         return taken
 
     def shard(self) -> "tuple[list[pd.DataFrame], list[pd.DataFrame], bool]":
-        """Tables of records and of what was set aside up to the end of a shard, and whether the source ends there."""
+        """Tables of records and of rejected ones up to the end of a shard, and whether the source ends there."""
         records: list[pd.DataFrame] = []
         rejected: list[pd.DataFrame] = []
         self.ends.held = 0
         while True:
             if self.table is None or self.start == len(self.table):
-                # What was set aside belongs to the shard that the table's first record goes to.
+                # Rejected rows belong to the shard that the table's first record goes to.
                 away = self._pull()
                 if away is not None:
                     rejected.append(away)
@@ -190,7 +190,7 @@ def shards(modality: ModuleType, source: Path, config: Ingest, work: Path, memo:
 
 
 def _kept(memo: Memo, key: Any, target: Path, parts: Sequence[Unit], place: Place) -> Shard | None:
-    """The shard that began here before, if it would come out the same."""
+    """The cached shard that begins here, if its inputs are unchanged."""
     if not fetch(memo, key, target):
         return None
     facts = read_json(target / FACTS)

@@ -1,4 +1,4 @@
-"""Make records canonical, shard by shard; give each one its split; show what was dropped and why."""
+"""Clean records shard by shard, assign each one a split, and report what was dropped and why."""
 
 import importlib
 import shutil
@@ -27,7 +27,7 @@ SHOWN = 6
 """Examples on the page for each reason."""
 
 CARRIED = ("source", "license", "language", "time", "group")
-"""Columns that cleaning need not know, and that clean records keep."""
+"""Columns that pass through cleaning unchanged."""
 
 
 class Task(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which split a record belongs to: given (folder, column), drawn, or by its place in time or in its source.
+"""Assign records to splits: given (folder, column), drawn by hash, or by position in time or in the source.
 
 A draw depends on the content or the group alone, so it does not move when data grow, and copies are drawn alike.
 Places are borders between older and newer records: they move with new data, unless the settings name them.
@@ -27,7 +27,7 @@ COLUMNS = {"time": "time", "group": "group"}
 
 
 class Plan(NamedTuple):
-    """What a shard must know of the whole data set."""
+    """Facts of the whole data set that splitting one shard needs."""
 
     known: frozenset[str]
     """Splits that some record is given."""
@@ -60,7 +60,7 @@ def assign(given: object, drawn: str, known: Container[str]) -> str:
 
 
 def plan(folder: Path, config: Split, where: str) -> Plan:
-    """Read what the division needs of all records: columns only, no content.
+    """Read the columns that splitting needs of all records, without content.
 
     Raises:
         DataError: A column is missing or has gaps, or a border would run through records of the same time.

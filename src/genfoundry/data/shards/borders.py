@@ -1,4 +1,4 @@
-"""Shards whose borders depend on content: a file added anywhere changes the shard it falls into, not those behind it.
+"""Content-defined shard borders: an added file changes the shard it falls into, not those behind it.
 
 A border stands behind a record whose hash is small for its size (content-defined chunking: Muthitacharoen et al. 2001),
 with a least and a most size, so that shards come out at about the asked one.

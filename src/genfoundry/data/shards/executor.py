@@ -1,4 +1,4 @@
-"""Work on the shards of a data set: in this process, in a pool of processes, or as tasks on a Ray cluster.
+"""Run tasks on the shards of a data set: in this process, in a pool of processes, or on a Ray cluster.
 
 Each task is a pure function of its arguments that leaves its result in files of its own, so who runs it, where and in
 which order moves no byte. Ray's nodes must see the project's folder under the same path.
@@ -23,7 +23,7 @@ WORTH = 128 * 2**20
 """Bytes of content below which auto starts no pool: a worker takes 1 to 2 seconds to import pandas."""
 
 AHEAD = 2
-"""Tasks given out for each worker, so that none waits and few results wait to be taken."""
+"""Tasks in flight per worker."""
 
 
 def workers(execution: Execution) -> int:
@@ -65,7 +65,7 @@ def run(
 
 
 def _begin() -> None:
-    """A worker ends with the process that started it, and leaves signals for the group to that one."""
+    """Set up a worker: it ends with its parent process, which alone handles signals sent to the group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # As many processes as cores: threads of the tokenizer on top would only stand in each other's way.

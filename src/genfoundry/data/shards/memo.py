@@ -1,10 +1,10 @@
-"""Results of shards that were worked on before, under the state root: no output, no dependency, safe to delete.
+"""Cache of shard results under the state root: no output, no dependency, safe to delete.
 
-A result is found by what it was made of (the shard's bytes, the settings, the lock, the modules that make it), never by
-time or name, and its files are hashed before they are used again: run time changes, outputs are byte-identical.
+The key is a digest of the inputs (the shard's bytes, the settings, the lock, the modules that make it), never time or
+name, and files are hashed before reuse. The cache changes run time only; outputs are byte-identical.
 
-Where an output holds the same bytes, both are names of one file (as DVC's cache then is a third), so that remembering
-takes no room until the output changes.
+Where an output holds the same bytes, both are hard links to one file (as DVC's cache may be), so that a cached result
+takes no space until the output changes.
 """
 
 import os
@@ -22,17 +22,17 @@ from genfoundry.core.paths import Paths
 
 
 class Memo(NamedTuple):
-    """Where results are kept, and what all of them rest on."""
+    """Folder, size limit and code digest of a cache."""
 
     folder: Path
     limit: float
-    """Most bytes to keep beside those that an output holds too; 0 keeps nothing."""
+    """Most bytes to keep, hard links to outputs not counted; 0 keeps nothing."""
     basis: str
     """Digest of the code and of what is installed."""
 
 
 def memo_of(paths: Paths, gigabytes: float, *code: str) -> Memo:
-    """The memo of a workspace, for results that the modules of these names make."""
+    """The cache of a workspace, for results that the named modules compute."""
     return Memo(paths.state / "cache/shards", gigabytes * 2**30, _basis(paths.root, code))
 
 
@@ -43,12 +43,12 @@ def _basis(root: Path, code: tuple[str, ...]) -> str:
 
 
 def remembered(memo: Memo, key: Any, target: Path, make: Callable[[Path], None]) -> bool:
-    """Fill the new folder ``target`` with the result of ``make``, or with an equal one that is kept; True if it was.
+    """Fill the new folder ``target`` from the cache, else by ``make``; True if it was cached.
 
     Args:
-        memo: Where to look, and to keep.
+        memo: The cache.
         key: What the result is made of, as plain values that JSON can hold; digests in place of contents.
-        target: Folder for the files, on the memo's file system if links are to be made.
+        target: Folder for the files, on the cache's file system if links are to be made.
         make: Writes the files into a folder.
     """
     if fetch(memo, key, target):
@@ -60,7 +60,7 @@ def remembered(memo: Memo, key: Any, target: Path, make: Callable[[Path], None])
 
 
 def fetch(memo: Memo, key: Any, target: Path) -> bool:
-    """Fill the new folder ``target`` with what is kept under a key; False if that is nothing, or was changed since."""
+    """Fill the new folder ``target`` from the cache; False if the key is missing or its files are damaged."""
     held = _place(memo, key)
     if not memo.limit or not held.is_dir():
         return False
@@ -78,7 +78,7 @@ def fetch(memo: Memo, key: Any, target: Path) -> bool:
 
 
 def keep(memo: Memo, key: Any, made: Path) -> None:
-    """Keep the files of a folder under a key, in place of what was there."""
+    """Store the files of a folder under a key, replacing an older entry."""
     if memo.limit:
         with publish_folder(_place(memo, key), durable=False) as folder:
             for file in made.iterdir():
@@ -90,7 +90,7 @@ def _place(memo: Memo, key: Any) -> Path:
 
 
 def _link(source: Path, target: Path) -> None:
-    """One set of bytes under two names, or a copy where the file system can't."""
+    """Hard link, or a copy where the file system can't."""
     try:
         os.link(source, target)
     except OSError:
@@ -98,14 +98,14 @@ def _link(source: Path, target: Path) -> None:
 
 
 def prune(memo: Memo) -> None:
-    """Forget what was used longest ago, until the rest is within the limit; a file that has another name counts not."""
+    """Remove least recently used entries until the rest is within the limit; hard-linked files don't count."""
     found = []
     for held in memo.folder.iterdir() if memo.folder.is_dir() else ():
         try:
             files = [file.stat() for file in held.iterdir()]
             found.append((held.stat().st_mtime, held, sum(file.st_size for file in files if file.st_nlink == 1)))
         except FileNotFoundError:
-            continue  # just forgotten by another process
+            continue  # just removed by another process
     total = sum(size for _, _, size in found)
     for _, held, size in sorted(found):
         if total <= memo.limit:

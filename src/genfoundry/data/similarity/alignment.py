@@ -1,4 +1,4 @@
-"""Are two pictures the same shot? Aligned by shift, scale, aspect and small turns, then compared in three ways.
+"""Similarity of two pictures: align by shift, scale, aspect and small rotation, then compare in three ways.
 
 1. Edges: best normalised correlation of the luminance gradients over whole-pixel shifts.
 2. Structure: correlation of the luminance, each pixel against the mean and contrast of its surroundings, after
@@ -27,7 +27,7 @@ STEPS = 8
 """Gauss-Newton steps; most pairs converge in five."""
 
 HOPE_AFTER, HOPE = 2, 0.6
-"""Pairs whose structure agrees less after three steps stay there: no copy does (planted ones and found ones)."""
+"""Pairs whose structure agrees less after three steps are given up: no synthetic or real duplicate does."""
 
 LIMITS = np.array([6.0, 6.0, 0.3, 0.15, 0.15, 0.3])
 """Bounds of the warp: shift in pixels, then the linear part (scales on the diagonal, turns beside it)."""
@@ -203,7 +203,7 @@ def _step(first: np.ndarray, second: np.ndarray, warp: np.ndarray) -> np.ndarray
                 right[i] += slope[i] * error
                 for j in range(i + 1):
                     normal[i, j] += slope[i] * slope[j]
-    # A pull towards small steps, in proportion to what the picture says (tried on planted and found copies).
+    # A pull towards small steps, in proportion to what the picture says (tried on synthetic and real duplicates).
     mean = (normal[0, 0] + normal[1, 1]) / 2 + 1e-3
     for i in range(6):
         normal[i, i] += (0.02 if i < 2 else 0.85) * mean

@@ -49,14 +49,14 @@ class Task(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """Fingerprints of R records; rows number them in the order of evaluation, guards, training."""
+    """Fingerprints of R records; rows in the order evaluation, external sets, training."""
 
     prints: Fingerprints
-    """Complete for evaluation and guards; of training sets, what they share with those."""
+    """Complete for evaluation and external sets; of training sets, what they share with those."""
     sizes: np.ndarray
     """int64 (R,): true number of elements of each; of vectors 0."""
     record: np.ndarray
-    """int64 (R,): row in the table of records; of guards, row in their own table."""
+    """int64 (R,): row in the table of records; of external sets, row in their own table."""
     evaluation: np.ndarray
     """int64: rows of evaluation records."""
     guards: np.ndarray
@@ -66,7 +66,7 @@ class Gathered(NamedTuple):
 
 
 class Shared:
-    """Tells which elements occur in a collection of sets."""
+    """Filter for elements that occur in a collection of sets."""
 
     def __init__(self, hashes: np.ndarray) -> None:
         from genfoundry.data.similarity import setkernel
@@ -191,7 +191,7 @@ class Prepared:
     def gather(
         self, evaluation: np.ndarray, training: np.ndarray, guards: bool, most: float = float("inf")
     ) -> Iterator[Gathered]:
-        """What a search for some evaluation records in some training records needs, training in blocks; one at least.
+        """Fingerprints for a search of evaluation records in training records, which come in blocks; one at least.
 
         Args:
             evaluation: bool, by record: those to look for; they are part of every block.

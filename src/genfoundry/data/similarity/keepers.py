@@ -1,7 +1,7 @@
-"""Which rows stay: a row goes only if a row that stays is similar to it (greedy, in the order of priority).
+"""Choose the records to keep: a row is removed only if a kept row is similar to it (greedy, by priority).
 
-Unlike connected components this never drops a row for a chain of others; what it promises can be checked: no two
-rows that stay are similar, and every row that goes names one that stays, with the verified score.
+Unlike connected components this never removes a row for a chain of others; the result can be checked: no two
+kept rows are similar, and every removed row names a kept one, with the verified score.
 """
 
 from pathlib import Path
@@ -18,17 +18,17 @@ from genfoundry.data.similarity.setkeepers import settle
 from genfoundry.data.similarity.shelf import Shelf
 
 BLOCK = 1024
-"""Rows settled together."""
+"""Rows decided together."""
 
 Fingerprints = Sets | Vectors
 
 
 RULE = "rule.json"
-"""File beside the kept ids: what counted as similar, for the stage that checks it."""
+"""File beside the kept ids with the similarity rule, for the stage that checks it."""
 
 
 class Rule(NamedTuple):
-    """What counts as similar."""
+    """Thresholds by which two records count as similar."""
 
     threshold: float
     """Least Jaccard index (sets) or verified similarity (vectors)."""
@@ -48,17 +48,17 @@ class Rule(NamedTuple):
 
 
 def engine_of(config: Any) -> Engine:
-    """Where the settings of a modality let candidates come from."""
+    """The candidate search that a modality's settings choose."""
     return Engine(config.bands, config.rows) if getattr(config, "engine", "exact") == "minhash" else EXACT
 
 
 def shelf_of(config: Any, folder: Path) -> Shelf:
-    """An empty shelf: half of ``memory`` may be hashes, the rest is for the search; a file in ``folder`` beyond."""
+    """An empty store of hash sets: half of ``memory`` for hashes, the rest for the search; overflow to ``folder``."""
     return Shelf(int(getattr(config, "memory", 0) * 1e6 / 2), folder)
 
 
 class Index(Protocol):
-    """Rows that stay so far, and the search for their likes."""
+    """The rows kept so far, searchable by similarity."""
 
     def add(self, chosen: np.ndarray, /) -> None: ...
     def similar(self, chosen: np.ndarray, /) -> Matches: ...
@@ -122,7 +122,7 @@ def keep(
     verdicts: Verdicts | None = None,
     marks: np.ndarray | None = None,
 ) -> Kept:
-    """Settle all rows; the first one in ``order`` (default: as they stand) has the highest priority.
+    """Decide all rows; the first one in ``order`` (default: as they stand) has the highest priority.
 
     Rows of the outcome are places in that order. ``marks`` are ``pairs.digests`` of the fingerprints, where the caller
     has them: several calls then hash nothing twice.

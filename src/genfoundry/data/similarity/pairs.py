@@ -1,8 +1,8 @@
-"""What verification said of pairs of pictures before, so that more pictures cost their own pairs alone.
+"""Cache of verified scores of picture pairs, so that added pictures cost their own pairs alone.
 
-A pair is found by the digests of both fingerprints, in their order. Of a pair whose edges ruled it out the bound is
-kept: it rules the pair out again as long as the threshold is above it, else the pair is verified anew. So a verdict
-that is remembered is the one that would be reached, whatever the threshold was then.
+The key is the digests of both fingerprints, in their order. Of a pair ruled out by its edges the upper bound is
+stored: it rules the pair out again while the threshold is above it, else the pair is verified again. So a cached
+verdict is the one that would be computed, at any threshold.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ MICRO = 1e6
 """Scores have six decimals: millionths are kept."""
 
 ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F], np.uint64)
-"""Odd numbers: times one of them no two digests become equal."""
+"""Odd multipliers: injective modulo 2**64, so no two digests become equal."""
 
 MIRRORED = np.uint64(0x8BB84B93962EACC9)
 """Added to the keys of pairs of which the second was mirrored."""
@@ -83,7 +83,7 @@ class Verdicts:
         return settled, np.where(settled & ~bound, score, -1.0)
 
     def add(self, pairs: np.ndarray, score: np.ndarray, bound: np.ndarray) -> None:
-        """Remember pairs with their scores (six decimals), or what bounds these from above."""
+        """Store pairs with their scores (six decimals), or upper bounds of them."""
         self.new += len(pairs)
         self.used.append(_Known(pairs[:, 0], pairs[:, 1], np.rint(score * MICRO).astype(np.int32), bound))
 

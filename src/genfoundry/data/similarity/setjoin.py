@@ -2,7 +2,7 @@
 
 If J(A, B) >= t, A and B share one of the ``n - ceil(t n) + 1`` first elements of each, under any common order (the
 prefix filter: Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007). Rarest first keeps the lists short,
-so boilerplate costs nothing. Rarity comes from a count sketch: what it confuses costs time, never a pair. Candidates
+so boilerplate costs nothing. Rarity comes from a count sketch, whose errors cost time, never a pair. Candidates
 are verified in full: recall and precision are 1 by construction.
 
 MinHash bands are the other source of candidates, verified by the same code: they may miss pairs, but never invent one.
@@ -44,7 +44,7 @@ class Matches(NamedTuple):
 
 
 class Engine(NamedTuple):
-    """Where candidates come from."""
+    """Source of candidates: exact prefix filter or MinHash bands."""
 
     bands: int = 0
     """Bands of MinHash; 0 for the exact prefix filter."""
@@ -73,7 +73,7 @@ class Rows(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """What rows are found by: ``tokens[firsts[i] : lasts[i]]``."""
+    """Index tokens of each row: ``tokens[firsts[i] : lasts[i]]``."""
 
     tokens: np.ndarray
     """uint64."""
@@ -84,7 +84,7 @@ class Tokens(NamedTuple):
 
 
 class Sketch:
-    """About how often each element occurs: uint8 counts by the top bits of the hash."""
+    """Count sketch of element frequencies: uint8 counts by the top bits of the hash."""
 
     def __init__(self, elements: int, most: int = 1 << 34) -> None:
         """Cells for a number of elements: 1.5 for each or more, but not over ``most``."""
@@ -139,12 +139,12 @@ def signatures(rows: Rows, engine: Engine) -> Tokens:
 
 
 def tokens_of(rows: Rows, sketch: Sketch, threshold: float, engine: Engine) -> Tokens:
-    """What rows are found by."""
+    """Index tokens of each row, of the exact filter or of MinHash."""
     return signatures(rows, engine) if engine.bands else prefixes(rows, sketch, threshold)
 
 
 class Index:
-    """Rows that were entered, found by their tokens."""
+    """Inverted index of entered rows by their tokens."""
 
     def __init__(self, rows: Rows, tokens: Tokens, threshold: float) -> None:
         assert len(tokens.tokens) < 1 << 31 and len(rows.starts) < 1 << 31, "too many rows for one index"
@@ -162,7 +162,7 @@ class Index:
         self._search(self.rows, self.tokens, chosen, "NONE", enter=True)
 
     def settle(self) -> np.ndarray:
-        """Which rows go, bool (N,): in their order, a row like an entered one goes, any other is entered."""
+        """Rows to remove, bool (N,): in order, a row similar to an entered one is removed, any other is entered."""
         self._search(self.rows, self.tokens, np.arange(len(self.gone)), "FIRST", enter=True)
         return self.gone
 

@@ -1,4 +1,4 @@
-"""Which sets stay, for as many sets as a disk holds.
+"""Choose the sets to keep, out of core: block by block where they don't fit into memory.
 
 Rows that fit into memory are settled in one go. More of them are settled block by block in the order of priority:
 a block is searched and settled in itself, then the rows behind it that are like one of its keepers go. When a block's
@@ -35,7 +35,7 @@ class _Search:
         if not shelf.on_disk:
             self.tokens, self.found_by = None, tokens_of(self.rows(np.arange(len(order))), sketch, threshold, engine)
             return
-        # What rows are found by is far less than the rows: read again and again, they are not.
+        # Index tokens are far smaller than the rows, which are not read again.
         self.tokens = Shelf(int(shelf.limit * SKETCH), shelf.folder)
         for piece in shelf.pieces(np.arange(len(order)), HELD):
             found_by = tokens_of(shelf.rows(order[piece]), sketch, threshold, engine)
@@ -73,7 +73,7 @@ class _Search:
 
 
 def settle(shelf: Shelf, order: np.ndarray, threshold: float, engine: Engine = EXACT) -> Settled:
-    """Settle sets in the order of priority; see ``Settled``."""
+    """Decide in the order of priority which sets to keep; see ``Settled``."""
     search = _Search(shelf, order, threshold, engine)
     gone = np.zeros(len(order), bool)
     if not shelf.on_disk:

@@ -1,4 +1,4 @@
-"""The compiled loops over sets: rarest elements, signatures, the search of ``setjoin``, and what ``prints`` keeps.
+"""Compiled loops over sets: rarest elements, signatures, the search of ``setjoin``, common elements.
 
 Imported when the first sets are joined: numba takes a third of a second to load, and seconds to compile once for each
 machine (kept in ``__pycache__``).
@@ -142,7 +142,7 @@ def _shared(a, first, last, b, begin, end, need):
     while first < last and begin < end:
         if found + min(last - first, end - begin) < need:
             return -1
-        # Without branches: which side goes on is anybody's guess.
+        # Without branches: they would be mispredicted half of the time.
         for _ in range(8):
             if first == last or begin == end:
                 break
@@ -162,7 +162,7 @@ def search(
     """Look up rows one after another, and enter those that stay.
 
     Args:
-        tokens, firsts, lasts: What a row is found by: ``tokens[firsts[row] : lasts[row]]``.
+        tokens, firsts, lasts: Index tokens of a row: ``tokens[firsts[row] : lasts[row]]``.
         rows: int64, the askers; ``progress[0]`` says where to begin.
         heads: int32, by the slot of a token the newest entry, or -1; a power of two long.
         entries: int32 (E, 3): the entry before it in its slot, its row, the low bits of its token.

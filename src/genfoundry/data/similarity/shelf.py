@@ -1,4 +1,4 @@
-"""Many sets of hashes, in memory up to a limit and in a file beyond it."""
+"""Store of sets of hashes, in memory up to a limit and in a file beyond it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from genfoundry.config.specs import Sets
 from genfoundry.data.similarity.setjoin import Rows
 
 GROWTH = 1.25
-"""Room grows by this factor: what is not written yet costs address space alone."""
+"""Growth factor of the buffer; unwritten pages cost address space alone."""
 
 HASH = 8
 """Bytes of a hash."""
 
 
 class Shelf:
-    """Sets that came one table after another, numbered in that order."""
+    """Append-only store of sets, numbered in the order in which they were added."""
 
     def __init__(self, limit: int = 0, folder: Path | None = None) -> None:
         """Keep up to ``limit`` bytes of hashes in memory (0: all), more of them in a nameless file in ``folder``."""

@@ -1,4 +1,4 @@
-"""The second contract: what training relies on, of the records that are left in use."""
+"""The second data contract: expectations of the records in use, which training relies on."""
 
 import tempfile
 from pathlib import Path

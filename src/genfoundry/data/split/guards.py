@@ -1,4 +1,4 @@
-"""External evaluation sets, such as public benchmarks: nothing of theirs may be in training (decontamination).
+"""Decontamination: withhold training records that match external evaluation sets, such as public benchmarks.
 
 They lie below presets/guards/, which every split stage depends on, in git or by ``dvc add``.
 """
@@ -52,7 +52,7 @@ def read_guards(
 
     Raises:
         ConfigError: A source does not exist, lies elsewhere, or its settings are wrong.
-        DataError: Nothing of a set is readable: it would guard nothing.
+        DataError: Nothing of a set is readable: it would decontaminate nothing.
     """
     import pandas as pd
 
@@ -86,7 +86,7 @@ def read_guards(
 def remove(
     gathered: Gathered, records: "pd.DataFrame", external: External, rule: Rule, share: float
 ) -> "tuple[np.ndarray, pd.DataFrame]":
-    """(rows of training that stay, what is removed: one row for each training record, with the best match)."""
+    """(training rows that stay, withheld ones: one row for each training record, with the best match)."""
     import pandas as pd
 
     training, names = gathered.training, records["id"].to_numpy()
@@ -116,7 +116,7 @@ def remove(
 
 
 def _sets(gathered: Gathered, rule: Rule, share: float) -> list[tuple[int, int, float, str]]:
-    """A Jaccard index of t needs a share of t of the smaller set, so one search for containment finds both kinds."""
+    """Similar and contained pairs by one containment search: Jaccard index t implies a share t of the smaller set."""
     least = min(rule.threshold, share)
     found = contained(Collection(gathered.prints), gathered.guards, gathered.training, least)  # type: ignore[arg-type]
     size = gathered.sizes

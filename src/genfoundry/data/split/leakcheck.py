@@ -1,4 +1,4 @@
-"""Is anything of evaluation in training? Brute force, on purpose another way than the search that removed copies."""
+"""Check for evaluation records in training by brute force, independently of the search that removed duplicates."""
 
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def nearest(
         rule: What counts as similar.
         max_containment: Share of an evaluation row inside one training row that is a leak.
         sizes: int64, true number of elements of each set, where ``prints`` holds only what evaluation shares.
-        verdicts: What was said of pairs of pictures before.
+        verdicts: Cached verdicts on pairs of pictures.
     """
     found = Nearest(
         np.full(len(evaluation), -1, np.int64),
@@ -79,7 +79,7 @@ def _nearest_sets(
     from scipy.sparse import csr_matrix
 
     sizes = np.diff(sets.ptr) if sizes is None else sizes
-    # What no training row holds counts for nothing, and is most of it: numbering it would take the most time.
+    # Elements in no training row don't count; they are most of all, so numbering them would take the most time.
     held = take(sets, training)
     assert isinstance(held, Sets)
     sets = Shared(held.hashes).keep(sets)

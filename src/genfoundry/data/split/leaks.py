@@ -1,4 +1,4 @@
-"""The final splits: what training and evaluation share is taken out of one of them, and the rest is proven clean."""
+"""The final splits: withhold records that training and evaluation share, then check that no leak is left."""
 
 import shutil
 from types import ModuleType
@@ -39,7 +39,7 @@ ROUNDING = 6
 """Decimals of a share or similarity in a report."""
 
 EXTERNAL = "external"
-"""What stands for the split of a record of an external evaluation set."""
+"""Split name of records of external evaluation sets."""
 
 
 def guard_splits(
@@ -51,7 +51,7 @@ def guard_splits(
     run: Run | None = None,
     execution: Execution = Execution(),  # noqa: B008 -- frozen
 ) -> None:
-    """Publish the ids in use with their split, what was taken out, ``split.json`` and its page.
+    """Publish the ids in use with their split, the withheld records, ``split.json`` and its page.
 
     Raises:
         DataError: More evaluation records than allowed are like a training record, or the contract of the splits is
@@ -111,7 +111,7 @@ def _guarded(
     share: float,
     most: float,
 ) -> "tuple[np.ndarray, pd.DataFrame]":
-    """(which training records stay, bool by record; what is removed for the external sets)."""
+    """(training records in use, bool by record; those withheld because of external sets)."""
     import pandas as pd
 
     if external.prints is None:

@@ -1,4 +1,4 @@
-"""The search for evaluation records in training, in groups of evaluation records, each against blocks of training.
+"""Search for evaluation records in training, in groups of evaluation records against blocks of training.
 
 A group and a block fit into memory together, and anyone may search for a group: what it finds depends neither on the
 other groups nor on where the blocks end.
@@ -40,13 +40,13 @@ class Task(NamedTuple):
     most: float
     """Elements of a block of training."""
     memo: Memo
-    """Of what was said of pairs of pictures before."""
+    """Cache of verdicts on pairs of pictures."""
     name: tuple[str, int]
     """Dataset, and number of the group."""
 
 
 class Outcome(NamedTuple):
-    """What a group's search found, by the number of each record."""
+    """Results of a group's search, by the number of each record."""
 
     inner: np.ndarray
     """int64: evaluation records inside a training record."""

@@ -1,4 +1,4 @@
-"""The page of the splits: how evaluation relates to training, and what was taken out for it."""
+"""The page of the splits: how close evaluation is to training, and which records were withheld."""
 
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,14 +21,14 @@ SHOWN = 8
 
 
 class Found(NamedTuple):
-    """What the split stage found."""
+    """Tables that the split stage's page shows."""
 
     records: "pd.DataFrame"
     """Unique records with ``label``, ``split`` and whether they are ``used``."""
     aside: "pd.DataFrame"
-    """Evaluation records inside a training record."""
+    """Withheld evaluation records: those inside a training record."""
     removed: "pd.DataFrame"
-    """Training records that are like an external evaluation record."""
+    """Withheld training records: those like an external evaluation record."""
     closest: "pd.DataFrame"
     """Evaluation records, external ones too, with the training record most like them; leaks first."""
     external: External

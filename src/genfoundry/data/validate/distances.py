@@ -1,4 +1,4 @@
-"""How far two columns are apart, from counts over the same bins.
+"""Distances between two columns' distributions, from counts over the same bins.
 
 The population stability index (Siddiqi 2006) sums ``(new - old) ln(new / old)`` over shares; the Kolmogorov-Smirnov
 distance is the largest difference of the distribution functions.

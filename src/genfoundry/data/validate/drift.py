@@ -1,4 +1,4 @@
-"""Are new records like the accepted ones? Columns, labels and distributions against a profile that git holds.
+"""Drift of records from the accepted ones: columns, labels and distributions against a profile in git.
 
 A profile keeps counts, no record: of a number its percentiles, of a word how often it occurs. Small data differ by
 chance: what chance alone reaches once in a thousand times is no drift (Yurdakul 2018 for the stability index).
@@ -180,7 +180,7 @@ def section(key: str, report: Mapping[str, Any]) -> str:
 
 
 def accept(table: "pd.DataFrame", paths: DatasetPaths) -> Path:
-    """Make these records the measure for those to come; the file that is to be committed."""
+    """Write the profile of these records as the accepted one; returns the file to commit."""
     path = paths.root / FOLDER / f"{paths.key}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, profile_of(table))

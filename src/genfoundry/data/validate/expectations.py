@@ -1,4 +1,4 @@
-"""Great Expectations, and the only place that knows it: run a suite over a table of facts, render its data docs.
+"""Run a Great Expectations suite over a table of facts and render its data docs; its only importer.
 
 Results come back as plain values without the times and random ids that it adds.
 """
@@ -26,7 +26,7 @@ COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list", "column_set
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one expectation found."""
+    """Result of one expectation."""
 
     expectation: Expectation
     success: bool
@@ -71,7 +71,7 @@ def check(
     Raises:
         ConfigError: An expectation does not exist, has wrong arguments or names a missing column; all are named.
     """
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # else it reports every use to its makers
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # else it sends usage statistics
     import great_expectations as gx
     from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 

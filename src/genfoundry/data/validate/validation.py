@@ -1,4 +1,4 @@
-"""Hold the records to their contract, and write a page that says what held and what did not."""
+"""Check the records against their data contract and write a page of the outcomes."""
 
 import tempfile
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def _report(table: "pd.DataFrame", outcomes: Sequence[Outcome]) -> dict[str, Any
 
 
 def sentence(outcome: Outcome) -> str:
-    """What an expectation asked for, and what was found."""
+    """An expectation and its result in words."""
     arguments = ", ".join(f"{name} {value}" for name, value in outcome.expectation.kwargs.items())
     parts = [f"{outcome.expectation.type} ({arguments})"]
     if outcome.unexpected:
