@@ -1,4 +1,4 @@
-"""Stage code: digests of the modules that each other stage rests on, so that a comment re-runs nothing."""
+"""Stage code: write a digest of the modules each stage imports, so that editing a comment re-runs nothing."""
 
 import sys
 

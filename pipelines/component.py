@@ -1,4 +1,4 @@
-"""Stage component: which model has a role in a set of components, by its digest."""
+"""Stage component: record which model fills a role of a component set, by its digest."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Stage deduplicate: of each group of near copies, one stays."""
+"""Stage deduplicate: remove exact and near-duplicates, keeping one record of each group."""
 
 from types import ModuleType
 

@@ -1,4 +1,4 @@
-"""Stage encode: the split records become memory-mapped arrays and a spec that models are built from."""
+"""Stage encode: turn the split records into memory-mapped arrays and a data spec that models are built from."""
 
 from types import ModuleType
 

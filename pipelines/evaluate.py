@@ -1,4 +1,4 @@
-"""Stage evaluate: every score with its error bar, its protocol, and what it is held against."""
+"""Stage evaluate: compute every metric with its standard error, its protocol and its baselines."""
 
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.core.paths import DatasetPaths, ModelPaths

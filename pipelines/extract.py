@@ -1,4 +1,4 @@
-"""Stage extract: features of the samples, or what each held-out document costs the model."""
+"""Stage extract: compute features of the samples, or the NLL of each held-out document."""
 
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution

@@ -1,4 +1,4 @@
-"""Stage ingest: the source becomes shards of records; what can't be read is set aside and counted."""
+"""Stage ingest: read the source into shards of records; unreadable records are rejected and counted."""
 
 from pathlib import Path
 from types import ModuleType

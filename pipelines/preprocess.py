@@ -1,4 +1,4 @@
-"""Stage preprocess: records become canonical, and each one gets its split."""
+"""Stage preprocess: clean records, drop those that break a rule, and assign each one to a split."""
 
 from types import ModuleType
 

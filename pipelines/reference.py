@@ -1,4 +1,4 @@
-"""Stage reference: what scores are held against: a feature network for grids, n-gram models for tokens."""
+"""Stage reference: fit the models that scores need: a feature network for grids, n-gram baselines for tokens."""
 
 from genfoundry.config.sections.reference import Reference
 from genfoundry.core.io import write_json

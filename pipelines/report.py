@@ -1,4 +1,4 @@
-"""Stage report: one page that compares all models of params.yaml."""
+"""Stage report: write one page that compares all models of params.yaml."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stage sample: draw from the model, one seed a sample, and show its latent space if it has one."""
+"""Stage sample: draw samples from the model, one seed each, and picture its latent space if it has one."""
 
 from genfoundry.config.sections.sampling import Sampling
 from genfoundry.core.paths import DatasetPaths, ModelPaths

@@ -1,4 +1,4 @@
-"""Stage split: the final splits, proven free of leaks between training and evaluation."""
+"""Stage split: write the final splits, checked for leaks between training and evaluation (decontamination)."""
 
 from types import ModuleType
 

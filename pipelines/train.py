@@ -1,4 +1,4 @@
-"""Stage train: arrays and starting weights to a model that stands alone."""
+"""Stage train: train a model from arrays and starting weights; publish it as a self-contained folder."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Stage validate: the raw records are held to their contract."""
+"""Stage validate: check the raw records against their data contract."""
 
 from types import ModuleType
 
