@@ -252,13 +252,13 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         root = workspace()
-        # What a command computes is computed as the stages do: before it imports numpy.
+        # Set the numerics as the stages do; this must come before numpy is imported.
         pin.start(root)
         code = int(options.run(options, root))
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # Whoever read has gone, as `| head` does: the rest is for nobody.
+        # The reader closed the pipe, as `| head` does: stop writing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except GenfoundryError as error:
