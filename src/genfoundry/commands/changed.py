@@ -1,4 +1,4 @@
-"""Which tracked results hold other bytes than those of the commit, and why: the last line of `make repro`."""
+"""Report which tracked results differ from the commit, and why: the last line of `make repro`."""
 
 import json
 import subprocess
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 RESULTS = ("dvc.lock", "reports")
-"""What git tracks of what the stages make."""
+"""Stage outputs that git tracks."""
 
 CAUSES = ("params.yaml", "dvc.yaml", "requirements.lock", "data.dvc", "imports", "src", "pipelines", "presets")
-"""What git tracks of what results are made from."""
+"""Inputs of the results that git tracks."""
 
 
 def changed_line(root: Path) -> str:
@@ -73,6 +73,6 @@ def _grouped(names: Iterable[str]) -> str:
 
 
 def _git(root: Path, *words: str) -> str | None:
-    """What git says; None where it fails, as outside of a repository."""
+    """Output of a git command; None where it fails, as outside a repository."""
     done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else None

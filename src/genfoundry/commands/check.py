@@ -1,4 +1,4 @@
-"""`genfoundry check`: all that can be known to be wrong before anything long runs, in one list."""
+"""`genfoundry check`: list every configuration error that can be detected before a stage runs."""
 
 import importlib.metadata
 import re
@@ -26,7 +26,7 @@ from genfoundry.gate.rules import Gate, unknown_metrics
 from genfoundry.retraining.options import Retraining
 
 LEAST_FREE_GIB = 3
-"""The default line writes about half a gigabyte; below this a user's own data will not fit."""
+"""The default pipeline writes about half a gigabyte; below this a user's own data will not fit."""
 
 
 def check(root: Path) -> tuple[list[str], list[str]]:
@@ -145,7 +145,7 @@ def _part(kind: parts.Kind, name: str, where: str) -> Iterator[str]:
 
 
 def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
-    """Names that one block gives of another."""
+    """Faults of references between blocks: names that point to no block."""
     for key, base in tree.bases.items():
         if (path := base.get("path")) and not (root / str(path)).exists():
             yield f"params.yaml: 'bases.{key}.path' is {path!r}: no such file or folder; put the model there"
@@ -195,7 +195,7 @@ def _components(tree: settings.Settings) -> Iterator[str]:
 
 
 def _circle(tree: settings.Settings, key: str) -> list[str]:
-    """Models by which one needs itself, first and last the same; empty if there is no such way."""
+    """A cycle of model dependencies through this model, first and last the same; empty if there is none."""
     needs: dict[str, list[str]] = {name: [model.init_from] for name, model in tree.models.items()}
     for name, model in tree.models.items():
         needs[name] += [str(one.get("model")) for one in tree.components.values() if one.get("set") == model.components]
@@ -211,7 +211,7 @@ def _circle(tree: settings.Settings, key: str) -> list[str]:
 
 
 def _weights(root: Path, key: str, networks: Any) -> Iterator[str]:
-    """Published weights that are not where the settings say; else the reference stage finds out after its training."""
+    """Faults of published weights that are missing; the reference stage would fail only after its training."""
     for name, network in networks.items() if isinstance(networks, dict) else ():
         path = network.get("weights") if isinstance(network, dict) else None
         if isinstance(path, str) and "://" not in path and not (root / path).exists():
@@ -239,7 +239,7 @@ def _graph(root: Path) -> Iterator[str]:
 
 
 def _code(root: Path) -> tuple[list[str], list[str]]:
-    """Faults of the code that stages rest on, and a note of files that tell of other sources than lie there."""
+    """Faults in code digests, and a note on each code file that is out of date with the sources."""
     sources, stale = Sources(root), []
     try:
         for node in nodes(root).values():

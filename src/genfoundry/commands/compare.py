@@ -1,4 +1,4 @@
-"""`genfoundry compare`: the comparison in words and as decision.json."""
+"""`genfoundry compare`: print the gate's comparison and write decision.json."""
 
 import argparse
 import math
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_compare(options: argparse.Namespace, root: Path) -> int:
     """Print the comparison; 0 if the challenger is blessed, 11 if not."""
-    # Inside: the command line's own help must not pay for torch.
+    # Imported here so that `--help` does not load torch.
     from genfoundry.config import params as settings
     from genfoundry.core.io import write_json
     from genfoundry.gate.compare import compare
@@ -82,7 +82,7 @@ def lines(found: "Comparison") -> Iterator[str]:
 
 
 def _headline(found: "Comparison") -> Iterator[str]:
-    """Which model is better, by how much, how sure, against what floor."""
+    """Which model is better, by how much, with which confidence, and the baseline."""
     row = next((row for row in found.rows if row.metric == found.primary), None)
     if row is None or row.difference is None:
         return
@@ -118,7 +118,7 @@ def _cells(row: "Row", primary: str) -> list[str]:
 
 
 def _beside(row: "Row") -> str:
-    """The floor of real data, else the best n-gram model."""
+    """The baseline: real data's own score, else the best n-gram model's."""
     for rival, name in (("floor", "real data"), ("bigram", "bigram"), ("unigram", "unigram")):
         if rival in row.beside:
             return f"{name} {row.beside[rival]:.4g}"

@@ -41,7 +41,7 @@ def add_rollback_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_promote(options: argparse.Namespace, root: Path) -> int:
     """Print the decision; 0 promoted, 10 champion already, 11 rejected."""
-    # Inside: the command line's own help must not pay for torch.
+    # Imported here so that `--help` does not load torch.
     from genfoundry.core.io import write_json
     from genfoundry.promotion.promote import Wishes, promote
 

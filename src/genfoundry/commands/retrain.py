@@ -58,7 +58,7 @@ def slot_of(text: str) -> str:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP end what runs in the block as a PreemptedError, once; further ones are not heard."""
+    """SIGTERM, SIGINT and SIGHUP raise PreemptedError in the block, once; further signals are ignored."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         for each in numbers:
@@ -66,7 +66,7 @@ def stoppable() -> Iterator[None]:
         raise PreemptedError(f"stopped by {signal.Signals(number).name}; run again, it goes on")
 
     wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    # What is ignored stays so: nohup means that a closed terminal ends nothing.
+    # A signal ignored before stays ignored: under nohup a closed terminal must not end the retrain.
     numbers = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
     before = [signal.signal(number, stop) for number in numbers]
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from genfoundry.review.serve import ReviewServer
 
 PAIRS = 60
-"""Pairs shown unless told otherwise: about ten minutes at ten seconds a pair; two models differ clearly from 63 %."""
+"""Pairs shown by default: about ten minutes at ten seconds a pair; two models differ clearly from 63 %."""
 
 
 def _datasets(root: Path, keys: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ def write(
     question: str = "",
     checks: float = CHECKS,
 ) -> Path:
-    """Write a review's folder: ``review.html`` for raters and ``plan.json``, the key that says what is which.
+    """Write a review's folder: ``review.html`` for raters and ``plan.json``, which maps pairs to models.
 
     Args:
         root: Workspace.

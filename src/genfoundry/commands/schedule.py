@@ -1,4 +1,4 @@
-"""`genfoundry schedule`: the next slots, and files for the schedulers of others."""
+"""`genfoundry schedule`: print the next slots and write files for external schedulers (cron, systemd, ...)."""
 
 import argparse
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What `make repro` prints at the end: what was made, the scores with their error bars, where to look."""
+"""Summary that `make repro` prints at the end: results, scores with standard errors, paths of reports."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def _dataset(paths: DatasetPaths) -> str:
 
 
 def _scores(reports: Path) -> list[str]:
-    """Every score, those that models are ranked by first, with what it is held against in words."""
+    """Every score with its baseline, those that models are ranked by first."""
     scores, protocols = read_scores_file(reports), read_protocols_file(reports / "evaluation")
     lines = []
     for key in sorted(scores, key=lambda key: (name_of(key) not in PRIMARY, name_of(key) not in COPYING, key)):
