@@ -1,4 +1,4 @@
-"""What blocks of params.yaml, of specs and of requests have in common."""
+"""Base class of the typed blocks of params.yaml, specs and requests."""
 
 from typing import Annotated
 

@@ -1,9 +1,9 @@
-"""Which code a stage's result rests on: a digest of each module that the stage reaches by imports.
+"""Digests of the code that a stage's result depends on: of each module that it imports, directly or not.
 
-DVC compares bytes, so with sources as deps a comment would retrain. Instead the first stage, ``code``, writes
+DVC compares bytes, so with source files as deps a changed comment would retrain. Instead the stage ``code`` writes
 ``artifacts/code/<stage>@<key>.json`` for every stage, and each stage depends on its own file alone. A module counts
 whole, but for comments, layout, docstrings and what only type checkers import; parts that a stage loads by name count
-as imported. What can't be followed is an error, never a guess. Why modules, not definitions: docs/decisions/0010.
+as imported. An import that can't be resolved statically is an error. Why modules, not definitions: docs/decisions/0010.
 """
 
 import ast
@@ -25,7 +25,7 @@ from genfoundry.core.errors import ConfigError
 from genfoundry.core.io import canonical_json, publish_folder, read_json
 
 FORMAT = 1
-"""Of the files. Raise it when this reader changes what it reads: every stage then runs once more."""
+"""Version of the code files. Raise it when the digests change their meaning: every stage then runs once more."""
 
 PLUMBING = (
     "genfoundry.pipeline",  # starts a stage, and proves that it ended
@@ -44,7 +44,7 @@ PLUMBING = (
     "genfoundry.core.progress",
     "genfoundry.core.ranks",
 )
-"""Modules and rooms that move no byte of a result. Each is a claim; ``core.io`` and ``core.pages`` write outputs."""
+"""Modules and packages that can't change a result, so they are left out; ``core.io`` and ``core.pages`` can."""
 
 PARTS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("ingest", "validate", "preprocess", "deduplicate", "split", "encode"), ("modalities",)),
@@ -76,10 +76,10 @@ LOADERS: Mapping[str, tuple[str, ...]] = {
     "genfoundry.modalities.common.contract": (),  # imports what a modality's table names: ``roots`` knows the table
     "genfoundry.metrics": (),  # names for people who import the package; stages import the files
 }
-"""Modules that do what can't be followed, and the kinds of parts that a stage which reaches one must name."""
+"""Modules that import dynamically, and the kinds of parts that a stage which imports one must name."""
 
 OPAQUE = {"import_module", "__import__", "__file__", "__doc__", "getdoc", "getsource", "model_json_schema"}
-"""Names, of attributes too, after which the syntax tree does not say what is reached or read."""
+"""Names, of attributes too, whose use hides from the syntax tree what is imported or read."""
 
 OPAQUE_WORDS = OPAQUE | {"exec", "eval"}
 """The same for names that stand alone: ``model.eval()`` is another thing."""
@@ -93,7 +93,7 @@ PACKAGES = {"genfoundry": "src", "pipelines": ""}
 """First-party packages, and the folders that hold them."""
 
 MADE_UP = re.compile(rb"^(def )?__getattr__\b", re.MULTILINE)
-"""What a module has that makes names up when they are asked for."""
+"""A module-level ``__getattr__``, which computes names on access."""
 
 SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
 """Fields of syntax trees that say nothing, or not the same in every Python."""
@@ -101,13 +101,13 @@ SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
 
 @dataclass(frozen=True)
 class Module:
-    """What one source file says."""
+    """Digest and imports of one source file."""
 
     digest: str
     imports: frozenset[str]
     """First-party modules that it may import, anywhere in it."""
     opaque: tuple[str, ...]
-    """What can't be followed: file, line and word."""
+    """Uses of ``OPAQUE_WORDS``: file, line and word."""
 
 
 class Sources:
@@ -166,12 +166,12 @@ class Sources:
         ]
 
     def _followed(self, base: str, one: str) -> bool:
-        """Whether an import says all that is reached by it."""
+        """Whether an import statement names every module that it loads."""
         if one.startswith(OPAQUE_IMPORTS) or one in FINDERS:
             return False
         if base.partition(".")[0] not in PACKAGES or self.file(one):
             return True
-        # A name in a module, unless there is no such module, or one that makes names up when asked.
+        # A name in a module, unless there is no such module, or it computes names by ``__getattr__``.
         file = self.file(base)
         return bool(file and base != one and not MADE_UP.search(file.read_bytes()))
 
@@ -186,7 +186,7 @@ def _targets(node: ast.Import | ast.ImportFrom, package: str) -> Iterator[tuple[
 
 
 def _strip(node: ast.AST) -> None:
-    """Take out what moves nothing: docstrings, ``pass``, and blocks for type checkers."""
+    """Remove what has no effect at run time: docstrings, ``pass``, and blocks for type checkers."""
     for field in ("body", "orelse", "finalbody", "handlers", "cases"):
         if isinstance(block := getattr(node, field, None), list):  # those of lambdas are expressions
             kept = [one for statement in block for one in _kept(statement)]
@@ -214,12 +214,12 @@ def _text(node: object) -> str:
 
 
 def plumbing(name: str) -> bool:
-    """Whether a module is left out, or lies in a room that is."""
+    """Whether a module or its package is listed in ``PLUMBING``."""
     return name.startswith(tuple(f"{room}." for room in PLUMBING)) or name in PLUMBING
 
 
 def roots(sources: Sources, node: Node) -> list[str]:
-    """Modules that a stage begins with: its own, what types its sections, and the parts that it loads by name.
+    """Root modules of a stage: its own, those that type its sections, and the parts that it loads by name.
 
     Raises:
         ConfigError: params.yaml names a part that is not there.
@@ -280,10 +280,10 @@ def walk(sources: Sources, names: Iterable[str]) -> dict[str, Module]:
 
 
 def reached(sources: Sources, node: Node) -> dict[str, str]:
-    """Digests of all first-party modules that a stage's result rests on, by name.
+    """Digests of all first-party modules that a stage's result depends on, by name.
 
     Raises:
-        ConfigError: One of them does what can't be followed; every such place is named.
+        ConfigError: A module imports in a way that can't be resolved; every such place is named.
     """
     found, kinds, faults = walk(sources, roots(sources, node)), set(PARTS.get(node.stage, ())), list[str]()
     for name, module in found.items():
@@ -329,10 +329,10 @@ def difference(sources: Sources, node: Node) -> str:
 
 
 def current(root: Path, node: Node) -> set[str]:
-    """Names of the modules that a stage's code file tells of.
+    """Names of the modules that a stage's code file lists.
 
     Raises:
-        ConfigError: It tells of other sources than lie there, so that DVC would take the result for one of those.
+        ConfigError: The file is out of date, so that DVC would record the result under the wrong code.
     """
     if said := difference(Sources(root), node):
         raise ConfigError(
@@ -343,10 +343,10 @@ def current(root: Path, node: Node) -> set[str]:
 
 
 def check_imports(node: Node, seen: Collection[str]) -> None:
-    """Compare what this process imported with what its stage's digest saw.
+    """Compare the modules that this process imported with those in its stage's digest.
 
     Raises:
-        ConfigError: There is more, plumbing left out: then a change of it would not re-run the stage.
+        ConfigError: A module is missing from the digest: a change of it would not re-run the stage.
     """
     own = {name for name in sys.modules if name.partition(".")[0] in PACKAGES}
     missed = sorted(name for name in own - set(seen) if not plumbing(name))

@@ -1,6 +1,6 @@
-"""Conditions: what samples can be asked for by, and named fields of records beside their content.
+"""Conditions that samples are drawn for (labels, texts, numbers): named fields of records.
 
-A spec says of each condition what it is; records, batches and requests hold its values by name. Arrays of all kinds
+A spec gives the type of each condition; records, batches and requests hold its values by name. Arrays of all kinds
 have one row a record, so that they are cut, sent and shuffled as the records are.
 """
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 EXAMPLES = 16
-"""Texts that a spec keeps of a condition, to draw by where nobody asks for another."""
+"""Number of example texts that a spec keeps, used as default conditions."""
 
 
 class Classes(Section):
-    """One of some names."""
+    """A class out of a fixed list of names."""
 
     kind: Literal["classes"] = "classes"
     names: tuple[str, ...]
@@ -59,7 +59,7 @@ class Text(Section):
     """Some texts of the training records."""
 
     def encode(self, name: str, values: Sequence[Any]) -> "np.ndarray":
-        """Bytes, each one more than it is, then zeros: int64 (N, length), below 257.
+        """UTF-8 bytes plus 1, padded with zeros: int64 (N, length), in [0, 256].
 
         Raises:
             ConfigError: A value is no text.
@@ -115,7 +115,7 @@ class Number(Section):
         return isinstance(other, Number)
 
     def in_turn(self, count: int) -> list[Any]:
-        """Values to draw by where nobody asks for others: eleven over the range, again and again."""
+        """Default values: eleven evenly over the range, repeated."""
         return [self.low + (self.high - self.low) * (number % 11) / 10 for number in range(count)]
 
 
@@ -131,7 +131,7 @@ class Wanted(Section):
 
 
 def found(wanted: Wanted, name: str, training: Sequence[Any]) -> Classes | Text | Number:
-    """The condition that a column is, by its values in the training records."""
+    """The condition type of a column, inferred from its values in the training records."""
     if wanted.kind == "classes":
         return Classes(names=tuple(sorted({str(value) for value in training})))
     if wanted.kind == "text":

@@ -1,4 +1,4 @@
-"""dvc.yaml as genfoundry reads it: the stages with ``foreach`` unrolled, and fingerprints of what they stand on.
+"""dvc.yaml as genfoundry reads it: the stages with ``foreach`` unrolled, and fingerprints of their inputs.
 
 DVC decides what runs. This reader exists because a stage must know its own outputs and inputs without importing
 DVC (which costs a second); a test holds it to DVC's own resolution.
@@ -26,13 +26,13 @@ KINDS = {
 """What a stage works on; ``report`` works on the repository."""
 
 UNTOLD = ("code", "component")
-"""Kinds whose stages make no run and no lineage: their outputs are inputs of those that do."""
+"""Kinds whose stages create no MLflow run and no lineage: their outputs are inputs of those that do."""
 
 CODE_FILES = "artifacts/code"
-"""Folder of digests of the code that each stage rests on; ``config.code`` writes it."""
+"""Folder of the code digests of each stage; ``config.code`` writes it."""
 
 CODE = (f"{CODE_FILES}/", "presets/", "src/", "pipelines")
-"""How paths of deps begin that are code or stand beside it, in dvc.yaml and in lineage, old ones too."""
+"""Prefixes of deps that are code or presets, in dvc.yaml and in lineage files of all versions."""
 
 NUMERICS = "numerics"
 """The section on which every stage depends whose results hold sums of floats."""
@@ -64,7 +64,7 @@ class Node:
 
     @property
     def code(self) -> tuple[str, ...]:
-        """Digests of modules, and what git holds beside them, such as the prompts that samples continue."""
+        """Deps that are code or presets, such as prompt files."""
         return tuple(dep for dep in self.deps if dep.startswith(CODE))
 
     @property
@@ -162,7 +162,7 @@ def digests(root: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def stage_inputs(root: Path, node: Node) -> dict[str, Any]:
-    """All that decides a stage's result: contents of its deps, values of its params, the lock."""
+    """All inputs of a stage: contents of its deps, values of its params, requirements.lock."""
     return {
         "deps": digests(root, node.deps),
         "params": param_values(root, node.params),

@@ -1,4 +1,4 @@
-"""params.yaml as one typed, frozen tree.
+"""Read params.yaml as one typed, frozen tree.
 
 A stage reads only the sections it names; ``genfoundry check`` reads them all and reports every fault at once.
 Sections whose fields belong to a part (a modality, a family) are classes of that part's module.
@@ -24,7 +24,7 @@ from genfoundry.core.parts import KEY_PATTERN
 SectionType = TypeVar("SectionType", bound=Section)
 
 PLAIN = {"Reference", "Evaluation"}
-"""Sections to which no part adds fields: their stages run without the part, and don't depend on its code."""
+"""Sections without fields of a modality or family: their stages don't depend on its code."""
 
 NO_COMPONENTS = "none"
 """The empty set of components."""
@@ -111,7 +111,7 @@ def _parse_yaml(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def faults(section: type[Section], values: Mapping[str, Any], where: str, file: str = "params.yaml") -> list[str]:
-    """Every fault of a block, one line each: where, what with its value, what to do."""
+    """Every validation error of a block, one line each: where, what with its value, what to do."""
     try:
         section.model_validate(values)
     except ValidationError as error:
@@ -157,7 +157,7 @@ def parse(section: type[SectionType], values: Any, where: str, file: str = "para
 
 
 def load(root: Path) -> Settings:
-    """params.yaml of a workspace, its upper levels checked; a model without a family has that of what it starts from.
+    """Load params.yaml, upper levels checked; a model without a family inherits that of its ``init_from``.
 
     Raises:
         ConfigError: A level is wrong; a model without a family starts from nothing, or sets an option of its own.
@@ -169,7 +169,7 @@ def load(root: Path) -> Settings:
 
 
 def _inherited(root: Path, tree: Settings, key: str) -> ModelBlock:
-    """A model's block with the family and the options that it takes from where it starts.
+    """A model's block with family and options inherited from its ``init_from``.
 
     Those of a base are known once it lies there in our own form: at its path, or imported. Till then both stay empty.
     """
@@ -202,7 +202,7 @@ def _inherited(root: Path, tree: Settings, key: str) -> ModelBlock:
 
 
 class Architecture(Section):
-    """What a published model's ``config.json`` says of it."""
+    """Family and options in a published model's ``config.json``."""
 
     family: Key
     options: dict[str, Any]

@@ -1,4 +1,4 @@
-"""What DVC writes about data: the md5 of a folder, and where a workspace says which one it wants."""
+"""DVC's data pointers: the md5 of a folder, and the md5 that a workspace's data.dvc names."""
 
 import hashlib
 import json

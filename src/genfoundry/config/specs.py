@@ -1,4 +1,4 @@
-"""What data are made of: the two data specs, record tables, fingerprints and scores.
+"""Types shared by all stages: the two data specs, record tables, fingerprints and scores.
 
 Every modality becomes one of two specs, so that a model family sees only these:
 ``TokenSpec`` (text, code) and ``GridSpec`` (audio 1-d, images 2-d, video 3-d).
@@ -22,14 +22,14 @@ from genfoundry.config.blocks import Section as Section
 from genfoundry.config.conditions import Classes, Condition
 
 if TYPE_CHECKING:
-    # numpy reads what it may use when it is loaded: the settings come first (core/pin.py).
+    # numpy reads its instruction set when it is loaded, so core/pin.py must run first.
     import numpy as np
 
 SPLITS = ("train", "val", "test")
-"""Duties: train learns; val stops early and picks checkpoints; test is read by evaluation alone."""
+"""train: fits weights; val: early stopping and checkpoint selection; test: read by evaluation alone."""
 
 EVALUATION_SPLITS = ("test", "val")
-"""Splits that keep their record when a near copy stands in another split, first one first."""
+"""Splits in the order in which they keep a record whose near-duplicate is in another split."""
 
 
 Storage = Literal["uint8", "int16", "float16"]
@@ -47,7 +47,7 @@ def _usual_axes(count: int) -> tuple[str, ...]:
 
 
 class _Spec(Section):
-    """What both specs share: fields that came later are left out where they say what a spec without them says.
+    """Base of both specs: fields added later are left out of the JSON where they hold their defaults.
 
     So ``spec.json`` of pictures and texts keeps its bytes, and one that an older version wrote means what it meant.
     """
@@ -59,7 +59,7 @@ class _Spec(Section):
 
     @property
     def asked(self) -> dict[str, Condition]:
-        """All conditions by name: ``label``, if there are labels, and the further ones."""
+        """All conditions by name: ``label``, if there are labels, and ``conditions``."""
         return ({"label": Classes(names=self.labels)} if self.labels else {}) | self.conditions
 
     @model_serializer(mode="wrap")
@@ -159,7 +159,7 @@ the content. content: bytes (as read, or uint8 pixels once clean) or str.
 """
 
 REJECTED_COLUMNS = ("id", "reason", "detail")
-"""Columns of ``rejected.parquet``: what was set aside, under which reason, and what exactly was wrong."""
+"""Columns of ``rejected.parquet``: id of the rejected record, reason, and what exactly was wrong."""
 
 
 def tops(ids: Iterable[str]) -> list[str]:

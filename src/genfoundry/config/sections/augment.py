@@ -1,4 +1,4 @@
-"""Block `training.augment`, by itself: a family may read it, and then rests on no other setting of training."""
+"""Block `training.augment`, a file of its own so that a family that reads it depends on no other training setting."""
 
 from pydantic import Field
 

@@ -13,6 +13,6 @@ class Component(Section):
     set: Key
     """Which set it belongs to: models name theirs in `components`."""
     role: Key
-    """As what an objective or a family knows it: reference, codec, text_encoder, reward, ..."""
+    """Its role for an objective or a family: reference, codec, text_encoder, reward, ..."""
     model: Key
     """A base or a model of this file."""

@@ -1,4 +1,4 @@
-"""Section `dedup`: what counts as a copy; a modality adds its own fields."""
+"""Section `dedup`: which records count as duplicates; a modality adds its own fields."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from genfoundry.config.specs import Section
 
 
 class Embeddings(Section):
-    """Vectors that the user gives, by which records count as copies too."""
+    """Embeddings given by the user as a further criterion for near-duplicates."""
 
     source: str = Field(default="", pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_./ -]*)?$")
     """File below presets/embeddings/: Parquet with an id and a list of numbers in each row, or .npz with ``ids`` (N)
@@ -17,11 +17,11 @@ class Embeddings(Section):
     column: str = "embedding"
     """Parquet column of the vector."""
     threshold: float = Field(default=0.95, gt=0, le=1)
-    """Least cosine of two copies; it depends on the model that embeds, so look at the pairs before you trust it."""
+    """Least cosine similarity of two duplicates; it depends on the embedding model, so check the pairs by eye."""
 
 
 class Dedup(Section):
-    """What counts as a copy; a modality adds its own fields."""
+    """Which records count as duplicates; a modality adds its own fields."""
 
     embeddings: Embeddings = Embeddings()
 

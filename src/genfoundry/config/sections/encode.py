@@ -10,6 +10,6 @@ class Encode(Section):
     """How clean records become arrays; a modality adds its own fields."""
 
     conditions: dict[Key, Wanted] = Field(default_factory=dict)
-    """Columns of the records that samples can be asked for by, beside the label, such as
+    """Columns of the records that become conditions of the model, besides the label, such as
     ``{caption: {kind: text, length: 64}, pitch: {kind: number}}``.
     """

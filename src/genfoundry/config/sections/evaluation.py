@@ -8,7 +8,7 @@ from genfoundry.config.specs import Key, Section
 
 
 class Slices(Section):
-    """Scores by group of records, to see for whom a model is worse."""
+    """Scores by group of records, to see for which groups a model is worse."""
 
     columns: tuple[str, ...] = ("label", "source")
     """Columns of the records: label, source (the file or top folder a record comes from), or one of the user's."""
@@ -19,7 +19,7 @@ class Slices(Section):
 
 
 class Template(Section):
-    """A sentence with a gap, and what is put into it: does the model find one of two groups likelier?"""
+    """A sentence with a gap and pairs of words to fill it: compares the NLL that the model gives to each of a pair."""
 
     text: str = Field(pattern=r"\{\}")
     """Text with ``{}`` where the words go, as ``{} is a doctor.``"""

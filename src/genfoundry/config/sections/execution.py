@@ -1,4 +1,4 @@
-"""Section `execution`: on what a stage runs; no part of a result's identity."""
+"""Section `execution`: devices, processes and caches of a stage; not part of a result's identity."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from genfoundry.config.specs import Section
 
 
 class Execution(Section):
-    """On what a stage runs: read and logged, no part of a model's identity, so it may change on resume."""
+    """Devices, processes and caches: logged, not part of a model's identity, so they may change on resume."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=0, ge=0)
@@ -37,6 +37,6 @@ class Execution(Section):
     data_workers: int = Field(default=0, ge=0)
     """Processes of the pool, or tasks at a time; 0 takes the cores."""
     data_cache: float = Field(default=0.5, ge=0)
-    """Gigabytes of results of shards to keep under the state root, so that only new shards are worked on; 0 keeps
-    none.
+    """Size in gigabytes of the cache of shard results under the state root, by which only new shards are computed; 0:
+    no cache.
     """

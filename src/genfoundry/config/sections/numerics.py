@@ -1,4 +1,4 @@
-"""Section `numerics`: what moves the last digits of every model, sample and score, and so is part of their identity."""
+"""Section `numerics`: instruction set and threads, which change last digits and so are part of results' identity."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from genfoundry.config.specs import Section
 
 
 class Numerics(Section):
-    """How numbers are computed on CPUs: other values give other last digits, so stages that compute depend on it."""
+    """Instruction set and threads on CPUs: they change last digits, so stages that compute depend on them."""
 
     instructions: Literal["native", "avx2"] = "native"
     """native: each library takes the fastest instructions of the processor. avx2: all are held to AVX2, so that every

@@ -1,4 +1,4 @@
-"""Section `reference`: what scores are held against."""
+"""Section `reference`: the feature network and the baselines that scores are computed with."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from genfoundry.config.specs import Key, Section
 
 
 class Reference(Section):
-    """What scores are held against; fields for images and for text."""
+    """The feature network (images) and the n-gram baselines (text) that scores are computed with."""
 
     features: int = Field(default=32, ge=2)
     """Width of the feature network's embedding; the smaller of this and N/10 is used, N the held-out records."""

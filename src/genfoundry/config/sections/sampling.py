@@ -1,6 +1,6 @@
 """Section `sampling`: how samples are drawn; a family adds its own fields. Some of them belong to the model.
 
-A model is weights and generator: with weights alone nobody can draw. ``generator.json`` names both, and its sha256 is
+A model is weights and generator settings (sampler, temperature). ``generator.json`` names both, and its sha256 is
 the digest of a registered version, so that a changed temperature is a new version of the same weights.
 """
 
@@ -54,12 +54,12 @@ def generator_of(tree: Settings, key: str) -> dict[str, Any]:
 
 
 def default_generator(family: str) -> dict[str, Any]:
-    """Settings of a family's generator that nobody changed."""
+    """Default settings of a family's generator."""
     return family_section(family, Sampling)().of_generator()
 
 
 def combined(family: str, protocol: Mapping[str, Any], generator: Mapping[str, Any], where: str) -> Sampling:
-    """A family's section from a protocol and a generator.
+    """A family's ``sampling`` section built from protocol fields and generator fields.
 
     Raises:
         ConfigError: The family does not know a field, or one of the generator belongs to the protocol.
@@ -75,7 +75,7 @@ def combined(family: str, protocol: Mapping[str, Any], generator: Mapping[str, A
 
 
 def generator_json(weights: str, generator: Mapping[str, Any]) -> bytes:
-    """``generator.json``: what a registered version is.
+    """``generator.json`` of a registered version, as bytes.
 
     Args:
         weights: Digest of the model folder.

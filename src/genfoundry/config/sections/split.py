@@ -9,7 +9,7 @@ from genfoundry.config.specs import Section
 
 
 class Guard(Section):
-    """An external evaluation set that must not be in training, such as a public benchmark."""
+    """An external evaluation set, such as a public benchmark, to decontaminate training against."""
 
     source: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./ -]*$")
     """File or folder below presets/guards/, read by the data set's own modality."""
@@ -40,13 +40,13 @@ class Split(Section):
     gap: int = Field(default=0, ge=0)
     """With ``by: contiguous``: records left out before each border, where neighbours share some text."""
     salt: str = ""
-    """Goes into the hash that draws the split; another salt is another split."""
+    """Salt of the hash that assigns splits; another salt gives another split."""
     max_containment: float = Field(default=0.8, gt=0, le=1)
-    """An evaluation record with this share of its 5-grams inside one training record is set aside."""
+    """An evaluation record with at least this share of its 5-grams inside one training record is withheld."""
     guard: tuple[Guard, ...] = ()
-    """External evaluation sets: training records that are like one of theirs, or contain it, are removed."""
+    """External evaluation sets: training records that nearly duplicate or contain one of theirs are withheld."""
     max_leaks: int = Field(default=0, ge=0)
-    """Evaluation records that may still be like a training record, by an independent check, before the stage fails."""
+    """Evaluation records near a training record that an independent check may still find before the stage fails."""
     min_records: int = Field(default=2, ge=1)
     """Least number of records in each split."""
     expectations: tuple[Expectation, ...] = ()

@@ -1,4 +1,4 @@
-"""All sections by name, for what must know them all: `genfoundry check`, the stage runner, the docs."""
+"""Table of all sections by name, for `genfoundry check`, the stage runner and the docs."""
 
 from genfoundry.config.params import Settings, dataset_section, model_options, model_section
 from genfoundry.config.sections.dedup import Dedup

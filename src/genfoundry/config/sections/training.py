@@ -1,4 +1,4 @@
-"""Section `training`: all that moves the weights."""
+"""Section `training`: every setting that changes the trained weights."""
 
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ class Schedule(Section):
 
 
 class Training(Section):
-    """The mathematics of a training run: all that moves the weights."""
+    """Settings of a training run that change the trained weights."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     steps: int = Field(default=1000, ge=1)
@@ -62,7 +62,7 @@ class Training(Section):
     clip: float = Field(default=1.0, ge=0)
     """Largest gradient norm; 0 turns clipping off."""
     ema: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of the exponential moving average whose weights are kept; 0 keeps the raw weights. Over the first steps
+    """Decay of the EMA of the weights, which becomes the model; 0 keeps the raw weights. Over the first steps
     the decay is at most (1 + step) / (10 + step), so that the fresh weights are soon forgotten.
     """
     augment: Augment = Augment()
@@ -85,8 +85,8 @@ class Training(Section):
     compile: bool = False
     """Compile the family's repeated blocks with torch.compile; needs determinism fast."""
     recompute: bool = False
-    """Forget activations inside the family's repeated blocks and compute them again in the backward pass (Chen et al.
-    2016, arXiv:1604.06174): less memory, about a third more time.
+    """Activation checkpointing: activations inside the family's repeated blocks are computed again in the backward pass
+    (Chen et al. 2016, arXiv:1604.06174): less memory, about a third more time.
     """
     determinism: Literal["bitwise", "fast"] = "bitwise"
     """bitwise: equal inputs and equal execution give equal bytes; fast: equal records, batches, seeds and noise."""

@@ -1,4 +1,4 @@
-"""Section `validation`: the contract of raw records, and when they have drifted."""
+"""Section `validation`: the data contract of raw records, and the thresholds of drift."""
 
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ class Expectation(Section):
 
 
 class Drift(Section):
-    """When new records count as different from the accepted ones (``genfoundry accept``).
+    """Thresholds above which new records have drifted from the accepted ones (``genfoundry accept``).
 
     A difference counts only if chance alone would show it once in a thousand times at most.
     """
@@ -35,7 +35,7 @@ class Drift(Section):
 
 
 class Validation(Section):
-    """The contract that raw records must keep, beside the modality's own suite."""
+    """The data contract of raw records, in addition to the modality's own suite."""
 
     expectations: tuple[Expectation, ...] = ()
     drift: Drift = Drift()
