@@ -1,4 +1,4 @@
-"""Time as whatever waits or stamps sees it, so that a simulation can set it."""
+"""Clock that code takes as an argument, so that a simulation can set the time."""
 
 import time
 from datetime import UTC, datetime

@@ -8,7 +8,7 @@ class Exit(IntEnum):
 
     OK = 0
     ERROR = 1
-    """Nobody foresaw it: a traceback tells."""
+    """Unexpected error; the traceback shows where."""
     USAGE = 2
     NO_OP = 10
     REJECTED = 11
@@ -40,7 +40,7 @@ class DataError(GenfoundryError):
 
 
 class TooFewError(DataError):
-    """Nothing is wrong, but there is too little to measure this; other scores stand."""
+    """Too few data to measure this metric; others are unaffected."""
 
 
 class BusyError(GenfoundryError):
@@ -50,7 +50,7 @@ class BusyError(GenfoundryError):
 
 
 class DivergedError(GenfoundryError):
-    """Training left the finite numbers."""
+    """Training diverged: a loss or gradient is not finite."""
 
     exit_code = Exit.DIVERGED
 

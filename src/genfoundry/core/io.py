@@ -1,4 +1,4 @@
-"""Files that are whole or absent: publish by rename, manifest last, digests by content.
+"""Atomic files and folders: publish by rename, manifest last, digests by content.
 
 A folder's ``manifest.json`` lists size and sha256 of its files and nothing of its inputs; the folder's digest
 is the sha256 of that canonical manifest. Nothing here depends on time, host or path.
@@ -212,7 +212,7 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
             arrow = arrow.set_column(number, column.name, arrow.column(number).cast(pa.string()))
         elif pa.types.is_large_binary(column.type):
             arrow = arrow.set_column(number, column.name, arrow.column(number).cast(pa.binary()))
-    # Parquet cuts its pages at the borders of chunks too, which tell how the table came together.
+    # Parquet also cuts pages at chunk borders, which depend on how the table was assembled.
     pq.write_table(arrow.combine_chunks(), path, compression="zstd")
 
 
@@ -224,7 +224,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
 def _arrow(path: Path, columns: list[str] | None) -> "pa.Table":
     import pyarrow.parquet as pq
 
-    # By itself, and in one thread: half the time that pandas takes for a small file.
+    # ParquetFile in one thread takes half the time of pandas for a small file.
     try:
         with pq.ParquetFile(path) as file:
             if missing := {*(columns or ())} - {*file.schema_arrow.names}:

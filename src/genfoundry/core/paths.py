@@ -1,4 +1,4 @@
-"""Where things lie: the workspace (what one state of the project holds) and the state root (what outlives it).
+"""Paths of the workspace (one state of the project) and of the state root (runs, checkpoints and locks outlive it).
 
 DVC runs a queued experiment in a copy of the workspace and names the main checkout in ``DVC_ROOT``; runs,
 checkpoints and locks must survive that copy, so they live under the state root.
@@ -90,7 +90,7 @@ class ComponentPaths(Paths):
     """Paths of a set of components; ``key`` is the set's name."""
 
     def file(self, role: str) -> Path:
-        """Which model has that role, by name and digest."""
+        """File that names the model of a role, with its digest."""
         return self.root / "artifacts/components" / self.key / f"{role}.json"
 
 
@@ -119,5 +119,5 @@ class ModelPaths(Paths):
 
     @property
     def evaluation(self) -> Path:
-        """Folder of what explains the scores: protocols, influences, slices, nearest pairs."""
+        """Folder of the evidence behind the scores: protocols, influences, slices, nearest pairs."""
         return self.reports / "evaluation"

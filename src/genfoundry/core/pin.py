@@ -1,7 +1,7 @@
-"""Hold numpy, scipy and torch to the instructions of AVX2: the same bytes on every Intel processor that has them.
+"""Restrict numpy, scipy and torch to AVX2 instructions, so that every Intel processor with them gives equal bytes.
 
 Each library chooses its kernels by the processor, and another kernel sums in another order: weights, samples and scores
-differ in their last digits. What they choose from is set by variables that they read when they are loaded, so
+differ in their last digits. Environment variables, read when a library is loaded, limit the choice, so
 ``start`` comes before the first import of numpy; a wrong value is ignored without a word, so ``hold`` asks each library
 what it took. Measured, and what stays different: docs/decisions/0008-equal-bytes.md.
 """
@@ -31,7 +31,7 @@ VARIABLES = {
     # OpenBLAS takes no more threads than there are cores, so that only one is the same everywhere.
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""What the libraries read. Case counts: ``avx2`` for MKL or ``AVX2`` for torch would be ignored."""
+"""Environment variables of the libraries. Case counts: ``avx2`` for MKL or ``AVX2`` for torch would be ignored."""
 
 INSTRUCTIONS, THREADS = "GENFOUNDRY_INSTRUCTIONS", "GENFOUNDRY_THREADS"
 """Variables that say to this process and to those it starts that ``start`` has set the others."""
@@ -75,13 +75,13 @@ def _asked(file: Path) -> dict[str, object]:
         block = re.search(r"^numerics:.*\n(?:(?:[ \t#].*)?\n)*", file.read_text(encoding="utf-8") + "\n", re.M)
         found = YAML(typ="safe", pure=True).load(block[0])["numerics"] if block else {}
     except (OSError, UnicodeDecodeError, YAMLError):
-        # Whoever reads the whole file says what is wrong with it.
+        # The full reader of params.yaml reports its errors.
         found = {}
     return found if isinstance(found, dict) else {}
 
 
 def require(instructions: str) -> None:
-    """Refuse to compute in a process that was not started as the settings want it.
+    """Raise unless this process was started with the instructions that the settings ask for.
 
     Args:
         instructions: ``numerics.instructions``, from the whole of params.yaml.
@@ -99,10 +99,10 @@ def require(instructions: str) -> None:
 
 
 def hold() -> None:
-    """Ask every library that is loaded what it took; once for each library and process.
+    """Check which instructions every loaded library uses; once for each library and process.
 
     Raises:
-        InfrastructureError: One of them took something else.
+        InfrastructureError: One of them uses others.
     """
     if os.environ.get(INSTRUCTIONS) != AVX2:
         return
@@ -170,12 +170,12 @@ def _onednn() -> str:
 
 
 def _can_pin() -> bool:
-    """Whether the variables mean anything here."""
+    """Whether this platform has the variables' effect: x86-64 Linux."""
     return sys.platform == "linux" and platform.machine() == "x86_64"
 
 
 def _facts() -> dict[str, str]:
-    """Of the first processor in /proc/cpuinfo; empty where there is none."""
+    """Fields of the first processor in /proc/cpuinfo; empty where there is no such file."""
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
@@ -203,7 +203,7 @@ def kind() -> str:
 
 
 def surroundings() -> str:
-    """What the bytes of a result hang on beside its inputs: kind of processor, or its model, and the C library."""
+    """What the bytes of a result depend on besides its inputs: kind or model of processor, and the C library."""
     return f"{kind() if os.environ.get(INSTRUCTIONS) else processor()}, {' '.join(platform.libc_ver()).strip()}"
 
 

@@ -1,4 +1,4 @@
-"""Which processes live (a zombie, usual in containers, does not), and which one must not outlive which."""
+"""Which processes are alive (a zombie is not), and signals that end a process when its parent dies."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 POLL = 0.5
-"""Seconds between two looks at the processes that this one must not outlive."""
+"""Seconds between checks of the processes that this one must not outlive."""
 
 
 def stat_fields(pid: int) -> list[str]:
@@ -20,13 +20,13 @@ def stat_fields(pid: int) -> list[str]:
 
 
 def start_of(pid: int) -> str:
-    """Start in clock ticks since boot, which tells a recycled pid from its former owner; "" if dead or unknown."""
+    """Start in clock ticks since boot, which identifies a process even if its pid is reused; "" if dead or unknown."""
     fields = stat_fields(pid)
     return "" if not fields or fields[0] in "ZX" else fields[19]
 
 
 def alive(pid: int) -> bool:
-    """True while the process can still act."""
+    """True while the process runs; a zombie does not."""
     if Path("/proc/self/stat").exists():
         return bool(start_of(pid))
     try:
@@ -73,7 +73,7 @@ def _has_stage(pid: int) -> bool:
 def end_with(pids: list[int], number: signal.Signals) -> None:
     """Send the main thread this signal as soon as the parent, or one of these processes, is dead.
 
-    A thread that looks, not the kernel's parent-death signal: that one tells of the parent only, and only on Linux.
+    A polling thread, not the kernel's parent-death signal, which covers the parent only, and only on Linux.
     """
     parent, starts = os.getppid(), {pid: start_of(pid) for pid in pids}
 

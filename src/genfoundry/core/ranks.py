@@ -1,4 +1,4 @@
-"""Which process of a run this is, told by the environment of whatever started it; importing torch costs a second."""
+"""Rank and world size of this process, from the launcher's environment; importing torch would cost a second."""
 
 import os
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def started_world(environ: Mapping[str, str] = os.environ) -> World | None:
 
 
 def rank_zero(environ: Mapping[str, str] = os.environ) -> bool:
-    """True in the one process that writes; under Lightning's own relaunch LOCAL_RANK and NODE_RANK tell."""
+    """True in the one process that writes; under Lightning's own relaunch by LOCAL_RANK and NODE_RANK."""
     world = started_world(environ)
     if world:
         return world.rank == 0
