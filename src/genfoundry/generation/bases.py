@@ -1,4 +1,4 @@
-"""Bases: pretrained models that come in from outside, checked by digest and brought into our own form."""
+"""Import bases: pretrained models from outside, verified by digest and converted to genfoundry's format."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def import_base(base: Base, root: Path, key: str, folder: Path) -> None:
 
 
 def looks_like(source: Path) -> str:
-    """What a file or folder of none of our formats seems to be, for a message."""
+    """Guess the format of a file or folder that no importer reads, for an error message."""
     if source.is_file():
         with source.open("rb") as file:
             gguf = file.read(4) == b"GGUF"

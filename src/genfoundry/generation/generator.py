@@ -1,4 +1,4 @@
-"""From a model to its samples: load, encode the prompt, draw, stop, decode. There is no other way.
+"""Draw samples from a published model: load, encode the prompt, draw, stop, decode; every caller uses this path.
 
 The sample stage, the gate, servability, `mlflow models` and the pictures of a training's progress all draw by it, so
 that what is judged is what is served: a request and its seed give the same bytes everywhere.
@@ -30,7 +30,7 @@ SEED_STRIDE = 2**32
 
 
 class Text(NamedTuple):
-    """What a model wrote behind a prompt, up to the first stop sequence."""
+    """A model's continuation of a prompt, up to the first stop sequence."""
 
     text: str
     tokens: list[int]
@@ -39,7 +39,7 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class Generator:
-    """A model that draws, with how it does so."""
+    """A loaded model with its sampling settings and tokenizer."""
 
     loaded: LoadedModel
     sampling: Sampling
@@ -65,7 +65,7 @@ class Generator:
         return cls(loaded, sampling, read_tokenizer(folder))
 
     def limited(self, length: int) -> "Generator":
-        """The same, but that a text has so many tokens at most."""
+        """The same generator with at most ``length`` tokens a text."""
         return replace(self, sampling=self.sampling.model_copy(update={"length": length}))
 
     def draw(
@@ -81,7 +81,7 @@ class Generator:
             seeds_B: int64 (B,).
             conditions: (B, ...) by name; by default ``conditions_of``.
             prompts: Texts to continue, in turn over the samples; none for new documents.
-            advance: Told the number of new samples.
+            advance: Called with the number of new samples.
 
         Raises:
             ConfigError: A prompt that the model can't read.
@@ -138,7 +138,7 @@ def seeds_of(seed: int, count: int) -> Tensor:
 
 
 def conditions_of(spec: DataSpec, count: int, asked: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-    """Conditions of some samples, (count, ...) by name: what is asked for of all of them, the others' values in turn.
+    """Conditions of ``count`` samples, (count, ...) by name: ``asked`` for all, defaults in turn for the others.
 
     Raises:
         ConfigError: A value is not what its condition takes.
@@ -170,7 +170,7 @@ def draw(
         options: The family's ``sampling`` section.
         batch: Rows of every matrix, whatever the number of requests: the bytes of a sample depend on it and on no other
             request.
-        advance: Told the number of new samples.
+advance: Called with the number of new samples.
         prompts: Tokens to continue, in turn over the samples; none for new documents.
         stopped: Whether a text needs no more tokens.
         conditions: (B, ...) by name; by default ``conditions_of``.

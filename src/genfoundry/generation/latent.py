@@ -1,4 +1,4 @@
-"""Latent spaces of trained models: encode, decode, interpolate, traverse, and what a person sees of them.
+"""Latent spaces of trained models: encode, decode, interpolate, traverse, and pictures of the results.
 
 For every family with the ``Latent`` protocol; the functions take a loaded model and numpy arrays, and need no pipeline.
 Letters: N records, C channels, H and W pixels, Z latent, S steps, D dimensions.
@@ -223,7 +223,7 @@ def write_latents(loaded: LoadedModel, arrays: Path, artifacts: Path, report: Pa
 
 
 def _facts(used: Usage, pairs: list[tuple[int, int]], shown: list[int]) -> dict[str, Any]:
-    """What the pictures show, by rows of the test split, and how much of the space is used."""
+    """Contents of ``latent.json``: test rows that the pictures show, and how many dimensions are active."""
     return {
         "latent": len(used.kl_Z),
         "active_units": used.active,

@@ -1,4 +1,4 @@
-"""A trained model as a folder that stands alone: weights (safetensors), config, spec, tokenizer; no code, no pickle."""
+"""Read and write a model folder: weights (safetensors), config, spec, tokenizer; no code, no pickle."""
 
 import shutil
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ COMPONENTS = "components"
 """Folder of the models that this one needs to draw a sample, one published folder a role."""
 
 SEEN = "seen.npy"
-"""uint64, sorted: first 8 bytes, big-endian, of the sha256 of every record that moved the weights: train, val, and
+"""uint64, sorted: first 8 bytes, big-endian, of the sha256 of every record that influenced the weights: train, val, and
 those of the model it started from. By it two models are judged on records that neither has seen.
 """
 

@@ -1,4 +1,4 @@
-"""Texts that a model is asked to continue, and where what it wrote ends."""
+"""Prompts that a model continues, and the stop sequences that end its texts."""
 
 import json
 import string

@@ -1,4 +1,4 @@
-"""Stage sample: a model's samples, published with the index, protocol and report of them."""
+"""Stage sample: draw a model's samples and publish them with their index, protocol and report."""
 
 import hashlib
 import time
