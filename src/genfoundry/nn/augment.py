@@ -41,7 +41,7 @@ def augment(grid_BCHW: Tensor, settings: Augment, uniforms_BK: Tensor, low: floa
     height, width = grid_BCHW.shape[2:]
     rows_BHH = _resampling(height, scale_B1, top, (moved < p) * _whole(shift_y, settings.translate * height))
     columns_BWW = _resampling(width, scale_B1, left, (moved < p) * _whole(shift_x, settings.translate * width), flipped)
-    # Half precision would blur what is only moved.
+    # Half precision would blur pixels that are only shifted.
     with torch.autocast(grid_BCHW.device.type, enabled=False):
         rows_BHH, columns_BWW = rows_BHH.to(grid_BCHW.dtype), columns_BWW.to(grid_BCHW.dtype)
         inside_BHW = rows_BHH.sum(2)[:, :, None] * columns_BWW.sum(2)[:, None, :]

@@ -62,7 +62,7 @@ class _Mix(torch.autograd.Function):
 
 
 class CausalConvolution(nn.Module):
-    """Adds to each token a weighted sum, feature by feature, of itself and the tokens before it; at first nothing."""
+    """Depthwise causal convolution with a residual connection; starts as the identity."""
 
     def __init__(self, width: int, tokens: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a model is to the pipeline: losses by name, samples by seed, and what else it may offer.
+"""The interface of a model: losses by name, samples by seed, and optional protocols (likelihood, latent space).
 
 A family is one module ``models/<family>.py`` with ``Config`` and ``build(config, spec) -> Model``. Training sees
 ``losses`` and ``loss``, unless an objective (``objectives/<name>.py``) takes their place; sampling sees ``sample``;
@@ -17,7 +17,7 @@ from genfoundry.config.sections.augment import Augment
 from genfoundry.nn.noise import normal, uniform
 
 SEED_STREAM = 76
-"""Stream of the numbers that become seeds of samples."""
+"""Noise stream from which seeds of samples are drawn."""
 
 
 class TokenBatch(NamedTuple):
@@ -70,7 +70,7 @@ class Step:
     seed: int
     """Seed of the run; validation uses another one."""
     augment: Augment = field(default_factory=Augment)
-    """What an adversarial family does to the images its critic sees; all others get their batch changed already."""
+    """Augmentation that an adversarial family applies to its critic's images; others get augmented batches."""
 
     def normal(self, batch: Batch, shape: Sequence[int], stream: int = 0) -> Tensor:
         """Standard normal float32 (B, *shape), equal for equal (seed, step, example), on any number of devices."""
@@ -144,7 +144,7 @@ class Model(nn.Module):
     """True for a family whose loss applies ``step.augment`` itself (to real and generated images alike)."""
 
     heeds: Sequence[str] = ()
-    """Names of the conditions that its samples depend on."""
+    """Names of the conditions that the model uses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class Model(nn.Module):
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """A family that can price tokens."""
+    """A family that can compute the NLL of tokens."""
 
     context: int
     """Most tokens the model can look at."""

@@ -128,7 +128,7 @@ def _continue(
         logits_BV = next_logits(read, start).float()
         if sampling.repetition_penalty > 1:
             seen_BV = torch.zeros(logits_BV.shape, dtype=torch.bool, device=read.device).scatter(1, history, True)
-            # The boundary is no word of the text: a penalty on it would only make texts longer.
+            # No penalty on the boundary token: it would only make texts longer.
             seen_BV[:, boundary] = False
             logits_BV = penalise(logits_BV, seen_BV, sampling.repetition_penalty)
         tokens_B = torch.where(alive, pick(logits_BV, uniform(seeds, (number, 1), ()), sampling), boundary)

@@ -1,4 +1,4 @@
-"""What models of tokens share: the embedding, the head, and the likelihood of the next token.
+"""Base of language models: embedding, output head and NLL of the next token.
 
 Letters: B batch, T tokens, V vocabulary, D width.
 """
@@ -30,7 +30,7 @@ class LanguageModel(Model):
         if tied:
             nn.init.normal_(self.embed.weight, std=width**-0.5)
             self.head.weight = self.embed.weight
-        # The first guess is the uniform law, log V nats a token: by the gains where the head is not free to be zero.
+        # Start from the uniform distribution, log V nats a token; a tied head can't be zero, so its gains are.
         nn.init.zeros_(self.norm.weight if tied else self.head.weight)
 
     def predict(self, hidden_BTD: Tensor) -> Tensor:

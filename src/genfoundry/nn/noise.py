@@ -1,4 +1,4 @@
-"""Noise by counter: a number is a function of (keys, example, position), never of batch, rank or device count.
+"""Counter-based random numbers: a function of (keys, example, position), never of batch, rank or device count.
 
 The mixer is splitmix64's finalizer (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195) over a Weyl sequence;
 normals come from Box and Muller (1958). torch has no unsigned 64-bit arithmetic, so int64 wraps around.

@@ -1,4 +1,4 @@
-"""Laws of a pixel's stored level, for decoders of images: exact masses of the 256 levels, in nats.
+"""Discretised likelihoods of pixels, for decoders of images: exact probabilities of the 256 levels, in nats.
 
 A level stands for a cell of width 2/255 of the interval [-1, 1]; the lowest and the highest take the tails, so the
 masses sum to one (Salimans et al. 2017, arXiv:1701.05517). Grey levels are no coin tosses: binary cross-entropy of them
@@ -19,7 +19,7 @@ HALF = 1 / 255
 """Half the width of a level's cell."""
 
 FIRST_LOG_SCALE = math.log(0.27)
-"""An eighth of the range is about what a blurred first guess misses by."""
+"""Initial log scale: an eighth of the range is about the error of a blurred first guess."""
 
 
 def log_mass_logistic(unit: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Requests in matrices of one height, so that a sample alone has the bytes it has among others.
+"""Pad requests to batches of a fixed number of rows, so that a sample's bytes don't depend on the batch.
 
 A kernel chooses the order of its sums by the number of rows: 512 of 512 pictures of a GAN in batches of 15 differ in
-their last bits from those in batches of 16 (docs/decisions/0008). So no matrix is ever higher or lower: what is missing
-is filled up with a request once more. And one thread computes it: several divide a matrix among them, and then the
+their last bits from those in batches of 16 (docs/decisions/0008). So every batch has the same number of rows: missing
+ones are filled by repeating a request. And one thread computes it: several divide a matrix among them, and then the
 place of a row counts (with two, 4 of 32 texts of a transformer differ between two orders of the same requests).
 """
 
