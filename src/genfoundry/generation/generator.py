@@ -170,7 +170,7 @@ def draw(
         options: The family's ``sampling`` section.
         batch: Rows of every matrix, whatever the number of requests: the bytes of a sample depend on it and on no other
             request.
-advance: Called with the number of new samples.
+        advance: Called with the number of new samples.
         prompts: Tokens to continue, in turn over the samples; none for new documents.
         stopped: Whether a text needs no more tokens.
         conditions: (B, ...) by name; by default ``conditions_of``.
