@@ -170,7 +170,7 @@ def _onednn() -> str:
 
 
 def _can_pin() -> bool:
-    """Whether this platform has the variables' effect: x86-64 Linux."""
+    """Whether the variables take effect here: on x86-64 Linux only."""
     return sys.platform == "linux" and platform.machine() == "x86_64"
 
 
