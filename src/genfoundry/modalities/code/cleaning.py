@@ -1,4 +1,4 @@
-"""Which files are kept, and what is taken out of them."""
+"""Clean source files: which are dropped, and what is removed from the others."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -28,7 +28,7 @@ class Preprocess(_Preprocess):
     drop_generated: bool = True
     """Drop files that say in a comment, or by their name, that a program wrote them."""
     max_mean_line: float = Field(default=100, ge=0)
-    """Greatest mean length of a line; above it stand data or minified code (Chen et al. 2021, arXiv:2107.03374).
+    """Greatest mean length of a line; above it are data or minified code (Chen et al. 2021, arXiv:2107.03374).
     0 allows any.
     """
     max_longest_line: int = Field(default=1000, ge=0)
@@ -38,7 +38,7 @@ class Preprocess(_Preprocess):
     drop_unparsed: bool = False
     """Drop Python files that this interpreter can't parse; the column ``parses`` says so in any case."""
     strip_licence: bool = False
-    """Take away a first comment about licence or copyright; the column ``license`` keeps what it said."""
+    """Remove a first comment about licence or copyright; the column ``license`` keeps the licence's name."""
     mask: tuple[_masking.Kind, ...] = ()
     """Personal data and secrets to replace by a placeholder such as ``[KEY]``; ``masked_key`` counts them."""
 
@@ -69,7 +69,7 @@ def _cleaned(text: str, record: Mapping[str, Any], config: Preprocess) -> tuple[
 
 
 def _foreign(name: str, text: str, config: Preprocess) -> tuple[str, str] | None:
-    """(reason, detail) for a file that nobody here wrote."""
+    """(reason, detail) for a vendored or generated file."""
     if config.drop_vendored and (folder := _sourcecode.vendored(name)):
         return "vendored", f"lies below {folder}"
     if config.drop_generated and (mark := _sourcecode.generated(name, text)):

@@ -1,4 +1,4 @@
-"""How a source tree is read, and what raw files must keep."""
+"""Read a source tree; data contract of raw files."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -31,19 +31,19 @@ class Ingest(_Ingest, _archives.Limits):
     """How a source tree is read: a folder or a .zip or .tar archive; each file in UTF-8 is one record."""
 
     max_rejected: float = Field(default=0.95, ge=0, le=1)
-    """Largest share of files that may be set aside; a source tree holds much that is no code."""
+    """Largest share of files that may be rejected; a source tree holds many files that are no code."""
     languages: Annotated[tuple[str, ...], AfterValidator(_known)] = ()
     """Languages that are read, such as ``[python, c++]``; empty reads all that are known by their file names."""
     extensions: dict[str, str] = Field(default_factory=dict)
     """Further endings of file names and their language, such as ``{.nim: nim}``; they are read in any case."""
     max_bytes: int = Field(default=2**20, ge=1)
-    """Longest file; a longer one is set aside, as in The Stack (Kocetkov et al. 2022, arXiv:2211.15533)."""
+    """Longest file; a longer one is rejected, as in The Stack (Kocetkov et al. 2022, arXiv:2211.15533)."""
     group_folders: int = Field(default=0, ge=0)
     """Leading folders of a path that name its group (1: the repository's folder), kept as ``group``; 0 for none."""
 
 
 def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
-    """Tables of files and of what was set aside."""
+    """Tables of files and of rejected ones."""
     texts = ("language", "license", *(["group"] if config.group_folders else []))
     tables = _tables.Tables(FACTS, texts)
     chosen = config.languages or tuple(_sourcecode.LANGUAGES)
@@ -77,7 +77,7 @@ def _add(tables: _tables.Tables, found: _archives.Found, language: str, config: 
 
 
 def expectations() -> list[dict[str, Any]]:
-    """What raw code must keep: ids unique, every file with something in it."""
+    """Expectations of raw code: ids unique, no file empty."""
     suite: list[tuple[str, str, dict[str, Any]]] = [
         ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
         ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),

@@ -1,4 +1,4 @@
-"""What can be told of source code without running it: language, licence, who wrote it, whether it parses."""
+"""Static facts of source code: language, licence, whether it is vendored or generated, whether it parses."""
 
 import ast
 import re
@@ -91,7 +91,7 @@ def vendored(name: str) -> str | None:
 
 
 def generated(name: str, text: str) -> str | None:
-    """What says that a program wrote the file: its name, or a comment near its beginning."""
+    """The mark of a generated file: its name, or a comment near its beginning."""
     if found := _MADE.search(name):
         return f"a name ending in {found[0]}"
     for line in text.split("\n", HEAD)[:HEAD]:

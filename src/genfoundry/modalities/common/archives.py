@@ -1,7 +1,7 @@
-"""Files inside archives and compressed files, read as a stream: nothing is unpacked to disk.
+"""Read files inside archives and compressed files as streams, without unpacking to disk.
 
-An archive is input that strangers wrote: how much comes out of it is counted while it is read, and a name that leads
-out of it, a link, or an archive inside the archive is handed back with a reason instead of its bytes.
+Archives are untrusted input: unpacked bytes are counted against limits while they are read, and an entry that is a
+link, a nested archive or has a path outside the archive is returned with a reason instead of its bytes.
 """
 
 import io
@@ -251,7 +251,7 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Cal
 # ------------------------------------------------------------------------------------------------ streams
 def _unpacked(path: Path, limits: Limits) -> BinaryIO:
     name = path.name.lower()
-    file: Any  # The guard closes it.
+    file: Any  # The context manager closes it.
     if name.endswith((".gz", ".tgz")):
         import gzip
 
@@ -272,7 +272,7 @@ def _unpacked(path: Path, limits: Limits) -> BinaryIO:
 
 
 def _within(path: Path, size: int, limits: Limits) -> None:
-    """Refuse a file out of which so many bytes come."""
+    """Raise DataError if a file unpacks to more bytes than the limits allow."""
     if size > limits.max_unpacked:
         what, setting = f"more than {limits.max_unpacked} bytes come", "max_unpacked"
     elif size > FREE and size > limits.max_ratio * path.stat().st_size:

@@ -1,4 +1,4 @@
-"""How a modality's folder says what it offers: one table of names in its ``__init__``, imported when asked for."""
+"""Lazy exports of a modality's package: one table of names in its ``__init__``, imported on access."""
 
 import importlib
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Which documents count as copies, for text and code alike: sets of word 5-grams, and near copies to measure by."""
+"""Near-duplicates of text and code: sets of word 5-grams, and synthetic duplicates to measure recall with."""
 
 import re
 from typing import TYPE_CHECKING, Literal
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Dedup(_Dedup):
-    """Which texts count as copies."""
+    """Which texts count as near-duplicates."""
 
     threshold: float = Field(default=0.8, ge=0.3, le=1)
     """Least Jaccard index of two sets of word 5-grams; 0.8 as in SlimPajama and the tools after it."""
     engine: Literal["exact", "minhash"] = "exact"
-    """Where candidates come from. exact: the rarest 5-grams of each document, which miss no pair. minhash: bands of
+    """Candidate search. exact: the rarest 5-grams of each document, which miss no pair. minhash: bands of
     MinHash (Broder 1997), which may miss some. Both are verified by exact counts.
     """
     bands: int = Field(default=32, ge=1, le=256)
@@ -40,7 +40,7 @@ def fingerprints(records: "pd.DataFrame", config: Dedup) -> Sets:
 
 
 def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
-    """Near copies: one word in fifty replaced, dropped or doubled, at least one."""
+    """Synthetic duplicates: one word in fifty replaced, dropped or doubled, at least one."""
     edited = records.copy()
     edited["content"] = [_edit(text, generator) for text in records["content"]]
     return edited

@@ -1,4 +1,4 @@
-"""What text and code share: facts and faults of a document, its canonical record, its tokens, how it is shown."""
+"""Shared steps of text and code: facts and faults of a document, cleaning, encoding, display."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ def fault(text: Any) -> tuple[str, str] | None:
 
 
 class Dropped(Exception):
-    """A record that the rules of preprocessing drop: reason, detail."""
+    """A record dropped in preprocess: reason, detail."""
 
 
 def cleaned(
@@ -93,7 +93,7 @@ class Source(Protocol):
     sizes: Mapping[str, np.ndarray]
     """int64 (records,) of each split: bytes of content by row."""
     pinned: bytes | None
-    """The tokenizer that the data set is to keep, as JSON; None: it is learnt."""
+    """The pinned tokenizer as JSON; None: one is trained."""
 
     def __call__(self, split: str) -> "Iterator[pd.DataFrame]":
         """Tables of a split, with column ``row``."""

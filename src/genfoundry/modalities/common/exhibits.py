@@ -1,4 +1,4 @@
-"""What people look at, read or listen to, whatever it shows: a content and its MIME type."""
+"""Exhibits: contents for people (picture, text, sound, film) with their MIME type."""
 
 import base64
 import html
@@ -24,7 +24,7 @@ SHEET, SHOWN_TEXTS = "grid", "samples.json"
 
 
 class Exhibit(NamedTuple):
-    """Something to look at, to read or to listen to."""
+    """A content for people with its MIME type."""
 
     type: str
     """A MIME type of ``ENDINGS``."""
@@ -64,7 +64,7 @@ class Exhibit(NamedTuple):
 
 
 def exhibits(folder: Path) -> list[Exhibit]:
-    """What a folder of exhibits holds, by name: the report of the sample stage, whatever the modality."""
+    """The exhibits in a folder by name, such as the sample stage's report."""
     types = {ending: kind for kind, ending in ENDINGS.items()}
     if (folder / SHOWN_TEXTS).is_file():
         texts = json.loads((folder / SHOWN_TEXTS).read_bytes())["texts"]

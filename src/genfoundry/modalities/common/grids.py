@@ -1,4 +1,4 @@
-"""What modalities share whose models see grids: arrays of stored levels on disk."""
+"""Write arrays of stored levels for modalities whose models see grids."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a spec to how its samples look: the ``media`` of its modality, loaded by name."""
+"""Load the ``media`` module of a spec's modality by name."""
 
 import importlib
 from pathlib import Path

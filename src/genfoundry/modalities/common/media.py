@@ -1,7 +1,7 @@
-"""How samples look and sound, are kept and asked for: what a modality's ``media.Media`` says of them.
+"""Interface of a modality's ``media.Media``: how samples are shown, stored and requested.
 
 What comes after ``encode`` shows, stores, logs and offers samples through it, and knows no kind of data. A modality
-whose models see grids takes ``GridMedia``, and gives ``exhibit`` where a picture does not tell all; one of texts takes
+whose models see grids takes ``GridMedia``, and overrides ``exhibit`` where a picture is not enough; one of texts takes
 ``TextMedia``.
 """
 
@@ -61,7 +61,7 @@ class Media:
         raise NotImplementedError
 
     def answers(self) -> dict[str, Any]:
-        """What is answered: ``dtype`` and ``shape`` of an array whose rows are -1, or an example of a row's fields."""
+        """Form of an answer: ``dtype`` and ``shape`` of an array whose rows are -1, or an example of a row's fields."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------------------------------------- samples
@@ -105,7 +105,7 @@ class GridMedia(Media):
 
     spec: GridSpec
     played: ClassVar[int] = 0
-    """Samples that the report holds one by one too, for those that a picture does not tell all of."""
+    """Samples that the report also holds one by one, where a picture is not enough (sound, film)."""
 
     def picture(self, levels: np.ndarray) -> np.ndarray:
         """One sample as a picture: uint8 (H, W) or (H, W, 3) of stored levels (C, *shape).

@@ -29,7 +29,7 @@ _PLACES = tuple(_U(pow(0xBF58476D1CE4E5B9, power, 1 << 64)) for power in range(1
 """Factor of the word at each place of a 5-gram: odd, so that none loses a bit."""
 
 _ISOLATED = _U(0x03F79D71B4CB0A89)
-"""De Bruijn sequence: the top six bits of its product with a power of two tell which power."""
+"""De Bruijn sequence: the top six bits of its product with a power of two identify the power."""
 _WHICH = np.zeros(64, np.int64)
 for _bit in range(64):
     _WHICH[((0x03F79D71B4CB0A89 << _bit) & (2**64 - 1)) >> 58] = _bit

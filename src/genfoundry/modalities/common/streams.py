@@ -1,7 +1,7 @@
 """Token streams on disk: documents encoded piece by piece, then put in order without holding a split in memory.
 
 A split is one stream: boundary, document, boundary, document, ... with an index of where each document's boundary
-stands, so that windows may cross documents and a document can be priced on its own.
+stands, so that windows may cross documents and the NLL of a single document can be computed.
 """
 
 import os
@@ -23,7 +23,7 @@ BATCH = 1024, 2**20
 """Documents and characters, about, that the tokenizer gets at once: it takes a hundred bytes for a token."""
 
 SIZES = ("bytes", "characters", "words")
-"""What is known of each document beside its tokens."""
+"""Sizes stored for each document."""
 
 
 class Encoded(NamedTuple):

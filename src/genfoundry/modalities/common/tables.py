@@ -1,4 +1,4 @@
-"""What modalities share when they read a source: its files in a fixed order, and tables of bounded size."""
+"""Shared steps of reading a source: files in a fixed order, tables of bounded size."""
 
 import hashlib
 import os
@@ -75,7 +75,7 @@ def sha256(content: bytes | str) -> str:
 
 
 class Tables:
-    """Gathers records and set-aside ones until a table is full."""
+    """Gathers records and rejected ones until a table is full."""
 
     def __init__(self, facts: Sequence[str], texts: Sequence[str] = ()) -> None:
         self.columns = [*RECORD_COLUMNS, *facts, *texts]
@@ -93,7 +93,7 @@ class Tables:
         self.held += len(content)
 
     def reject(self, id: str, reason: str, detail: str) -> None:
-        """Set a record aside."""
+        """Reject a record."""
         self.rejected.append((id, reason, detail))
 
     @property

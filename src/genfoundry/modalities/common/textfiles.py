@@ -1,6 +1,6 @@
-"""Records of text out of plain files, JSON lines, CSV and Parquet, one at a time: no file is held whole.
+"""Stream text records from plain files, JSON lines, CSV and Parquet, without holding a whole file.
 
-Each reader yields ``Row``s; a row whose ``reason`` is set could not be read and is set aside by the caller. All but
+Each reader yields ``Row``s; a row whose ``reason`` is set could not be read and is rejected by the caller. All but
 Parquet are read as a stream, so that they may be compressed or lie in an archive.
 """
 
@@ -42,7 +42,7 @@ class Ingest(_Ingest, Limits):
     chunk: int = Field(default=0, ge=0)
     """Characters at which a plain file is cut, at a paragraph or line end; 0 makes each file one document."""
     max_bytes: int = Field(default=16 * 2**20, ge=1)
-    """Longest line, cell or plain file; a longer one is set aside."""
+    """Longest line, cell or plain file; a longer one is rejected."""
     max_row_group: int = Field(default=2**29, ge=1)
     """Largest row group of a Parquet file, in unpacked bytes of the columns that are read: one is held in memory."""
 
@@ -82,7 +82,7 @@ def plain(found: Found, config: Ingest) -> Iterator[Row]:
 
 
 def whole(name: str, file: BinaryIO, limit: int, column: str = "text") -> Row:
-    """A file as one row with its text in ``column``, or why it is set aside."""
+    """A file as one row with its text in ``column``, or why it is rejected."""
     try:
         data = file.read(limit + 1)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Tokenizers: learnt on the training split, and loaded again."""
+"""Train tokenizers on the training split, and load them."""
 
 import json
 from collections.abc import Iterable
@@ -77,7 +77,7 @@ def train(config: Encode, texts: Iterable[str]) -> "Tokenizer":
     )
     tokenizer.train_from_iterator(texts if config.tokenizer == "bpe" else (), trainer=trainer)
     tree = json.loads(tokenizer.to_str())
-    # As a special token the boundary would be found inside texts that spell it; as a plain entry no merge makes it.
+    # A special token would match inside texts that spell it; a plain entry is never made by a merge.
     tree["added_tokens"] = []
     return Tokenizer.from_str(json.dumps(tree, ensure_ascii=False))
 

@@ -1,4 +1,4 @@
-"""How pictures become canonical: eight bits, one mode, one size; dull ones are dropped."""
+"""Clean pictures: eight bits, one mode, one size; blank, flat, dark and bright ones are dropped."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Preprocess(_Preprocess):
-    """How pictures become canonical."""
+    """How pictures are cleaned."""
 
     height: int = Field(default=0, ge=0)
     """Rows of pixels; 0 keeps the pictures' own, which must then be all the same."""
@@ -47,7 +47,7 @@ def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, p
     import pandas as pd
 
     rows, dropped = [], []
-    # Decoders of JPEG shrink for nothing; twice the size that is asked for leaves the resampling to us.
+    # JPEG decoders downscale at no cost; decode at twice the wanted size and resample from there.
     side = 2 * max(config.height, config.width) if config.height and config.width else 0
     columns = ("id", "label", "split", "content", "width", "height")
     others = [name for name in records.columns if name not in (*RECORD_COLUMNS, *FACTS)]

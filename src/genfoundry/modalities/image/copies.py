@@ -1,4 +1,4 @@
-"""Which pictures count as copies: descriptors to search by, planted copies to calibrate on."""
+"""Near-duplicate pictures: descriptors to search by, synthetic duplicates to calibrate on."""
 
 from typing import TYPE_CHECKING
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EDITS, BENIGN = tuple(_edits.EDITS), _edits.BENIGN
-"""Edits of planted copies in turn, and how many of the first leave each pixel in its place and colour."""
+"""Edits of synthetic duplicates in turn, and how many of the first leave each pixel in its place and colour."""
 
 
 class Dedup(_Dedup):
-    """Which pictures count as copies."""
+    """Which pictures count as near-duplicates."""
 
     threshold: float = Field(default=0.0, ge=0, le=1)
-    """Least similarity of two aligned pictures; 0 calibrates it on planted copies."""
+    """Least similarity of two aligned pictures; 0 calibrates it on synthetic duplicates."""
     floor: float = Field(default=0.0, ge=0, le=1)
-    """Least cosine of two descriptors to be compared at all; 0 calibrates it on planted copies."""
+    """Least cosine of two descriptors to be compared at all; 0 calibrates it on synthetic duplicates."""
     mirror: bool = True
     """Mirrored pictures count as copies, unless the set is full of look-alikes."""
 
@@ -35,7 +35,7 @@ def fingerprints(records: "pd.DataFrame", config: Dedup) -> Vectors:
 
 
 def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
-    """Planted copies: row i bears edit ``EDITS[i % len(EDITS)]``."""
+    """Synthetic duplicates: row i has edit ``EDITS[i % len(EDITS)]``."""
     edited = records.copy()
     kinds = list(_edits.EDITS.values())
     edited["content"] = [

@@ -1,6 +1,6 @@
 """Edits that make a copy of a picture: each takes uint8 (H, W, C) and a generator, and keeps the shape.
 
-Strengths are those of copies found on the web by others and of our own contact sheets: what a person still calls the
+Strengths follow published studies of copies on the web and our own contact sheets: a person still calls the result the
 same shot. Lengths scale with the side, so that small pictures are not turned into one another.
 """
 
@@ -87,7 +87,7 @@ def noisy(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _saved(levels: np.ndarray) -> np.ndarray:
-    """As found on the web: saved as JPEG once more."""
+    """Saved as JPEG once more, as is common on the web."""
     return _through_jpeg(levels, 75)
 
 

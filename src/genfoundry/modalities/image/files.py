@@ -1,4 +1,4 @@
-"""Where pictures come from: single files, archives, and Parquet with their bytes, each with its label and split."""
+"""Read pictures from single files, archives and Parquet, each with its label and split."""
 
 import json
 from collections.abc import Iterator
@@ -35,13 +35,13 @@ class Source(_Ingest, _archives.Limits):
     ``encode.conditions`` makes conditions.
     """
     max_bytes: int = Field(default=256 * 2**20, ge=1)
-    """Larger files are set aside unread."""
+    """Larger files are rejected unread."""
     max_row_group: int = Field(default=2**30, ge=1)
     """Largest row group of a Parquet file, in unpacked bytes of the columns that are read: one is held in memory."""
 
 
 class Row(NamedTuple):
-    """The bytes of one picture, or why it is set aside."""
+    """The bytes of one picture, or why it is rejected."""
 
     id: str
     label: str | None

@@ -1,4 +1,4 @@
-"""How pictures are read: which formats, how large; facts as they stand in the files."""
+"""Read pictures: allowed formats, size limits, facts from the files; data contract of raw pictures."""
 
 import io
 import re
@@ -32,15 +32,17 @@ class Ingest(_picturefiles.Source):
     """How pictures are read."""
 
     shard_records: int = Field(default=512, ge=0)
-    """Pictures in a shard, about, where that comes to less: work on small ones goes by their number; 0 for no bound."""
+    """Approximate maximum of pictures per shard; whichever of shard and shard_records is reached first ends it (0: no
+    limit).
+    """
     formats: tuple[Format, ...] = ("png", "jpeg", "webp", "bmp", "gif", "tiff")
-    """Formats that may be decoded; others are set aside."""
+    """Formats that may be decoded; others are rejected."""
     max_pixels: int = Field(default=64 * 10**6, ge=1)
-    """Pictures with more pixels are set aside before they are decoded."""
+    """Pictures with more pixels are rejected before they are decoded."""
 
 
 def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
-    """Tables of pictures and of what was set aside."""
+    """Tables of pictures and of rejected ones."""
     if taken := sorted({*RECORD_COLUMNS, *FACTS} & {*config.fact_columns}):
         raise ConfigError(
             f"ingest.fact_columns: {', '.join(taken)} is a column of every picture; rename it in the source"
@@ -85,12 +87,12 @@ def _inspect(data: bytes, config: Ingest) -> tuple[Any, ...]:
         except Image.DecompressionBombError as error:
             return "too_many_pixels", str(error)[:200]
         except UNREADABLE as error:
-            # Pillow prints addresses of objects, which differ from run to run.
+            # Pillow's messages contain object addresses, which differ from run to run.
             return "broken", re.sub(r" at 0x[0-9a-f]+", "", str(error))[:200]
 
 
 def expectations() -> list[dict[str, Any]]:
-    """What raw pictures must keep: ids unique, sizes and modes that can become pixels."""
+    """Expectations of raw pictures: ids unique, sizes and modes that can become pixels."""
     modes = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]
     modes += ["I;16", "I;16B", "I;16L", "I", "F"]
     suite: list[tuple[str, str, dict[str, Any]]] = [

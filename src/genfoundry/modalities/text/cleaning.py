@@ -1,4 +1,4 @@
-"""How text becomes canonical, and which documents are dropped."""
+"""Clean text: normalise it, and drop documents that break a rule."""
 
 import re
 import unicodedata
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Preprocess(_Preprocess):
-    """How text becomes canonical."""
+    """How text is cleaned."""
 
     min_characters: int = Field(default=1, ge=1)
     """Shorter documents are dropped."""

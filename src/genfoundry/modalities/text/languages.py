@@ -17,7 +17,7 @@ _CODES = (
     "ur uz uzs vec vi vo wa wuu xh yo yue zh zu zxx"
 )
 LANGUAGES = frozenset(_CODES.split())
-"""Codes of the languages that can be told apart (ISO 639-1, a few ISO 639-3); a test holds them to the model's."""
+"""Codes of the languages that can be identified (ISO 639-1, a few ISO 639-3); a test holds them to the model's."""
 
 
 @cache
@@ -38,7 +38,7 @@ def detect(text: str) -> tuple[str, float]:
 
 
 def checked(languages: tuple[str, ...]) -> tuple[str, ...]:
-    """The languages as they are, or ValueError that names those which can't be told."""
+    """The languages unchanged; ValueError names those that can't be identified."""
     if wrong := [language for language in languages if language not in LANGUAGES | {UNKNOWN}]:
         raise ValueError(f"languages {wrong} can't be told apart; codes such as en, de, zh are needed (ISO 639-1)")
     return languages

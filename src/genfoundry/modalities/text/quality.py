@@ -1,4 +1,4 @@
-"""Rules that tell poor text from good, as published for web corpora; each is off until it is given a value.
+"""Quality rules published for web corpora; each is off until it is given a value.
 
 MassiveText: Rae et al. 2021 (arXiv:2112.11446), table A1. C4: Raffel et al. 2020 (arXiv:1910.10683), section 2.2.
 FineWeb: Penedo et al. 2024 (arXiv:2406.17557), section 3.6. A word is what stands between white space, so the rules
@@ -224,7 +224,7 @@ RULES = (
 
 
 def fault(text: str, config: Quality) -> tuple[str, str] | None:
-    """(name of the rule, what it found) if the text is too poor."""
+    """(rule, measured value) of the first rule that the text breaks; None if it breaks none."""
     if config == _OFF:
         return None
     document = _Document(text)

@@ -1,4 +1,4 @@
-"""Text that somebody decoded as the wrong encoding, put right by ftfy (Speer 2019, doi:10.5281/zenodo.2591652)."""
+"""Repair text that was decoded with the wrong encoding, by ftfy (Speer 2019, doi:10.5281/zenodo.2591652)."""
 
 import re
 from functools import cache

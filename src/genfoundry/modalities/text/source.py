@@ -1,4 +1,4 @@
-"""How text is read, and what raw documents must keep."""
+"""Read text; data contract of raw documents."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
@@ -19,7 +19,7 @@ FACTS = _documents.FACTS
 
 
 def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
-    """Tables of documents and of what was set aside."""
+    """Tables of documents and of rejected ones."""
     extra = {name: column for name in _EXTRA if (column := getattr(config, f"{name}_column"))}
     tables, seen = _tables.Tables(FACTS, tuple(extra)), set()
     for found in _archives.members(source, config):
