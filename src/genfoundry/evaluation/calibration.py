@@ -1,9 +1,9 @@
-"""Calibration of a classifier: is it right as often as it is sure?
+"""Calibration of a classifier: compare its accuracy with its confidence.
 
 Expected calibration error of Guo et al. 2017 (arXiv:1706.04599, equation 3): the samples fall into bins of equal width
 by their confidence, the highest class probability; the error is the gap between accuracy and mean confidence of a bin,
 averaged over the samples. It is above 0 for a perfectly calibrated classifier too, as each bin's accuracy is a
-count: so that value stands beside it.
+count: so that value is given too.
 """
 
 import math

@@ -24,7 +24,7 @@ class Row(NamedTuple):
     text: str
     """What stands behind the line."""
     is_model: bool
-    """Models are dots with error bars; what they are held against are hollow diamonds."""
+    """Models are dots with error bars; baselines are hollow diamonds."""
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -142,7 +142,7 @@ def _points(
 
 
 def _around(points: Sequence[Point]) -> tuple[float, float, float, float]:
-    """A box that holds all points and their intervals, with some air above and below."""
+    """A box that holds all points and their intervals, with a margin above and below."""
     xs, lows, highs = [point.x for point in points], [point.low for point in points], [point.high for point in points]
     pad = 0.06 * (max(highs) - min(lows)) or abs(max(highs)) * 0.1 or 1.0
     x_low, x_high = (min(xs), max(xs)) if min(xs) < max(xs) else (xs[0] * 0.9 - 1e-9, xs[0] * 1.1 + 1e-9)
@@ -163,7 +163,7 @@ def measured(
     """Points with error bars: a quantity as a function of another.
 
     Args:
-        what: Said to those who can't see it.
+        what: Text alternative for screen readers.
         series: Points by name, at least one in all, by rising x.
         axes: Words below the x axis and above the y axis.
         box: Lowest and highest x, lowest and highest y; by default what holds all points.
@@ -205,7 +205,7 @@ def heat(what: str, names: Sequence[str], counts: Sequence[Sequence[int]], axes:
     """A square table of counts, each cell shaded by its share of the row; those off the diagonal in another colour.
 
     Args:
-        what: Said to those who can't see it.
+        what: Text alternative for screen readers.
         names: Names of rows and columns.
         counts: One sequence a row.
         axes: What rows and what columns are.

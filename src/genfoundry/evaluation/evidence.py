@@ -1,4 +1,4 @@
-"""What metrics may ask for, by the names of their parameters.
+"""Evidence that metrics take (features, levels, NLLs, ...), by the names of their parameters.
 
 ``CATALOGUE`` names every piece of evidence, the file it lies in and the facts of its protocol. A metric applies to a
 model when all that its ``score`` names is there; a new piece of evidence is one more line here.

@@ -1,4 +1,4 @@
-"""Reference of grids: train the feature network, hold it against a linear classifier, keep features of all splits."""
+"""Reference of grids: train the feature network, compare it with a linear classifier, store features of all splits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,7 +200,7 @@ def choose(splits: dict[str, Grids], spec: GridSpec, config: Reference) -> tuple
 
 
 def floors(features: dict[str, np.ndarray], logits: dict[str, np.ndarray] | None) -> dict[str, float]:
-    """Scores of real training records against the test records at equal n: what a perfect model would get."""
+    """Baseline: scores of real training records against the test records at equal n, as of a perfect model."""
     test = features["test"]
     train_features = features["train"][subsample(len(features["train"]), len(test))]
     found = {

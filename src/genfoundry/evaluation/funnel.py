@@ -1,4 +1,4 @@
-"""How many records of a data set each step let through, and why the others went."""
+"""Funnel of a data set: records left after each step, and why others were rejected, dropped, removed or withheld."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ class Stage(NamedTuple):
     left: int
     """Records after it."""
     why: str
-    """What went, by reason."""
+    """Removed records by reason."""
 
 
 @dataclass
 class Funnel:
-    """The way of a data set's records, its splits and its reference."""
+    """The funnel of a data set, its splits and its reference."""
 
     stages: list[Stage] = field(default_factory=list)
     splits: Mapping[str, int] = field(default_factory=dict)

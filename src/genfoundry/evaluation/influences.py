@@ -1,4 +1,4 @@
-"""How much each sample, record and document moves each score: what a paired comparison of two models needs.
+"""Influences: first-order change of each score by each sample, record and document, for paired comparisons.
 
 To first order a score is a sum over independent units, so the difference of two models' scores has as its influences
 the differences of theirs, where unit i of both is the same seed or the same record (Efron and Tibshirani 1993,

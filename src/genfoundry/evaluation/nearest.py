@@ -1,4 +1,4 @@
-"""Samples beside the training records they are nearest to, for people to judge copying by eye.
+"""Show samples next to their nearest training records, to judge memorization by eye.
 
 ``pairs.png`` and ``pairs.json`` hold the ten most suspicious samples; ``distances.png`` says how suspicious that is, by
 held-out records measured in the same way. Pictures by their features (``nearness``), texts by the longest run that

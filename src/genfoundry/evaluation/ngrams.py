@@ -1,6 +1,6 @@
-"""Reference of tokens: a unigram and a bigram model of the training split, the least that a language model must beat.
+"""Reference of tokens: unigram and bigram models of the training split, the baselines of language models.
 
-Both are counted over the same stream as the models learn, boundary tokens included, so that they price the same
+Both are counted over the same stream as the models learn, boundary tokens included, so that they score the same
 events; their one smoothing number each is the best of a grid on the validation split.
 """
 
@@ -51,7 +51,7 @@ class Unigram:
         self.probabilities = smoothed / smoothed.sum()
 
     def nats(self, before: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Negative log-likelihood of each token; what stands before it is of no use here."""
+        """Negative log-likelihood of each token; the token before it is ignored."""
         return -np.log(self.probabilities[tokens])
 
 
@@ -98,7 +98,7 @@ def document_nats(model: Unigram | Bigram, documents: Documents) -> np.ndarray:
 
 
 def best_unigram(counts: np.ndarray, val: Documents) -> tuple[Unigram, float]:
-    """The unigram model and pseudo-count that price the validation documents lowest; 1 where there are none."""
+    """The unigram model and pseudo-count with the lowest validation NLL; 1 where there are no validation documents."""
     models = {number: Unigram(counts, number) for number in PSEUDO_COUNTS}
     best = min(PSEUDO_COUNTS, key=lambda number: float(document_nats(models[number], val).sum()))
     best = best if val.token_counts.sum() else 1.0
@@ -106,7 +106,7 @@ def best_unigram(counts: np.ndarray, val: Documents) -> tuple[Unigram, float]:
 
 
 def best_bigram(bigrams: Bigrams, vocab_size: int, val: Documents) -> tuple[Bigram, float]:
-    """The bigram model and discount that price the validation documents lowest; 0.75 where there are none."""
+    """The bigram model and discount with the lowest validation NLL; 0.75 where there are no validation documents."""
     models = {number: Bigram(bigrams, vocab_size, number) for number in DISCOUNTS}
     best = min(DISCOUNTS, key=lambda number: float(document_nats(models[number], val).sum()))
     best = best if val.token_counts.sum() else 0.75

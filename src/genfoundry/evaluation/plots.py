@@ -1,4 +1,4 @@
-"""The picture of one model's scores: each with its error bar, beside the floor or the baselines."""
+"""Plot one model's scores with error bars, next to their baselines."""
 
 import math
 from collections.abc import Sequence

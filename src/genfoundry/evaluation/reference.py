@@ -1,4 +1,4 @@
-"""What scores are held against: the reference of a data set, by the kind of its data."""
+"""Build the reference of a data set: a feature network for grids, n-gram baselines for tokens."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def write_reference(paths: DatasetPaths, config: Reference) -> dict[str, Any]:
     """
     spec = parse_spec(read_json(paths.arrays / "spec.json"))
     if isinstance(spec, GridSpec):
-        # Inside: the branch for tokens must not pay for torch.
+        # Imported here so that the branch for tokens does not load torch.
         from genfoundry.evaluation.features import write_grid_reference
 
         return write_grid_reference(paths, spec, config)

@@ -1,4 +1,4 @@
-"""The page of a reference: can what scores are held against be trusted?"""
+"""The page of a reference: quality of the feature network or of the n-gram baselines."""
 
 import math
 from collections.abc import Mapping
@@ -140,7 +140,7 @@ def by_length(
     """Bits per byte of groups of documents of like length, at the median length of each group.
 
     Args:
-        nats: Price of each document by model, float64 (N,), N at least 1.
+        nats: NLL of each document by model, float64 (N,), N at least 1.
         byte_counts: int64 (N,).
         bins: Groups, equally many documents in each; fewer where there would be under two in one.
 

@@ -1,4 +1,4 @@
-"""The page that compares all models: how good, how sure, against what, from which data."""
+"""The page that compares all models: scores, standard errors, baselines and data."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -298,7 +298,7 @@ def write_report(datasets: Mapping[str, DatasetBlock], models: Mapping[str, Mode
 
 
 def comparison(datasets: Iterable[str], results: Sequence[ModelResult]) -> dict[str, Any]:
-    """What the page says in words, for MLflow: by model, and by data set which of two models is better."""
+    """The page's verdicts in words, for MLflow: by model, and by data set which of two models is better."""
     return {
         "models": {model.key: summary(model) for model in results},
         "datasets": {

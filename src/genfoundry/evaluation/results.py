@@ -1,4 +1,4 @@
-"""What the stages left in ``reports/`` for the page that compares models; a missing file is a line that says so."""
+"""Read the stages' outputs in ``reports/`` for the comparison page; missing files are listed on it."""
 
 import csv
 import math
@@ -38,7 +38,7 @@ class ModelResult:
     influences: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     slices: Mapping[str, Any] = field(default_factory=dict)
     not_measured: Mapping[str, str] = field(default_factory=dict)
-    """Metrics that found too little to measure, and what."""
+    """Metrics with too few data, and the reason."""
     pairs: bytes = b""
     """Picture of the nearest pairs."""
     distances: bytes = b""
@@ -93,7 +93,7 @@ def read_curves(folder: Path) -> dict[str, Curve]:
 
 
 def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapping[str, Any]) -> ModelResult:
-    """What is there of one model under ``reports/models/<key>``."""
+    """Results of one model under ``reports/models/<key>``."""
     result = ModelResult(key, dataset, family, settings)
     result.scores, result.protocols = read_scores_file(folder), read_protocols_file(folder / "evaluation")
     for file in (folder / SCORES, folder / "evaluation" / PROTOCOLS):

@@ -1,4 +1,4 @@
-"""What a score is held against: the same metric on real data, or on the n-gram models' prices."""
+"""Baselines of a score: the same metric on real data, or on the n-gram models' NLLs."""
 
 import heapq
 from collections.abc import Sequence
@@ -54,9 +54,9 @@ def _stand_in(evidence: Evidence, name: str, real: str, held_out: bool) -> Any:
 
 
 def rivals(evidence: Evidence, names: Sequence[str], held_out: bool = False) -> dict[str, dict[str, Any]]:
-    """Evidence that replaces the model's own, by the rival's name, for a metric that asks for ``names``.
+    """Evidence of each baseline, by its name, in place of the model's own, for a metric that asks for ``names``.
 
-    ``floor``: real data in place of samples, as many or as long. ``unigram``, ``bigram``: their prices of the
+    ``floor``: real data in place of samples, as many or as long. ``unigram``, ``bigram``: their NLLs of the
     same documents in place of the model's.
 
     Args:

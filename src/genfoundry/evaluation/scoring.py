@@ -1,4 +1,4 @@
-"""Which metrics apply to a model, and their scores as records."""
+"""Choose the metrics that apply to a model, and compute their scores."""
 
 import contextlib
 import math
@@ -103,8 +103,8 @@ def compute(name: str, metric: Metric, config: Section, evidence: Evidence) -> R
 
 
 def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -> list[Record]:
-    """Publish ``scores.json``, the picture, and ``evaluation/`` with all that explains them."""
-    # Inside: who only checks settings must not pay for matplotlib.
+    """Publish ``scores.json``, the picture, and ``evaluation/`` with the evidence behind them."""
+    # Imported here so that checking settings does not load matplotlib.
     from genfoundry.evaluation.plots import write_plot
 
     evidence = Evidence(paths, dataset)

@@ -1,4 +1,4 @@
-"""Scores by group of records: for whom is the model worse?
+"""Scores by group of records, to see for which groups a model is worse.
 
 A group's score is the whole metric on the rows of that group alone. Samples belong to the class that was asked for,
 or, of a model that can't be asked, to the one that the data set's network sees; other columns divide the test records

@@ -1,4 +1,4 @@
-"""Scores in words: a score against what it is held against, one model against another, and whether a model copies."""
+"""Verdicts in words: a score against its baseline, one model against another, memorization of training data."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ PRIMARY = ("fid_domain", "bits_per_byte")
 """What models are ranked by: the score of each kind of data whose error bar holds, and which no tokenizer moves."""
 
 COPYING = ("exact_copies", "near_copies", "copied_ngrams", "longest_overlap")
-"""Scores that tell of training data among the samples, read against held-out records measured alike."""
+"""Metrics of memorization, compared with held-out records scored alike."""
 
 Z = 1.959964
 """Of a two-sided 95 % interval."""
@@ -31,7 +31,7 @@ def plus_minus(score: Mapping[str, float]) -> str:
 
 
 def against(score: Mapping[str, float], higher_is_better: bool | None) -> str:
-    """A score against what it is held against, in words."""
+    """A score against its baseline, in words."""
     said = []
     for rival in (rival for rival in RIVALS if rival in score):
         share = score["value"] / score[rival] - 1 if score[rival] else math.nan

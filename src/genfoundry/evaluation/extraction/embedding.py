@@ -49,7 +49,7 @@ class Used(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What ``embed_file`` found."""
+    """Features and logits of a file of levels."""
 
     features: np.ndarray
     logits: np.ndarray | None
@@ -62,7 +62,7 @@ def cache_of(paths: Paths) -> Path:
 
 
 def _job(name: str, weights: Weights, levels: Path, device: str) -> Callable[[Rows], Embedded]:
-    """Ready to embed rows of a file of levels by a network."""
+    """Load a network; returns a function that embeds rows of a file of levels."""
     network = parts.load("networks", name).load(weights, device)
     rows = np.load(levels, mmap_mode="r")
     return lambda piece: network.embed(rows[slice(*piece)])

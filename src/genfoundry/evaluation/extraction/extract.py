@@ -1,4 +1,4 @@
-"""What scores are computed from: features of the samples, nats of the held-out documents, each with its record's id.
+"""Compute the inputs of scores: features of the samples, NLLs of the held-out documents, each with its record's id.
 
 The model and the networks run here, batched, on all devices that the settings name; no score is computed. Batches are
 fixed before they are spread over the devices, so numbers don't depend on how many there are.
@@ -53,7 +53,7 @@ def write_features(
         config: Window, stride, batch and templates.
         paths: The model, with its samples.
         dataset: What it was trained on, with its reference.
-        run: Told images or tokens per second.
+        run: Gets images or tokens per second.
         execution: Devices and threads.
 
     Raises:
@@ -124,7 +124,7 @@ def _documents(
 
 
 def _reader(model: Path, arrays: Path, device: str) -> Callable[[list[Window]], np.ndarray]:
-    """Ready to price readings of the test documents by the model of a folder."""
+    """Load the model of a folder; returns a function that computes NLLs of windows of the test documents."""
     priced: Any = load_model(model, device).model
     return partial(read, priced, read_documents(arrays, "test"), device)
 

@@ -1,4 +1,4 @@
-"""What each held-out document costs a language model, in nats, by windows that slide over it.
+"""NLL of each held-out document under a language model, in nats, by sliding windows.
 
 A document of L tokens is read as its boundary token and then these; the boundary is given and not scored, each of the
 L tokens is scored exactly once, and no document sees another. Letters in tensor names: B windows, T tokens.
@@ -17,13 +17,13 @@ from genfoundry.metrics._windows import sliding_windows
 from genfoundry.nn.contract import Likelihood
 
 MOST_TOKENS = {"cpu": 2**11, "cuda": 2**15}
-"""Tokens priced at once, at most: on a CPU 2,048 were 1.4 times as fast as 16,384, whose logits leave the cache."""
+"""Tokens scored at once, at most: on a CPU 2,048 were 1.4 times as fast as 16,384, whose logits leave the cache."""
 
 START_RULE = "boundary token given, not scored"
 
 
 class Plan(NamedTuple):
-    """How far a model looks back."""
+    """Window and stride of the scoring, in tokens."""
 
     window: int
     """Tokens it reads at once, the boundary included."""
@@ -71,7 +71,7 @@ def batches(token_counts: np.ndarray, chosen: Plan, batch: int, device: str = "c
         token_counts: Scored tokens of each document, int64 (N,).
         chosen: Window and stride.
         batch: Windows in a group, at most.
-        device: On which kind of device they will be priced, which bounds the tokens of a group.
+        device: Kind of device they will run on, which bounds the tokens of a group.
     """
     most_tokens = MOST_TOKENS[device.partition(":")[0]]
     groups: list[list[Window]] = []
@@ -93,7 +93,7 @@ def scored(group: list[Window]) -> int:
 def read(model: Likelihood, documents: Documents, device: str, group: list[Window]) -> np.ndarray:
     """Nats of the scored tokens of each reading: float64 (B,)."""
     longest = max(reading.end - reading.begin for reading in group)
-    # Any token will do as padding: what stands behind is not seen from before.
+    # Any token will do as padding: the model is causal.
     tokens_BT = np.zeros((len(group), longest + 1), np.int64)
     scored_BT = np.zeros((len(group), longest), bool)
     for row, (document, begin, first, end) in enumerate(group):
@@ -109,7 +109,7 @@ def add_up(groups: list[list[Window]], nats: list[np.ndarray], count: int) -> np
     """Nats of each of ``count`` documents from those of its readings: float64 (count,).
 
     Raises:
-        DataError: A document whose price is NaN or infinite.
+        DataError: The NLL of a document is NaN or infinite.
     """
     totals = np.zeros(count)
     for group, found in zip(groups, nats, strict=True):
@@ -135,14 +135,14 @@ def price(
 
     Args:
         model: In eval mode, on ``device``; causal, so that padding behind a window does not move it.
-        documents: Tokens to price.
+        documents: Tokens to score.
         chosen: Window and stride.
-        batch: Windows priced at once, at most.
+        batch: Windows scored at once, at most.
         device: Where the model is.
-        advance: Told the number of tokens newly scored after each batch.
+        advance: Called with the number of newly scored tokens after each batch.
 
     Raises:
-        DataError: A document whose price is NaN or infinite.
+        DataError: The NLL of a document is NaN or infinite.
     """
     groups = batches(documents.token_counts, chosen, batch, device)
     nats = []

@@ -1,4 +1,4 @@
-"""Work in pieces over the devices of this machine: whole batches, in order, and no collective that could hang.
+"""Spread batches over the devices of this machine, in order and without collectives, which could hang.
 
 Every piece is a batch that is fixed before anybody starts, each process takes a contiguous run of them, and results
 come back in the order of the pieces: what one process computes, any number computes, byte for byte on equal devices
@@ -27,7 +27,7 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 Job = Callable[[str], Callable[[Piece], Result]]
-"""Makes ready on a device, such as ``cuda:1``, and returns what is done with each piece there."""
+"""Set up on a device, such as ``cuda:1``, and return the function that processes each piece there."""
 
 
 class Places(NamedTuple):
@@ -67,7 +67,7 @@ def spread(
         job: Called once in each process; for several processes it must pickle, as must pieces and results.
         pieces: What to work on.
         at: Devices and threads. With one device the work is done in this process.
-        advance: Told each piece that is done.
+        advance: Called with each finished piece.
 
     Raises:
         InfrastructureError: A process died; errors that one raised are raised here as they were.
@@ -148,7 +148,7 @@ def _received(end: Connection, process: Any, device: str) -> tuple[int, Any]:
 
 def _worker(end: Connection, job: Job[Any, Any], pieces: list[tuple[int, Any]], device: str, threads: int) -> None:
     """Body of a process: sends (order, result) for each piece, or (-1, error)."""
-    # Ctrl-C reaches the whole group: the parent answers it and ends the others.
+    # Ctrl-C reaches the whole group: the parent handles it and ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
@@ -161,7 +161,7 @@ def _worker(end: Connection, job: Job[Any, Any], pieces: list[tuple[int, Any]], 
             end.send((order, work(piece)))
     except BrokenPipeError:
         return
-    except BaseException as error:  # noqa: BLE001 -- whatever it is, the parent must hear of it
+    except BaseException as error:  # noqa: BLE001 -- every error must reach the parent
         end.send((-1, _portable(error)))
 
 

@@ -1,7 +1,7 @@
-"""Prompt template pairs: which of two groups does a language model find likelier in the same sentence?
+"""Prompt template pairs: a language model's NLLs of one sentence with each of two groups in it.
 
-Counterfactual pairs as in Nadeem et al. 2021 (arXiv:2004.09456) and Nangia et al. 2020 (arXiv:2010.00133), priced
-whole, as one document each, by the same rules as held-out documents.
+Counterfactual pairs as in Nadeem et al. 2021 (arXiv:2004.09456) and Nangia et al. 2020 (arXiv:2010.00133), each
+sentence scored as one document, by the same rules as held-out documents.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def price_pairs(loaded: LoadedModel, config: Evaluation, chosen: Plan, model: Pa
     """Write ``pairs.parquet`` with the nats of both sentences of each pair; returns the fact of the protocol.
 
     Args:
-        loaded: A model that prices tokens.
+        loaded: A model with ``Likelihood``.
         config: The evaluation section, with templates.
         chosen: Window and stride.
         model: Its folder, for the tokenizer.

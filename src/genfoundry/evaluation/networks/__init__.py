@@ -1,4 +1,4 @@
-"""Feature networks, one file each: what samples and records look like to them is what distances are taken of.
+"""Feature networks, one file each: distances between samples and records are computed on their features.
 
 ``_contract.py`` says what such a file holds. ``domain`` is the data set's own network, always there; the others are
 published ones, used where ``reference.networks`` names them.
@@ -20,7 +20,7 @@ def published() -> list[str]:
 
 
 def require(name: str, package: str, extra: str) -> None:
-    """Refuse a network whose package is not installed.
+    """Raise ConfigError if a network's package is not installed.
 
     Raises:
         ConfigError: It is not.
@@ -32,7 +32,7 @@ def require(name: str, package: str, extra: str) -> None:
 
 
 def network_faults(networks: Any, where: str) -> list[str]:
-    """What is wrong with ``reference.networks``, one line each, as far as no weights are read.
+    """Faults of ``reference.networks``, one line each, checked without reading weights.
 
     Args:
         networks: The block as it stands in params.yaml.

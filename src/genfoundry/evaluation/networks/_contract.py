@@ -1,4 +1,4 @@
-"""What a file of this folder holds, and what its ``load`` returns.
+"""Contract of a feature network: names that its file defines, and the type that its ``load`` returns.
 
 ====================================  ==================================================================================
 ``TITLE``, ``CAVEAT``                 for people: they follow the title and the caveat of each score in its features
@@ -74,7 +74,7 @@ class Network:
 
         Args:
             levels: Of data that the network takes.
-            advance: Told the number of rows that are done.
+            advance: Called with the number of finished rows.
         """
         features = [np.zeros((0, self.dimension), np.float32)]
         logits = [np.zeros((0, self.classes), np.float32)]
@@ -92,6 +92,6 @@ class Network:
 
 
 def identity(name: str, weights: Weights, dimension: int, preprocessing: str) -> dict[str, Any]:
-    """What must be equal for two scores in a published network's features to be comparable."""
+    """Identity of a published network's features: two scores are comparable if it is equal."""
     found = {"name": name, "dimension": dimension, "preprocessing": preprocessing, "digest": weights.digest}
     return found | ({"config": weights.config} if weights.config else {})

@@ -1,4 +1,4 @@
-"""What networks of pictures share: which data they take, and how levels become their colours.
+"""Shared steps of image networks: which data they take, and how levels become their input.
 
 Letters in tensor names: B batch, C channels, H height, W width.
 """

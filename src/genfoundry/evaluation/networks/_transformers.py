@@ -22,7 +22,7 @@ class Config(Section):
     weights: str
     """Folder of a transformers model, relative to the project."""
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
-    """What model.safetensors must hash to; empty takes what is found."""
+    """Expected sha256 of model.safetensors; empty accepts any."""
 
 
 def model(family: str, weights: Weights, name: str, kinds: tuple[str, ...]) -> Any:
@@ -51,7 +51,7 @@ def model(family: str, weights: Weights, name: str, kinds: tuple[str, ...]) -> A
         output_loading_info=True,
     )
     if info["missing_keys"]:
-        # transformers would go on with random numbers in their place.
+        # transformers would initialise missing tensors at random.
         lacking = sorted(info["missing_keys"])
         raise DataError(f"{weights.path}: {WEIGHTS} lacks {len(lacking)} tensors of {name}, first {lacking[0]!r}")
     return loaded.eval()

@@ -1,4 +1,4 @@
-"""Where published weights come from: a file, an address, a folder, a package; each by its sha256, checked before use.
+"""Locate published weights: a file, a URL, a folder or a package; the sha256 is checked before use.
 
 Nothing is fetched but an address that the settings name; no code of others is run.
 """
@@ -31,7 +31,7 @@ class Config(Section):
     weights: str
     """File, relative to the project, or an http(s) address of one."""
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
-    """What the file must hash to; empty stands for the published one where it is known, else for what is found."""
+    """Expected sha256 of the file; empty takes the published one where it is known, else accepts any."""
 
 
 class Named(Protocol):
@@ -81,7 +81,7 @@ def file(name: str, config: Named, root: Path, cache: Path, published: str = "")
         config: Path, relative to ``root``, or address, and digest.
         root: The workspace.
         cache: Folder for what is downloaded.
-        published: sha256 where the settings name none; empty takes what is found.
+        published: sha256 where the settings name none; empty accepts any.
 
     Raises:
         ConfigError: There is no such file, or no such kind of address.
@@ -127,7 +127,7 @@ def folder(name: str, config: Named, root: Path) -> Weights:
 
 
 def packaged(name: str, package: str, file: str, sha256: str, extra: str) -> Weights:
-    """A file inside an installed package, found without running the package's code.
+    """A file inside an installed package, located without running the package's code.
 
     Raises:
         ConfigError: The package is not installed.

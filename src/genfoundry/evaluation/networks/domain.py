@@ -56,7 +56,7 @@ TAKES = "grids of any storage"
 
 
 class Config(Section):
-    """No settings here: the fields of ``reference`` are about it."""
+    """No settings: the fields of ``reference`` configure it."""
 
 
 def takes(spec: DataSpec) -> bool:
@@ -65,7 +65,7 @@ def takes(spec: DataSpec) -> bool:
 
 
 class Layout(Section):
-    """What a feature network is, beside its weights: the contents of network.json."""
+    """Layout of a feature network: the contents of network.json."""
 
     kind: Literal["conv", "pca"]
     """conv: a classifier trained on the training records; pca: their principal components."""
@@ -86,7 +86,7 @@ class Layout(Section):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two scores in its features to be comparable."""
+        """Identity of its features: two scores are comparable if it is equal."""
         return self.model_dump(mode="json", include={"kind", "dimension", "preprocessing", "digest"})
 
 
@@ -157,7 +157,7 @@ class Components(FeatureNetwork):
 
 
 def make(layout: Layout) -> FeatureNetwork:
-    """A network of that layout, its weights yet to come."""
+    """A network of that layout, weights not yet loaded."""
     return Classifier(layout) if layout.kind == "conv" else Components(layout)
 
 
@@ -187,7 +187,7 @@ def as_grid(levels: np.ndarray | Tensor) -> Tensor:
 
 
 def check_levels(layout: Layout, levels: np.ndarray, what: str = "") -> None:
-    """Refuse what a network of that layout does not take.
+    """Raise DataError for levels that a network of that layout does not take.
 
     Raises:
         DataError: The levels are of another type or shape than the network's.
@@ -238,7 +238,7 @@ def save(network: FeatureNetwork, folder: Path) -> Layout:
 
 
 def read_layout(folder: Path) -> Layout:
-    """What the network of a reference folder is."""
+    """The layout of a reference folder's network."""
     return Layout.model_validate(read_json(folder / "network.json"))
 
 
