@@ -1,4 +1,4 @@
-"""Which balls around rows hold which other rows: exact comparisons at the price of matrix products.
+"""Which balls around rows hold which other rows: exact comparisons at the cost of matrix products.
 
 Squared distances by ``|x|^2 + |y|^2 - 2 x.y`` are quick and inexact; here they only sort out what is surely inside and
 surely outside, by a bound on their error. What is left, ties and copies above all, is measured by differences:

@@ -146,7 +146,7 @@ def _exact(parts: _Centred) -> _bures.Alignment:
 
 
 def frechet(x: Any, y: Any) -> Frechet:
-    """The distance with every row's influence, for the price of about two distances; arguments as ``frechet_distance``.
+    """The distance with every row's influence, in the time of about two distances; arguments as ``frechet_distance``.
 
     The influence function of the squared Wasserstein distance is ``2 (x-mu_x).(mu_x-mu_y) + (x-mu_x)'(I-T)(x-mu_x)``
     less its mean, T the optimal transport map from x to y.

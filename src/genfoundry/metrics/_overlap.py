@@ -1,7 +1,7 @@
 """What samples share word for word with training text: longest runs and n-grams, exactly, in bounded memory.
 
 The training stream is read in blocks; 64-bit polynomial hashes of windows (Karp and Rabin 1987,
-doi:10.1147/rd.312.0249), cut out of one running sum, tell which of its windows may stand in a sample. No true match is
+doi:10.1147/rd.312.0249), cut out of one running sum, show which of its windows may be in a sample. No true match is
 missed, as equal windows have equal hashes, and the tokens confirm what is reported. No run crosses a document boundary.
 """
 
@@ -28,7 +28,7 @@ SIEVE_FROM = 2**16
 
 
 class Runs(NamedTuple):
-    """The longest run of each sample that also stands in one training document; of equal ones the first found."""
+    """The longest run of each sample that also occurs in one training document; of equal ones the first."""
 
     lengths: np.ndarray
     """int64 (N,), in tokens; 0 where not even a token is shared."""

@@ -40,7 +40,7 @@ class Difference:
     n: int
     """Independent units behind it: samples or documents."""
     method: str
-    """How the standard error was found, in words."""
+    """How the standard error was computed, in words."""
     df: float = math.inf
     """Degrees of freedom of Student's t; infinite for the normal law."""
 
@@ -130,7 +130,7 @@ def paired_frechet_difference(
         return first.distance - second.distance, variance
 
     value, variance = found(slice(None))
-    # With fewer rows than columns the two orders don't tell themselves apart: the wider bar stays.
+    # With fewer rows than columns the two orders can't be separated: the wider bar stays.
     if min(map(len, (x, y, r, q))) >= 2 * (x.shape[1] + 2):
         variance = _second_order(variance, [found(slice(start, None, 2))[1] for start in (0, 1)])
     word = "paired samples" if paired else "independent samples"
@@ -206,7 +206,7 @@ def paired_ratio_difference(nats_a: Any, nats_b: Any, units: Any) -> Difference:
     5 % is passed by 7 % of equal models at 50 documents.
 
     Args:
-        nats_a: (N,) price of each document by the first model.
+        nats_a: (N,) NLL of each document by the first model.
         nats_b: (N,) by the second.
         units: (N,) tokens, bytes or words of each, the same for both.
 

@@ -161,8 +161,8 @@ def _separated(i: np.ndarray, j: np.ndarray, won: np.ndarray, models: int) -> bo
     """Whether the likelihood grows for ever in some direction, so that it has no finite maximum.
 
     A direction (strengths, log nu) that makes no answer less likely than any other answer to the same pair, and some
-    answer more likely (Albert and Anderson 1984, doi:10.1093/biomet/71.1.1), found by linear programming. A model that
-    won everything is the plain case; chains of wins and ties hide others, where nu runs away with the strengths.
+    answer more likely (Albert and Anderson 1984, doi:10.1093/biomet/71.1.1), by linear programming. A model that won
+    everything is the plain case; chains of wins and ties hide others, where nu runs away with the strengths.
     """
     from scipy.optimize import linprog
 

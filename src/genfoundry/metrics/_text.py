@@ -158,7 +158,7 @@ def count_units(text: str) -> Units:
 
 
 class Priced(NamedTuple):
-    """Tokens with their price."""
+    """Number of tokens with their NLL."""
 
     nats: float
     """Sum over the scored tokens."""
@@ -171,10 +171,10 @@ class Priced(NamedTuple):
 def score_sliding(
     nats_fn: Callable[[np.ndarray], Any], tokens: Sequence[int], window: int, stride: int, start: int
 ) -> Priced:
-    """Price of a sequence longer than a model's window, each token scored once.
+    """NLL of a sequence longer than a model's window, each token scored once.
 
     Args:
-        nats_fn: Takes int64 (T+1,) tokens and gives the (T,) prices in nats of all but the first.
+        nats_fn: Takes int64 (T+1,) tokens and gives the (T,) NLLs in nats of all but the first.
         tokens: (L,) tokens, all of them scored.
         window: Most tokens given to ``nats_fn`` before the last, see ``sliding_windows``.
         stride: Tokens newly scored by each reading after the first.
@@ -182,7 +182,7 @@ def score_sliding(
 
     Raises:
         ConfigError: A window or stride that can't be.
-        DataError: No tokens, a number of prices other than T, or a price that is NaN or infinite.
+        DataError: No tokens, a number of NLLs other than T, or an NLL that is NaN or infinite.
     """
     line = np.concatenate([[start], as_numbers("score_sliding: tokens", tokens).astype(np.int64)])
     each = np.zeros(len(line) - 1)

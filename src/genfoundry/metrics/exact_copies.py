@@ -1,6 +1,6 @@
 """Samples that are a training record, byte for byte (Carlini et al. 2023, arXiv:2301.13188, section 4).
 
-Found by hash, confirmed by comparing the bytes, against every training record. Small or coarse records may meet by
+Matched by hash and confirmed by comparing the bytes, against every training record. Small or coarse records may meet by
 chance, so it is read beside held-out records scored the same way; near copies, a pixel or a level away, are not
 counted here.
 """
@@ -26,7 +26,7 @@ class Config(Section):
 def score(sample_levels: Any, train_levels: Any, config: Config) -> Score:
     """Share in [0, 1]; ``copies`` is the number of samples, ``records`` that of different training records copied.
 
-    The standard error is half of Wilson's 95 % interval over 1.96: not 0 where no copy is found.
+    The standard error is half of Wilson's 95 % interval over 1.96: above 0 without copies too.
 
     Args:
         sample_levels: uint8 (N, C, *shape).

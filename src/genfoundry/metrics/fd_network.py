@@ -3,7 +3,7 @@
 Equation 6 of Heusel et al. 2017 (arXiv:1706.08500); arithmetic and error bar in ``_frechet.py``. In the features of
 Inception-v3 it is the Frechet Inception Distance, ``fid``, with the TensorFlow weights of 2015 and TensorFlow 1's
 bilinear resize. The papers' number is of 50,000 samples against the training set; this one is against the held-out
-records, so that copying does not pay: it stands beside its own floor, not in a table of papers. Biased upwards by about
+records, so that copying does not pay: compare it with its own floor, not with published values. Biased upwards by about
 D/n, D the width of the features (Chong and Forsyth 2020, arXiv:1911.07023): compare at equal n.
 """
 

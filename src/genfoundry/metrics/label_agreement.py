@@ -1,7 +1,7 @@
 """Share of samples in which the data set's own network sees the class that was asked for.
 
 The conditional accuracy of Shmelkov et al. 2018 (arXiv:1807.09499, GAN-test). It says whether conditioning works, not
-whether samples are good or varied; its ceiling is the network's accuracy on held-out records, which stands beside it.
+whether samples are good or varied; its ceiling, reported with it, is the network's accuracy on held-out records.
 """
 
 import math

@@ -37,7 +37,7 @@ def score(sample_tokens: Sequence[Sequence[int]], reference_tokens: Sequence[Seq
     """Distance in [0, 1]; ``mean`` and ``reference_mean`` are the mean lengths cut at ``limit``.
 
     The standard error is that of the gap at the length where it is largest, as if that length were given: right for
-    a clear difference, too small an allowance for chance near 0, where the floor tells more.
+    a clear difference, too small an allowance for chance near 0, where the floor says more.
 
     Args:
         sample_tokens: Token sequences without padding or boundary.

@@ -2,7 +2,7 @@
 
 Runs of 50 tokens are what Lee et al. 2022 (arXiv:2107.06499) count as duplicated and Carlini et al. 2023
 (arXiv:2202.07646) as memorised. Exact over the whole training text. Real text shares long runs with real text, so the
-value of held-out text, cut to the same lengths, stands beside it.
+value of held-out text, cut to the same lengths, is reported with it.
 """
 
 import math

@@ -26,7 +26,7 @@ class Config(Section):
 
 
 def score(pair_nats: Any, config: Config) -> Score:
-    """Share of pairs in [0, 1], ties as halves; ``nats`` is the mean price of the second less that of the first.
+    """Share of pairs in [0, 1], ties as halves; ``nats`` is the mean NLL of the second less that of the first.
 
     The standard error is that of a mean over pairs, each pair taken as independent.
 
@@ -35,7 +35,7 @@ def score(pair_nats: Any, config: Config) -> Score:
         config: Nothing to set.
 
     Raises:
-        DataError: Fewer than two pairs, not two columns, or a price that is not finite.
+        DataError: Fewer than two pairs, not two columns, or an NLL that is not finite.
     """
     nats = rows("pair_preference: pair_nats", pair_nats)
     gaps = nats[:, 1] - nats[:, 0]
