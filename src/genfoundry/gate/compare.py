@@ -134,7 +134,7 @@ def _counts(present: np.ndarray, frozen: np.ndarray, seen: np.ndarray, keep: np.
 
 @dataclass
 class _Judge:
-    """What a judgement needs, and its steps."""
+    """Inputs and steps of one comparison."""
 
     gate: Gate
     terms: Terms
@@ -156,7 +156,7 @@ class _Judge:
             if primary in failed:
                 raise DataError(failed[primary])
         except DataError as error:
-            # A model that draws NaN is a bad model, not bad data: rejected, with the reason.
+            # A model that samples NaN is rejected with the reason; it is no data error.
             refusal = Rule("measurable", False, f"{challenger.name} can't be measured: {error}")
             return self._told(primary, (), Decision((refusal,), facts))
         facts |= {"not_measured": failed}
@@ -177,7 +177,7 @@ class _Judge:
             found, lacking = self._rows(named, records, mine, theirs)
             losses += self._primary(found[primary], against, chosen)
             more, notes = self._guards(found, against, chosen)
-            # What neither can be measured by, such as long copies among short samples, tells nothing of either.
+            # A metric that neither model has enough data for, such as long copies among short samples, is left out.
             notes += [
                 _unmeasured(name, failed[name]) for name in failed if name in self.gate.guards and name not in lacking
             ]
@@ -251,7 +251,7 @@ class _Judge:
         return losses, notes
 
     def _look(self, champion: Subject, record: Record) -> int:
-        """Number of this look; the same model against itself tells nothing and is none."""
+        """Number of this look; a model against itself is no look."""
         with looks.opened(self.state, self.terms.dataset.key) as gate_set:
             if self.subjects[0].digest == champion.digest:
                 return len(gate_set.looks) + 1

@@ -1,4 +1,4 @@
-"""What a comparison found, as rows of a table and for decision.json."""
+"""Result of a comparison, as rows of a table and for decision.json."""
 
 import math
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ class Row:
     challenger: Score
     champion: Score | None = None
     beside: Mapping[str, float] = field(default_factory=dict)
-    """What the challenger's score is held against: real data scored alike (``floor``), or n-gram models."""
+    """The challenger's baselines: real data scored alike (``floor``), or n-gram models."""
     difference: Difference | None = None
     """Challenger less champion."""
     unequal: tuple[str, ...] = ()
-    """What differs between the protocols, if anything: then there is no difference."""
+    """Differences between the two protocols; if there are any, ``difference`` is None."""
 
     @property
     def words(self) -> str:
@@ -63,7 +63,7 @@ def _numbers(score: Score) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was found."""
+    """The whole comparison."""
 
     challenger: Subject
     champion: Subject | None

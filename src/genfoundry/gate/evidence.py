@@ -1,9 +1,9 @@
-"""Both models measured alike: samples and prices made anew with one reference, one protocol and the same seeds.
+"""Evidence for the gate: samples and NLLs of both models under one reference, one protocol and the same seeds.
 
 Each model draws with its own generator: sampler and temperature are part of what is judged. The number of samples,
 seeds, lengths and prompts are those of one model's section for all.
-What was measured once is kept by content under ``mlruns/gate/work`` of the state root; what the workspace's own
-line has just made is taken as it is. A model whose tokenizer is not the dataset's reads the held-out texts through its
+Evidence is cached by content under ``mlruns/gate/work`` of the state root; results of the workspace's own pipeline are
+reused where they are current. A model whose tokenizer is not the dataset's reads the held-out texts through its
 own.
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 JUDGED_ALONE = {"metrics", "skip", "slices", "batch"}
-"""Settings of ``evaluation`` that move no sample and no price."""
+"""Settings of ``evaluation`` that change no sample and no NLL."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Terms:
     evaluation: Evaluation
     execution: Execution
     work: Path
-    """Folder of what is kept."""
+    """Folder of the cache."""
 
     def facts(self, subject: Subject) -> dict[str, Any]:
-        """All that moves a sample or a price of a model."""
+        """Cache key: all inputs that change a sample or an NLL of a model."""
         keys = {self.like, subject.key or self.like}
         stages = [find(self.root, f"{stage}@{key}") for key in keys for stage in ("sample", "extract")]
         code = {name for node in stages for name in node.code}
@@ -100,7 +100,7 @@ def measure(subject: Subject, terms: Terms) -> tuple[ModelPaths, DatasetPaths]:
     """Where samples and features of a model lie, made if need be, and the dataset as it reads it.
 
     Raises:
-        DataError: The model draws or prices something that is not finite.
+        DataError: A sample or an NLL of the model is not finite.
         ConfigError: It is made for data of another kind or shape.
     """
     if subject.workspace and _present(subject.key, terms):
@@ -186,7 +186,7 @@ class HeldOut(Evidence):
             return super().__getitem__(name)
         if name not in self._cut:
             values = super().__getitem__(name)
-            # Texts are read from tokens, which are cut already.
+            # Texts come from tokens, which are already limited to these records.
             self._cut[name] = values if len(values) == self.keep.sum() else self._kept(name, values)
         return self._cut[name]
 
@@ -204,7 +204,7 @@ class HeldOut(Evidence):
         return found if columns is None else found[columns]
 
     def facts(self, names: Iterable[str]) -> dict[str, Any]:
-        """As ever, but that the test records are those kept."""
+        """The protocol's facts, with the test split limited to the chosen records."""
         found = super().facts(names)
         cut = {"split": "test", "n": int(self.keep.sum()), "digest": self._digest}
         return found | {fact: cut for fact in ("reference", "documents") if fact in found}

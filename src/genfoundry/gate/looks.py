@@ -1,4 +1,4 @@
-"""The frozen gate set of a dataset: which records models are judged on, how often that was done, who was best.
+"""The frozen gate set of a dataset: its records, the number of looks at them, the best champion so far.
 
 Every comparison on the same records is another chance for a lucky model, so looks are counted and the error
 probability is spent over them: look k gets ``alpha / (k (k+1))``, which sums to alpha over any number of looks, as
@@ -26,12 +26,12 @@ FORMAT = 1
 
 
 def alpha_of_look(alpha: float, look: int) -> float:
-    """What look 1, 2, ... may spend; all together spend ``alpha``."""
+    """Error probability of look 1, 2, ...; they sum to ``alpha``."""
     return alpha / (look * (look + 1))
 
 
 def alpha_left(alpha: float, looks: int) -> float:
-    """What is left after so many looks."""
+    """Error probability left after so many looks."""
     return alpha / (looks + 1)
 
 

@@ -1,4 +1,4 @@
-"""Whether two scores were measured alike, and what differs if not."""
+"""Compare the protocols of two scores: scores are comparable only if these are equal."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ _DIGEST = re.compile(r"^[0-9a-f]{32,128}$")
 
 
 def protocol_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """What differs between two protocols, one line each; empty if scores under them are comparable.
+    """Differences between two protocols, one line each; empty if scores under them are comparable.
 
     A line reads ``likelihood.window: 128 against 64``; digests are cut to 12 characters unless these are equal.
     """

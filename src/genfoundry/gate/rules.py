@@ -1,4 +1,4 @@
-"""The rules by which a challenger is blessed or not, each with its number: pure functions.
+"""Rules that decide whether a challenger is blessed, as pure functions of measured losses.
 
 A loss is a paired difference turned so that positive means the challenger is worse. All bounds are one-sided.
 
@@ -34,7 +34,7 @@ Allowed = Annotated[float, Field(ge=0)]
 
 
 class Gate(Section):
-    """By which rules a challenger takes a champion's place."""
+    """Rules by which a challenger replaces the champion."""
 
     alpha: float = Field(default=0.05, gt=0, le=0.5)
     """Probability, over all looks at one gate set, that a model that is no better is promoted."""
@@ -81,7 +81,7 @@ class Gate(Section):
 
 
 def unknown_metrics(gate: Gate) -> list[str]:
-    """Faults of the settings that only the folder of metrics can tell: names that params.yaml gives and nobody has."""
+    """Faults of the settings: names of metrics that do not exist."""
     known, found = metric_names(), []
     for group in ("primary", "guards", "copies", "slices"):
         if group in gate.model_fields_set:
@@ -203,13 +203,13 @@ def decide(
         alpha: What this look may spend.
         primary: Loss by the primary metric against the champion, and against the best champion so far where that is
             another; empty for the first champion, which is held against refusals alone.
-        guards: Losses by guards and slices.
+        guards: Losses by guard metrics and slices.
         refusals: Rules that hold whoever is champion.
         facts: Of the comparison, for decision.json.
     """
     rules = list(refusals)
     if gate.rule == "superior":
-        # The best so far may have been rolled back for what no score shows: the model in service is the one to beat.
+        # The best so far may have been rolled back for reasons no score shows: the champion is the one to beat.
         rules += [superior(loss, alpha) for loss in primary if loss.against == "champion"]
     else:
         rules += [non_inferior(loss, alpha) for loss in primary]

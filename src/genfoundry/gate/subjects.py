@@ -40,7 +40,7 @@ class Subject:
     champion: bool = False
     """Whether it was asked for as the champion."""
     workspace: bool = False
-    """Whether it is what the line of this workspace made last."""
+    """Whether it is the current output of this workspace's pipeline."""
 
     @property
     def seen(self) -> np.ndarray | None:
@@ -58,7 +58,7 @@ class Subject:
 
 
 def resolve(text: str, root: Path, tree: Settings, store: Callable[[], Store], fetched: Path) -> Subject:
-    """The model that a word of the command line means.
+    """The model that a command-line argument names.
 
     Args:
         text: ``digits-vae``, ``digits-vae/3``, ``digits-vae@champion`` or a path to a model folder.
