@@ -1,4 +1,4 @@
-"""One answer of a model in a process of its own: ``python -m genfoundry.promotion.answer REQUEST ANSWER``.
+"""Answer one request in a clean process: ``python -m genfoundry.promotion.answer REQUEST ANSWER``.
 
 `promotion/servability.py` starts it and reads what came of it. It draws by `generation.generator`, as everything does:
 digests first, safetensors, our own class by its name.
@@ -22,7 +22,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         request: ``model`` (folder), ``sampling`` (fields of its family's section), ``root`` (workspace).
 
     Raises:
-        DataError: A weight, a price or a sample is not finite, or a text holds tokens that the vocabulary lacks.
+        DataError: A weight, an NLL or a sample is not finite, or a text holds tokens that the vocabulary lacks.
     """
     import torch
 
@@ -50,7 +50,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         read = torch.tensor([[loaded.spec.boundary, *tokens[: loaded.model.context - 1]]])
         read = read.to(next(loaded.model.parameters()).device)
         with torch.inference_mode():
-            # NaN logits draw a token like any other; their price tells.
+            # NaN logits draw a token like any other; their NLL shows it.
             if read.shape[1] > 1 and not torch.isfinite(loaded.model.nats(read)).all():
                 raise DataError("prices its own text at a number that is not finite")
     return {"drew": f"a text of {len(tokens)} tokens"}
@@ -58,7 +58,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> int:
     """Read the request, write the answer; faults in one line on stderr."""
-    # Nobody waits for the answer of a model whose asker was killed.
+    # End with the parent: nobody would read the answer.
     end_with([os.getppid()], signal.SIGKILL)
     request, target = (Path(name) for name in sys.argv[1:3])
     try:

@@ -1,4 +1,4 @@
-"""The card of a model: what it is, from what, how good, for whom, with which limits, and how to make it again.
+"""The model card: architecture, data, scores, intended use, limits, and how to reproduce the model.
 
 Everything in it is read from the reports of the line and from the model's run; nothing is written by hand. What was not
 recorded is said to be so.
@@ -62,7 +62,7 @@ class Subject:
 
     @property
     def digest(self) -> str:
-        """Changes with anything that the card shows, and is cheap to know."""
+        """Cache key of the card: a digest of everything that it shows."""
         stages = ("ingest", "preprocess", "deduplicate", "split", "encode", "reference", "train", "sample", "evaluate")
         here = Path(__file__).parent
         return digest_of(

@@ -1,4 +1,4 @@
-"""Which version is champion, and which one it falls back to where the registry has lost it."""
+"""Find the champion version, and restore it where the registry has lost the alias."""
 
 from collections.abc import Mapping
 from pathlib import Path

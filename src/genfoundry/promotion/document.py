@@ -1,4 +1,4 @@
-"""A short document that is written once and read as Markdown and as HTML."""
+"""A short document that renders to Markdown and to HTML."""
 
 import re
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Shown:
-    """Something to look at or to listen to."""
+    """A picture, sound or film."""
 
     exhibit: Exhibit
     words: str

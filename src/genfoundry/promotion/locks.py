@@ -13,7 +13,7 @@ MOVE_WAIT_S = 60.0
 
 
 def judging(state: Path, wait_s: float, what: str) -> AbstractContextManager[None]:
-    """Held by whoever judges: promoters of a project wait for each other."""
+    """Lock of the gate's judgements: promoters of a project wait for each other."""
     return held(state / "mlruns/promotion/judging.lock", what, wait_s)
 
 

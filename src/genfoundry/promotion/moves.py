@@ -1,4 +1,4 @@
-"""Moving the aliases: a redo log of one entry.
+"""Move the registry's aliases crash-safely, by a redo log of one entry.
 
 A move is written to ``mlruns/promotion/<key>.json`` before anything moves, and that file goes when everything is done.
 Every step sets a state and can be done again; so whoever finds the file, after a kill between any two steps, does all
@@ -44,7 +44,7 @@ class Move:
     at: str
     """In UTC."""
     words: str
-    """What was decided and why, for events and descriptions."""
+    """The decision and its reason, for events and descriptions."""
     gate: Mapping[str, Any] = field(default_factory=dict)
     """For a promotion: dataset, digest, and whether it is better than the best so far."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def touched(state: Path) -> set[tuple[str, str]]:
 
 
 def begin(state: Path, move: Move) -> None:
-    """Write down what is to be done; from here on it is done, by this process or the next."""
+    """Write the redo log; from here on this process or the next completes the move."""
     write_json(intent_file(state, move.key), {"format": FORMAT, **asdict(move)})
 
 
@@ -102,13 +102,13 @@ def steps(state: Path, registered: Registered, move: Move) -> Iterator[tuple[str
 def carry_out(
     state: Path, registered: Registered, move: Move, after: Callable[[str], None] = lambda step: None
 ) -> None:
-    """Do all steps of a move that was begun, and forget it.
+    """Carry out all steps of a move and remove its redo log.
 
     Args:
         state: State root.
         registered: The registered model.
         move: What to do.
-        after: Told each step that was done, the beginning included.
+        after: Called with each finished step, the beginning included.
     """
     after("begin")
     for name, step in steps(state, registered, move):

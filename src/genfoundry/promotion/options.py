@@ -1,4 +1,4 @@
-"""The block `retraining.servability` of params.yaml: what a model must manage before it may serve."""
+"""The block `retraining.servability` of params.yaml: time and memory limits for one answer of a model."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from genfoundry.config.specs import Section
 
 
 class Servability(Section):
-    """A model that can't be loaded and asked in a clean process is not promoted."""
+    """Limits within which a clean process must load the model and answer, or it is not promoted."""
 
     seconds: float = Field(default=120.0, gt=0)
     """Longest time from the start of the process to its answer."""

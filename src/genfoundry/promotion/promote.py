@@ -38,7 +38,7 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     version: str = ""
     """Number of the version to promote; empty: what the workspace's line made."""
@@ -61,7 +61,7 @@ class Outcome:
     found: Comparison | None = None
     """The comparison, if there was one."""
     notes: tuple[str, ...] = ()
-    """What had to be mended before."""
+    """What had to be repaired before."""
 
 
 def promote(root: Path, key: str, wishes: Wishes, after: Callable[[str], None] = lambda step: None) -> Outcome:
@@ -71,7 +71,7 @@ def promote(root: Path, key: str, wishes: Wishes, after: Callable[[str], None] =
         root: Workspace.
         key: Model of params.yaml.
         wishes: Of the command line.
-        after: Told each step that was done.
+        after: Called with each finished step.
 
     Raises:
         ConfigError: No such model or version.
@@ -90,7 +90,7 @@ def promote(root: Path, key: str, wishes: Wishes, after: Callable[[str], None] =
 
 @dataclass
 class _Promotion:
-    """What a promotion needs, and its steps."""
+    """Inputs and steps of a promotion."""
 
     root: Path
     state: Path
@@ -167,7 +167,7 @@ class _Promotion:
         self, challenger: Version, word: str, champion: str | None
     ) -> tuple[Comparison, Decision, Served | None]:
         gate = settings.parse(Gate, {**self.open.tree.gate, **self.wishes.rules}, "gate")
-        # By its alias: that tells the gate who is champion. Under the lock it is held against the number.
+        # By its alias: so the gate knows that it is champion. Under the lock the number is checked.
         against = None if champion is None else f"{self.key}@champion"
         try:
             found = compare(self.root, word, against, gate=gate, trust_split=self.wishes.trust_split)
@@ -192,7 +192,7 @@ class _Promotion:
         return replace(found, decision=decision), decision, served
 
     def _rolled_back(self, challenger: Version) -> list[Rule]:
-        """A version that an operator went back from stays out, whatever the scores say, until a person says why not."""
+        """Reject a version that was rolled back, whatever its scores, unless ``again`` gives a reason."""
         why = challenger.tags.get(tags.ROLLED_BACK)
         if why is None:
             return []
@@ -296,7 +296,7 @@ class _Promotion:
 
 
 def decision_id(told: dict[str, Any]) -> str:
-    """Names a decision by what was held against what, under which rules: the same question has the same name."""
+    """Id of a decision: a digest of challenger, champion and rules, so equal comparisons have equal ids."""
     facts = told["facts"]
     passed = {rule["name"]: rule["passed"] for rule in told["rules"]}
     asked = {name: facts.get(name) for name in ("models", "gate_set", "settings", "look")}

@@ -1,4 +1,4 @@
-"""MLflow made to agree with the files: what every command that asks it begins with."""
+"""Reconcile MLflow with the files, as every command that reads MLflow does first."""
 
 import tempfile
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from genfoundry.tracking.versions import Registered
 
 @dataclass(frozen=True)
 class Reconciled:
-    """Settings, the open store, and what was found and done."""
+    """Settings, the open store, and the report of the reconciliation."""
 
     tree: Settings
     store: Store
@@ -37,7 +37,7 @@ def reconcile(root: Path) -> Reconciled:
 
 def _card(root: Path, tree: Settings, registered: Registered, number: str) -> None:
     """Put the card beside a version, unless it is there."""
-    # Inside: only what changed pays for the modules that a card reads.
+    # Imported here: the modules of a card are loaded only where one changed.
     from genfoundry.promotion.card import Subject, make_card
 
     version = registered.version(number)

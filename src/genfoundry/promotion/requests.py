@@ -1,4 +1,4 @@
-"""Requests of people who use `mlflow models`: rows of a table in, samples out. genfoundry itself goes another way.
+"""The pyfunc loader of `mlflow models`: rows of a table in, samples out; genfoundry itself does not use it.
 
 ``MLmodel`` of a registered version names this module as its loader.
 """

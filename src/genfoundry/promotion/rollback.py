@@ -1,4 +1,4 @@
-"""`genfoundry rollback`: back to the last good model, without training and without judging."""
+"""`genfoundry rollback`: make the previous champion champion again, without training or gate."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether a model serves: a clean process loads it and answers one request, finite, in time and within memory."""
+"""Check servability: a clean process must load the model and answer one request, within time and memory limits."""
 
 import json
 import os
@@ -33,7 +33,7 @@ IDLE = 0.25
 
 @dataclass(frozen=True)
 class Served:
-    """What a clean process made of the model."""
+    """Result of the servability check."""
 
     passed: bool
     words: str

@@ -1,4 +1,4 @@
-"""What a reviewer reads in the registry: the decision on a version, and the story of a registered model."""
+"""Descriptions in the registry: the decision on a version, and the history of a registered model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def events_of(state: Path, key: str) -> list[dict[str, Any]]:
 
 
 def timeline(state: Path, registered: Registered) -> None:
-    """Write the story of a registered model into its description."""
+    """Write the history of a registered model into its description."""
     aliases = registered.aliases()
     lines = [f"The model `{registered.name}` of params.yaml; one version for each content digest.", ""]
     for alias in (CHAMPION, PREVIOUS):
