@@ -1,7 +1,7 @@
-"""`genfoundry retrain` as a state machine over a line, that may be killed anywhere and started again.
+"""`genfoundry retrain` as a state machine over a pipeline, resumable after a kill at any point.
 
 Order: lock, sweep, snapshot, key, triggers, then the steps, each journaled before and after; the outcome; one event;
-who wants to know is told. A rerun of the same inputs goes on after the last step that ended; inputs that came to a
+notifications. A rerun of the same inputs goes on after the last step that ended; inputs that came to a
 decision are a no-op with a link to it. Nothing here knows DVC, git or MLflow.
 
 Exit code over several models, first that holds: the code of a model that could not be judged; 0 if one was promoted;
@@ -30,9 +30,9 @@ PREPARE = ("preflight", "worktree", "data", "contracts")
 BUILD = ("train", "record")
 KEEP = ("commit", "push", "upkeep")
 IN_WORKTREE = ("worktree", "data", "contracts", "train", "record")
-"""Steps that are worth nothing once the worktree is gone."""
+"""Steps that must run again once the worktree is gone."""
 EVERY_TIME = ("preflight",)
-"""What held an hour ago says nothing about now."""
+"""Steps that run in every attempt, since their checks may no longer hold."""
 
 NAMES = {
     Exit.OK: "promoted",
@@ -47,7 +47,7 @@ NAMES = {
     Exit.INFRASTRUCTURE: "infrastructure",
     Exit.PREEMPTED: "preempted",
 }
-"""What an outcome is called in events, journals and messages; an attempt that died without a word was ``killed``."""
+"""Names of outcomes in events, journals and messages; an attempt without an outcome was ``killed``."""
 
 DECIDED = ("promoted", "rejected", "no_op")
 """Outcomes after which the same inputs, or the same slot, have nothing left to do."""
@@ -72,7 +72,7 @@ class Outcome:
 def retrain(
     line: Line, state: Path, clock: Clock, request: Request, between: Callable[[str], None] = no_crash
 ) -> Outcome:
-    """Retrain once, or say why not. Every call leaves exactly one event, its last one if it is killed.
+    """Retrain once, or return why not. Every call leaves exactly one event, its last one if it is killed.
 
     Args:
         line: What is retrained.
@@ -96,7 +96,7 @@ def retrain(
 
 
 def _skipped(line: Line, state: Path, clock: Clock, request: Request, error: HeldError) -> Outcome:
-    """Somebody else is at it: said, counted, and nothing else."""
+    """Another retrain runs: report and count it."""
     event = append_event(
         state, EVENT, clock.now(), outcome="busy", code=int(Exit.BUSY), slot=request.slot, holder=error.holder
     )
@@ -112,7 +112,7 @@ def outcome_of(decisions: Sequence[Decision]) -> Exit:
 
 
 def reap(state: Path, clock: Clock) -> bool:
-    """Note the end of an attempt that died without a word; the lock is held. True if there was one."""
+    """Record the end of an attempt that was killed; the lock is held. True if there was one."""
     found = open_attempt(state)
     if found:
         journal = Journal(home(state) / str(found["key"]))
@@ -152,7 +152,7 @@ class _Retrain:
         except GenfoundryError as error:
             code = Exit(error.exit_code)
             outcome = Outcome(code, NAMES[code], str(error))
-        except Exception as error:  # an error nobody foresaw must leave its trace, at night above all
+        except Exception as error:  # an unexpected error must leave its traceback in the journal
             text = "".join(traceback.format_exception(error))
             self._end(Outcome(Exit.ERROR, "error", f"{type(error).__name__}: {error}", facts={"trace": text}))
             raise
@@ -233,11 +233,11 @@ class _Retrain:
         return Outcome(code, NAMES[code], names or "no model to judge", work.key, facts)
 
     def _step(self, name: str) -> dict[str, Any]:
-        """Do a step, or take what an earlier attempt found if that still stands."""
+        """Run a step, or reuse an earlier attempt's result if it is still valid."""
         work = self._work()
         before = self.journal.ended(name)
         if before and name == "worktree" and not self.line.standing(work):
-            # What was made in the copy went with it, so it is made anew. One line: no kill can halve it.
+            # Results in the worktree went with it, so these steps run again. One line: no kill can halve it.
             self.journal.note(self.clock.now(), "redo", "end", steps=IN_WORKTREE)
             before = None
         if before and name not in EVERY_TIME:

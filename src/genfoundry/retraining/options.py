@@ -40,7 +40,7 @@ class DriftTrigger(Section):
 
 
 class LiveMetric(Section):
-    """Retrain when a number that is watched elsewhere passes a limit."""
+    """Retrain when a metric from outside, such as of a live service, passes a limit."""
 
     source: str
     """File below the project, or an address (http, https) of a host in ``allow``; JSON, or a bare number."""
@@ -92,10 +92,10 @@ class Mail(Section):
 
 
 class Notify(Section):
-    """Who is told how a retrain ended."""
+    """Recipients of notifications."""
 
     on: tuple[Literal["promoted", "rejected", "failed", "no_op", "busy"], ...] = ("promoted", "rejected", "failed")
-    """Outcomes that are told; whatever is none of the others is ``failed``."""
+    """Outcomes that are notified; whatever is none of the others is ``failed``."""
     file: str = ""
     """File under the state root that gets one JSON line an event; empty: none."""
     webhooks: tuple[str, ...] = ()

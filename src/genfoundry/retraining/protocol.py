@@ -1,6 +1,6 @@
-"""What the retraining engine is told and what it asks for.
+"""The interface between the retraining engine and the pipeline that it drives.
 
-`line.py` is the real line; tests and simulations bring their own.
+`line/real.py` is the real pipeline; tests and simulations bring their own.
 
 Stable: the engine, the embedded scheduler and the simulation meet here.
 """
@@ -14,7 +14,7 @@ from genfoundry.core.errors import Exit
 from genfoundry.core.io import digest_of
 
 Facts = Mapping[str, Any]
-"""What a step found, as JSON values: it goes into the journal, and from there into the event."""
+"""Results of a step, as JSON values: they go into the journal, and from there into the event."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the triggers say."""
+    """Result of the triggers."""
 
     fired: Sequence[Reason] = ()
     """Those that start this retrain; none: it does not run."""
@@ -106,7 +106,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Decision:
-    """What `promote` said of one model."""
+    """Result of `promote` for one model."""
 
     model: str
     code: Exit
@@ -116,14 +116,14 @@ class Decision:
 
 
 class Line(Protocol):
-    """What is retrained. The engine calls from top to bottom.
+    """The pipeline that is retrained. The engine calls the methods from top to bottom.
 
     Every step may be called again after a kill at any moment, also in its middle, and must then complete what was
     begun (idempotent). It returns facts, or raises a GenfoundryError whose exit code becomes that of the retrain.
     """
 
     def sweep(self) -> Facts:
-        """Make an end of what dead retrains left: processes, worktrees. Quick: it runs before every no-op."""
+        """Clean up processes and worktrees of crashed retrains. Quick: it runs before every no-op."""
 
     def snapshot(self) -> Snapshot:
         """The inputs as they are now."""
@@ -135,37 +135,37 @@ class Line(Protocol):
         """
 
     def preflight(self, work: Work) -> Facts:
-        """Refuse what would fail late: disk, settings, tracking store, a champion that can't be loaded."""
+        """Check early what would fail late: disk, settings, tracking store, champions that can't be loaded."""
 
     def worktree(self, work: Work) -> Facts:
-        """An own copy of the project at the commit."""
+        """Create a worktree of the project at the commit."""
 
     def standing(self, work: Work) -> bool:
         """True while that copy is there; else all steps from ``worktree`` to ``record`` are done again."""
 
     def data(self, work: Work) -> Facts:
-        """Bring the data of the snapshot into the copy."""
+        """Check out the snapshot's data in the worktree."""
 
     def contracts(self, work: Work) -> Facts:
-        """Hold data and settings to their contracts, before anything trains (DataError)."""
+        """Check data and settings against their contracts, before anything trains (DataError)."""
 
     def train(self, work: Work) -> Facts:
-        """Run the line to its scores."""
+        """Run the pipeline to its scores."""
 
     def record(self, work: Work) -> Facts:
-        """Make MLflow agree with what was made; registers, moves no alias."""
+        """Reconcile MLflow with the results; registers versions, moves no alias."""
 
     def promote(self, work: Work, model: str) -> Decision:
-        """Judge one model against its champion, and move the alias if it wins."""
+        """Compare one model with its champion, and move the alias if it is blessed."""
 
     def commit(self, work: Work) -> Facts:
-        """Keep what was made on a branch of its own."""
+        """Commit the results on a branch of their own."""
 
     def push(self, work: Work) -> Facts:
-        """Copy data and branch to the remotes that are configured."""
+        """Push data and branch to the configured remotes."""
 
     def upkeep(self, work: Work) -> Facts:
         """Delete what the policy does not keep; a failure is noted and changes no outcome."""
 
     def tell(self, event: Facts) -> Sequence[str]:
-        """Notify whoever wants to know of an event, and ping the heartbeat; returns what failed, one line each."""
+        """Notify of an event and ping the heartbeat; returns failures, one line each."""

@@ -1,4 +1,4 @@
-"""`genfoundry status`: the project on one screen, from files, git and the registry's database; nothing is locked."""
+"""`genfoundry status`: summarise the project from files, git and the registry's database, without locks."""
 
 import json
 import shutil

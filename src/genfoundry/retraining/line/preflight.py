@@ -1,4 +1,4 @@
-"""What a retrain needs at its end, looked at before its beginning: disk, tracking store, champions that load."""
+"""Checks before a retrain of what it needs at its end: disk space, tracking store, champions that load."""
 
 import shutil
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from genfoundry.tracking.versions import CHAMPION
 
 
 def preflight(state: Path, project: str, models: Sequence[str], free_gib: float) -> Facts:
-    """Free space, runs of dead processes that were closed, and the champions found.
+    """Free space, runs of dead processes that were closed, and the champions.
 
     Raises:
         DiskError: Less than ``free_gib`` is free where the state lies.

@@ -1,6 +1,6 @@
 """The real line: a git worktree at a commit, and in it that commit's own `check`, `dvc repro`, `record` and `promote`.
 
-Each is a process of its own, as a person would start it; what it found comes back as an exit code and a JSON file.
+Each is a process of its own, as a person would start it; its result comes back as an exit code and a JSON file.
 """
 
 import os
@@ -35,14 +35,14 @@ from genfoundry.state.journal import home, read_whole, worktrees
 from genfoundry.state.secrets import redact
 
 COMMITTED = ("dvc.lock", "data.dvc", "imports", "reports")
-"""What a retrain changes and git holds."""
+"""Paths that a retrain changes and commits."""
 
 INCOMING = "incoming"
 """The worktree in which `retraining.update` runs: what it brings decides the key, so it comes before there is one."""
 
 
 class RealLine:
-    """The project's own line; implements ``protocol.Line``.
+    """The project's own pipeline; implements ``protocol.Line``.
 
     Args:
         root: The project, whose files stay as they are.
@@ -229,7 +229,7 @@ class RealLine:
         try:
             done = upkeep(self.root, self.state, self.options.keep, self.clock)
         except (GenfoundryError, OSError, *tracking_errors()) as error:
-            # A decision stands, whatever can't be tidied up.
+            # The decision holds even if cleaning up fails.
             return {"kept": [f"upkeep failed: {error}"]}
         return {"removed": len(done.removed), "bytes": done.bytes, **({"kept": done.notes} if done.notes else {})}
 
@@ -295,7 +295,7 @@ class RealLine:
             children.MARK: str(self.state),
             "PYTHONPATH": str(project / "src"),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            # Nothing below may take the user's own checkout, which lies around the worktree, for its project.
+            # No child may take the user's own checkout, which contains the worktree, for its project.
             "GIT_CEILING_DIRECTORIES": str(worktrees(self.state)),
             "DVC_NO_ANALYTICS": "1",
             "PYTHONUNBUFFERED": "1",

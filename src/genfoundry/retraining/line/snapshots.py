@@ -95,7 +95,7 @@ def take(
     if params is None:
         raise ConfigError(f"params.yaml: not in commit {commit[:12]}; commit it")
     facts: dict[str, Any] = {"branch": options.branch or git("rev-parse", "--abbrev-ref", "HEAD")}
-    # What is not committed does not take part; whoever wonders why finds it here.
+    # Uncommitted changes do not take part; the journal records that there were some.
     facts["dirty"] = bool(git("status", "--porcelain", "--untracked-files=no"))
     facts |= {"pointers": changed} if changed else {}
     facts |= {"workspace": True} if workspace else {}
@@ -142,7 +142,7 @@ def copy_data(source: Path, target: Path, wanted: str) -> None:
 
 
 def verify(project: Path, wanted: Mapping[str, str]) -> None:
-    """Hold the data of a worktree to the snapshot, byte by byte: a rotten cache is believed by DVC (tried).
+    """Compare the data of a worktree with the snapshot, byte by byte: DVC trusts a corrupt cache (tried).
 
     Raises:
         DataError: They differ.

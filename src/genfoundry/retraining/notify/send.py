@@ -1,6 +1,6 @@
-"""Tell people and other machines how a retrain ended: a file, webhooks, mail, a heartbeat.
+"""Send notifications of how a retrain ended: to a file, webhooks, mail and a heartbeat address.
 
-Telling never changes how a retrain ended: what fails is returned in words, for the journal.
+A failed notification never changes the outcome of a retrain; failures are returned for the journal.
 """
 
 import json
@@ -40,7 +40,7 @@ def text_of(event: Mapping[str, Any], project: str) -> str:
 
 
 def tell(event: Mapping[str, Any], options: Retraining, state: Path, project: str) -> list[str]:
-    """Tell of an event, and ping the heartbeat; returns what failed, one line each, without secrets."""
+    """Notify of an event and ping the heartbeat; returns failures, one line each, without secrets."""
     failures: list[str] = []
     event = redacted(event)
 

@@ -1,4 +1,4 @@
-"""Calls to hosts that the project allows, and to no others: webhooks, heartbeat, live metrics.
+"""HTTP calls to allowed hosts only: webhooks, heartbeat, live metrics.
 
 An address is refused before anything is sent unless its host stands in ``retraining.allow``. The name is resolved
 once and that very address is called, so it can't become another one in between; names that lead to this machine or to

@@ -1,4 +1,4 @@
-"""`genfoundry retrain --watch`: the embedded scheduler as a process, with its signals, children and sign of life."""
+"""`genfoundry retrain --watch`: the embedded scheduler as a process, with its signals, children and heartbeat."""
 
 import os
 import signal
@@ -112,7 +112,7 @@ def attend(root: Path, state: Path) -> Exit:
             try:
                 web.call(notify.address_of(current.held.heartbeat), current.held.allow)
             except (GenfoundryError, OSError, ValueError) as error:
-                # A monitor that is away must not end the schedule.
+                # An unreachable monitor must not end the schedule.
                 say(f"heartbeat: {first_line(error)}")
 
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

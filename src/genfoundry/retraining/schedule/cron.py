@@ -1,4 +1,4 @@
-"""When is the next slot? Five-field cron in a time zone, each slot one moment of UTC.
+"""Slots of a five-field cron line in a time zone, as moments of UTC.
 
 The rules are those of crontab(5) and of Debian's cron, as the package cronsim has them. A slot at fixed hours that the
 clocks jump over in spring comes once, at the first moment after the gap; one that comes twice in autumn comes once, the

@@ -1,4 +1,4 @@
-"""Files for the schedulers of others: systemd, cron, GitHub Actions, Kubernetes, and a Dockerfile.
+"""Files for external schedulers: systemd, cron, GitHub Actions, Kubernetes, and a Dockerfile.
 
 Each is a template below ``templates/`` with words like ``@CRON@``. What goes in is a schedule that was read and written
 again in numbers, and words that hold nothing but harmless characters: what would need quoting is refused.
@@ -18,7 +18,7 @@ from genfoundry.retraining.schedule.cron import FIELDS, Slots, slots_of
 TEMPLATES = Path(__file__).parent / "templates"
 
 GRACE_S = 180
-"""From SIGTERM to SIGKILL: 120 s that a stage has to save its checkpoint, and some to journal and tell."""
+"""From SIGTERM to SIGKILL: 120 s that a stage has to save its checkpoint, and some to journal and notify."""
 
 MARGIN_S = 2 * 3600
 """What a retrain may take beside `dvc repro`, whose limit is ``timeout_h``."""

@@ -1,4 +1,4 @@
-"""The embedded scheduler for one machine: looks at the clock, starts a retrain at each slot, counts what it can't run.
+"""The embedded scheduler for one machine: starts a retrain at each slot, and counts skipped and missed slots.
 
 A slot is run once or counted once, whatever is killed when: its number is on disk before its retrain starts, what is
 counted is an event before the state moves on, and a start that finds a slot under way looks into the events for its
@@ -40,7 +40,7 @@ AHEAD = timedelta(hours=25)
 
 NO_FAILURE = {int(code) for code in (Exit.OK, Exit.NO_OP, Exit.REJECTED)}
 NEITHER = {int(code) for code in (Exit.BUSY, Exit.PREEMPTED)}
-"""They end no row of failures, and are none."""
+"""Exit codes that neither count as a failure nor end a row of failures."""
 
 UNFINISHED = ("killed", "busy", "preempted")
 """Outcomes of a slot's retrain after which a new start goes on with it."""
@@ -58,7 +58,7 @@ class Child(Protocol):
 
 @dataclass(frozen=True)
 class World:
-    """What the watch acts on; a simulation brings its own."""
+    """Interfaces of the watch to the world; a simulation brings its own."""
 
     state: Path
     """The state root."""
@@ -71,7 +71,7 @@ class World:
     tell: Callable[[dict[str, Any]], object]
     """Notifies of an event that a person should know."""
     beat: Callable[[dict[str, Any]], object]
-    """Says that the watch lives, at each look."""
+    """Updates the heartbeat, at each look."""
     stopping: Callable[[], bool]
     """True once the process was asked to end."""
     say: Callable[[str], object] = print
@@ -85,7 +85,7 @@ def schedule_file(state: Path) -> Path:
 
 
 def resume_file(state: Path) -> Path:
-    """A person's word to a paused watch; it is taken away when it was heard."""
+    """File by which a person resumes a paused watch; the watch deletes it."""
     return home(state) / "resume"
 
 
@@ -137,7 +137,7 @@ class Watch:
             self._take_up(datetime.fromisoformat(self.held["running"]))
 
     def look(self) -> None:
-        """Do what the present moment asks for."""
+        """Start, finish or count slots that are due now."""
         self._reload()
         self._heed_resume()
         self._mend_clock()
@@ -153,7 +153,7 @@ class Watch:
         self.world.beat(self.facts())
 
     def facts(self) -> dict[str, Any]:
-        """What a person wants to know of it."""
+        """State of the watch for the heartbeat."""
         coming = self._coming()
         kept = {name: self.held[name] for name in ("last", "running", "failures", "paused")}
         return {"what": "watch", "next": stamp(coming) if coming else "", **kept}

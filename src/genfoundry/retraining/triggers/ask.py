@@ -1,8 +1,7 @@
-"""Why a scheduled retrain starts: a slot, new data, drift, a live metric. Each has a cool-down; each says why (not).
+"""Triggers of a scheduled retrain: slot, new data, drift, live metric; each has a cool-down and gives its reason.
 
-Slots and live metrics are asked first. New data and drift can only be told once the data were brought, hold their
-contracts and were freed of copies, so they are asked again in the retrain's worktree, after its `dvc repro split@...`
-and before anything trains.
+Slots and live metrics are asked first. New data and drift need data that were updated, validated and deduplicated, so
+they are asked again in the retrain's worktree, after its `dvc repro split@...` and before anything trains.
 """
 
 import json
@@ -116,7 +115,7 @@ def _metrics(line: Here, quiet: list[str]) -> Iterator[Reason]:
 
 
 def live_value(line: Here, metric: LiveMetric) -> float:
-    """The number that is watched.
+    """Read the value of a live metric.
 
     Raises:
         GenfoundryError: A host that is not allowed, or no answer.

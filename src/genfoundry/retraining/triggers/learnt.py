@@ -1,4 +1,4 @@
-"""What the last retrain learnt from, kept small, so that the triggers can say what is new and whether it differs.
+"""Summary of the last retrain's training data, by which the triggers detect new records and drift.
 
 ``<state>/mlruns/retraining/learnt/<dataset>``: the hashes of all records for training and validation, and of a sample
 of them the fields and features. The sample is that of the lowest hashes, so it is random and the same every time.
@@ -27,7 +27,7 @@ SAMPLE = 2000
 NETWORK = ("network.json", "network.safetensors")
 
 HELD = ("train", "val")
-"""Splits that move the weights: records held out for the test are never learnt, and never news."""
+"""Splits that influence the weights; test records are neither learnt nor counted as new."""
 
 
 def folder_of(state: Path, dataset: str) -> Path:
@@ -94,7 +94,7 @@ def _levels(paths: DatasetPaths, hashes: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def remember(state: Path, paths: DatasetPaths) -> Path:
-    """Keep what a finished line learnt from, in place of what was kept before; returns the folder."""
+    """Store the summary of a finished pipeline's training data, replacing the last one; returns the folder."""
     records = present(paths)
     sample = records.head(SAMPLE)
     with publish_folder(folder_of(state, paths.key)) as folder:
@@ -112,7 +112,7 @@ def remember(state: Path, paths: DatasetPaths) -> Path:
 
 def embedded(network: Path, rows: np.ndarray) -> np.ndarray:
     """float32 (N, D): features of grids by the network of a folder."""
-    # Inside: only pictures pay for torch.
+    # Imported here: only pictures need torch.
     from genfoundry.evaluation.networks.domain import embed, read_network
 
     return embed(read_network(network), rows)[0]

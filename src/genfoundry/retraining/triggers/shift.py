@@ -1,4 +1,4 @@
-"""Do new records come from the same source as those that were learnt? Tests whose thresholds come from null runs.
+"""Two-sample drift tests of new records against those learnt, with thresholds from null runs.
 
 A null run splits the learnt records at random as if a part of them were new, and so shows what chance alone does at
 these very sizes. Of each field the population stability index and the Kolmogorov-Smirnov distance are taken
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAST = 50
-"""Fewer records on a side, and nothing is said."""
+"""Least number of records on each side for a test."""
 
 RUNS = 4.0
 """Null runs times alpha of a test: the smallest p a test can show is a quarter of its alpha."""
