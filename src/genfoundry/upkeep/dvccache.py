@@ -1,6 +1,6 @@
-"""The objects of DVC's cache: which are needed, which are damaged, which may go.
+"""Garbage collection of DVC's cache: which objects are needed, damaged or deletable.
 
-`dvc gc` can be told of one commit, and only of what git holds. Here an object is needed if a pointer names it that lies
+`dvc gc` keeps objects by commits in git only. Here an object is needed if a pointer names it that lies
 in any workspace, in any commit that a branch, tag, stash or experiment of git stands on, or in the recipe of a model
 that serves: so a champion keeps its objects even if its dvc.lock was never committed. Nothing younger than a day goes,
 and nothing while DVC works.
@@ -126,7 +126,7 @@ def size(cache: Path) -> int:
 
 
 def unneeded(cache: Path, wanted: set[str], now_s: float) -> list[tuple[str, Path]]:
-    """Objects that nothing leads to; folders' lists first, so that no list outlives its files."""
+    """Unreferenced objects; folders' lists first, so that no list outlives its files."""
     found = []
     for md5, file in objects(cache):
         # The time of the last change of the entry itself: linking or moving a file into the cache sets it, and

@@ -1,6 +1,6 @@
-"""What of the files under the state root and the checkout upkeep removes.
+"""Retention of files under the state root and in the checkout.
 
-A folder is renamed out of the way before it is emptied: what is found under its own name is always whole.
+A folder is renamed before it is emptied, so a folder under its own name is always whole.
 """
 
 import os
@@ -51,7 +51,7 @@ def _touched(folder: Path) -> float:
 def plan_files(
     root: Path, state: Path, keep: Keep, now: datetime, models: Collection[str] | None, data_cache: float
 ) -> Iterator[Planned]:
-    """Checkpoints, worktrees, journals with their branches, remembered shards, the gate's work, leftovers.
+    """Plan the removal of checkpoints, worktrees, journals with branches, cached shards, the gate's cache, leftovers.
 
     Args:
         root: Checkout.
@@ -59,7 +59,7 @@ def plan_files(
         keep: The policy.
         now: Ages are counted from it.
         models: DVC's md5 of the models that serve: a branch that holds one stays; None: not known, all branches stay.
-        data_cache: GB of remembered shards that may stay.
+        data_cache: GB of cached shards that may stay.
     """
     yield from _checkpoints(state, keep, now)
     copies = list(_worktrees(root, state, keep, now))
@@ -152,7 +152,7 @@ def _journals(
 
 
 def _holds(lock: str, models: Collection[str]) -> bool:
-    """Whether a dvc.lock tells of one of these models."""
+    """Whether a dvc.lock names one of these models."""
     keys = re.findall(r"^  train@([a-z0-9][a-z0-9_-]*):$", lock, re.M)
     return any(locked_model(lock, key) in models for key in keys)
 
@@ -168,7 +168,7 @@ def _shards(state: Path, gigabytes: float) -> Iterator[Planned]:
 
 
 def _gate(state: Path, keep: Keep, now: datetime) -> Iterator[Planned]:
-    """What can be fetched or measured again."""
+    """Caches that can be fetched or computed again."""
     for part in ("work", "models"):
         for folder in _folders(state / "mlruns/gate" / part):
             days = (now.timestamp() - _touched(folder)) / 86_400
@@ -178,7 +178,7 @@ def _gate(state: Path, keep: Keep, now: datetime) -> Iterator[Planned]:
 
 
 def _leftovers(root: Path, state: Path, now: datetime) -> Iterator[Planned]:
-    """What killed processes were writing."""
+    """Partial files of killed processes."""
     places = [root / "artifacts", root / "reports", state / "checkpoints", state / "cache", state / "mlruns", root]
     for path in sorted({path for place in places for path in _partials(place, deep=place != root)}):
         match = PARTIAL.match(path.name)
@@ -203,7 +203,7 @@ def _partials(place: Path, deep: bool) -> Iterator[Path]:
 
 
 def plan_cache(root: Path, keep: Keep, now: datetime, recipes: list[str]) -> Iterator[Planned]:
-    """Objects of DVC's cache that nothing leads to, if it is larger than it may be.
+    """Unreferenced objects of DVC's cache, if it is larger than the limit.
 
     Raises:
         BusyError: DVC is at work, or others use that cache too.
@@ -221,7 +221,7 @@ def plan_cache(root: Path, keep: Keep, now: datetime, recipes: list[str]) -> Ite
 
     def act() -> None:
         with dvccache.quiet(root):
-            # Asked again under the lock: something may have come to need them since.
+            # Checked again under the lock: they may be referenced since.
             still = dvccache.needed(cache, [*dvccache.pointers(root), *recipes])
             for md5, file in gone:
                 if md5 not in still:

@@ -1,4 +1,4 @@
-"""What upkeep must not touch: champions, what aliases mean, what they were made from, what workspaces hold."""
+"""What upkeep must keep: champions, versions with an alias, what they were made from, what workspaces hold."""
 
 import json
 import re
@@ -132,7 +132,7 @@ def _keep_newest(registry: Registry, keep: Keep, now: datetime) -> None:
 
 
 def _keep_starts(registry: Registry) -> None:
-    """Keep what kept models started from or had as components, and so on."""
+    """Also keep the models that kept ones started from or had as components, recursively."""
     by_digest: dict[str, list[ModelVersion]] = {}
     for each in registry.versions:
         by_digest.setdefault(registry.digest(each), []).append(each)

@@ -1,4 +1,4 @@
-"""What of the MLflow store upkeep removes: versions and models nobody needs, old runs, what a kill left over."""
+"""Retention in the MLflow store: plan removal of unneeded versions and models, old runs, leftovers of kills."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta

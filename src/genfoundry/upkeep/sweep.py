@@ -1,4 +1,4 @@
-"""Upkeep: what `retraining.keep` does not keep goes, champions and what they were made from stay (docs/operations.md).
+"""Upkeep: delete what the retention policy `retraining.keep` does not keep (docs/operations.md).
 
 Everything is planned first: what, how many bytes, why. Then each step is carried out on its own, so that a kill
 between any two leaves a whole state, and the next upkeep goes on. Who calls holds the project's lock.
@@ -25,7 +25,7 @@ from genfoundry.upkeep.storecare import plan_store
 
 @dataclass(frozen=True)
 class Removal:
-    """A thing that goes."""
+    """One planned removal."""
 
     kind: str
     """``run``, ``version``, ``model``, ``checkpoints``, ``worktree``, ``journal``, ``branch``, ``cache``, ``shards``,
@@ -53,7 +53,7 @@ def in_words(count: int) -> str:
 
 @dataclass
 class Upkeep:
-    """What upkeep found and did."""
+    """Report of upkeep."""
 
     removed: list[Removal] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -72,7 +72,7 @@ def upkeep(
     dry_run: bool = False,
     between: Callable[[str], None] = no_crash,
 ) -> Upkeep:
-    """Delete what the policy does not keep; an event tells what went.
+    """Delete what the policy does not keep; an event lists the removals.
 
     Args:
         root: Checkout whose git, DVC cache and settings are meant; not the worktree of a retrain.
@@ -157,7 +157,7 @@ def _project(root: Path) -> str:
 
 
 def _data_cache(root: Path) -> float:
-    """GB of remembered shards that `execution.data_cache` allows."""
+    """GB of cached shards that `execution.data_cache` allows."""
     try:
         return float(parse(Execution, load(root).execution, "execution").data_cache)
     except ConfigError:

@@ -1,4 +1,4 @@
-"""A folder of backups: files by content, and one manifest a backup that says which file is where.
+"""A content-addressed folder of backups, with one manifest per backup.
 
 ``objects/<2>/<sha256>`` holds each content once, so that a second backup copies only what is new;
 ``snapshots/<time>.json`` is written last and whole. What a kill leaves is an object that nothing names yet.
@@ -72,7 +72,7 @@ class Depot:
 
         Args:
             source: The file.
-            md5: What DVC calls it, if it is an object of its cache.
+            md5: Its name in DVC's cache, if it is an object of it.
 
         Raises:
             DataError: Its bytes are not those; nothing was taken in.
@@ -132,7 +132,7 @@ class Depot:
         return name, read_json(found[name])
 
     def prune(self, keep: int) -> int:
-        """Forget all but the newest backups, and files that none of those names; returns how many backups."""
+        """Delete all but the newest backups, and files that none of them names; returns how many backups."""
         old = self.snapshots()[:-keep]
         for path in old:
             path.unlink()
@@ -147,7 +147,7 @@ class Depot:
         yield from (self.folder / "objects").glob("[0-9a-f][0-9a-f]/*")
 
     def faults(self) -> list[str]:
-        """Every object hashed again: what is damaged, and what a manifest names that is not there."""
+        """Hash every object again: lists damaged ones, and those that a manifest names but that are missing."""
         found = []
         for path in self._objects():
             if file_digest(path) != path.name:

@@ -1,6 +1,6 @@
 """`genfoundry reproduce`: rebuild a registered model from its raw data in a worktree of its own, and compare bytes.
 
-Nothing of the project is changed: the rebuild has its own state root (no checkpoint to go on from, no remembered
+Nothing of the project is changed: the rebuild has its own state root (no checkpoint to resume from, no cached
 shards, no MLflow run), and DVC commits nothing to its cache.
 """
 
@@ -84,7 +84,7 @@ def reproduce(
         wanted: Version or alias.
         clock: For the event.
         from_arrays: Train from the arrays of DVC's cache, in place of making them again from the raw data.
-        keep: Leave the worktree for a look.
+        keep: Keep the worktree.
         echo: Show the output of the stages.
 
     Raises:
@@ -155,7 +155,7 @@ def _overlay(project: Path, recipe: Mapping[str, str]) -> list[str]:
 
 
 def _surroundings(root: Path, project: Path, run: "Run") -> list[str]:
-    """What makes equal bytes unlikely before anything runs."""
+    """Differences known before the rebuild that make equal bytes unlikely."""
     notes = []
     then, here = run.data.tags.get(f"{tags.PROCESSOR}train", ""), surroundings()
     if then and then != here:

@@ -1,4 +1,4 @@
-"""`genfoundry restore`: a backup onto a new machine, at any path, every byte compared with the backup's list."""
+"""`genfoundry restore`: restore a backup on a new machine, at any path, every byte checked against its manifest."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ clone's own branches moves.
 
 @dataclass
 class Restored:
-    """What came back."""
+    """Report of a restore."""
 
     snapshot: str
     files: int = 0
@@ -114,7 +114,7 @@ def _refs(root: Path, depot: Depot, files: dict[str, Any], done: Restored) -> No
 
 
 def _state(state: Path, depot: Depot, files: dict[str, Any]) -> None:
-    """All beside its place first; the database comes last, so that without it nothing was restored."""
+    """Move restored files into place, the database last: without it the restore is incomplete."""
     mlruns = state / "mlruns"
     mlruns.mkdir(parents=True, exist_ok=True)
     incoming = mlruns / f".restore.{os.getpid()}.partial"

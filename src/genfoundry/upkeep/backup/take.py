@@ -1,4 +1,4 @@
-"""`genfoundry backup`: runs, registry, events, gate sets, journals, git and DVC objects, in one folder."""
+"""`genfoundry backup`: copy runs, registry, events, gate sets, journals, git and DVC objects into one folder."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ LEFT_OUT = (
     "mlruns/gate/models",
     "mlruns/README.md",
 )
-"""Of this machine and moment, or made again from the rest."""
+"""Left out of backups: specific to this machine and moment, or rebuilt from the rest."""
 
 
 @dataclass

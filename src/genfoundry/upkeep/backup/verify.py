@@ -1,4 +1,4 @@
-"""`genfoundry verify`: every byte hashed again, against rot that no clock and no mode tells of."""
+"""`genfoundry verify`: hash every stored byte again, to detect silent corruption."""
 
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from genfoundry.upkeep.backup.depot import Depot
 
 @dataclass
 class Verified:
-    """What was looked at, and what was found."""
+    """What was checked, and its faults."""
 
     objects: int = 0
     models: int = 0
