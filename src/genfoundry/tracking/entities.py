@@ -1,4 +1,4 @@
-"""Types of MLflow's objects, for the annotations of whoever looks at a store: nothing of MLflow is imported."""
+"""Types of MLflow's objects for annotations, without importing MLflow."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What lies beside a model's own files for `mlflow models` and for readers of the UI: loader, example, requirements.
+"""Write the files that `mlflow models` and the UI need beside a model: MLmodel, example, requirements.
 
 genfoundry itself never reads any of it: it brings the files that the model's manifest names, and builds its own class
 by its name (`registry.fetch_model`, `modelfile.load_model`). Who calls `mlflow.pyfunc.load_model` runs the module that

@@ -1,4 +1,4 @@
-"""A quick look at the registry without importing mlflow, which costs seconds: for `genfoundry status`.
+"""Read the registry without importing mlflow, which takes seconds: for `genfoundry status`.
 
 The local sqlite store is read directly and read-only; a server is asked through mlflow's client.
 """

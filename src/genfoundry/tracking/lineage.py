@@ -1,4 +1,4 @@
-"""Which inputs made which output: one small file a stage, by content digest (no time, host, commit or run in it)."""
+"""Lineage: one file per stage with the content digests of its inputs and outputs (no time, host, commit or run)."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def write_lineage(root: Path, node: Node, inputs: dict[str, Any] | None = None) 
         "outputs": digests(root, results(node)),
     }
     if NUMERICS in node.params:
-        # What made these bytes what they are, and is no input: equal on all processors of a kind.
+        # The environment decides last digits and is no input: equal on all processors of a kind.
         record["processor"] = kind()
     if components := _components(root, node):
         record["components"] = components

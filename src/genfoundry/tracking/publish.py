@@ -1,4 +1,4 @@
-"""Put a stage's published files into its run: the same function serves the stage itself and `genfoundry record`.
+"""Log a stage's published files to its run; both the stage and `genfoundry record` call it.
 
 Reports on disk are the truth, MLflow shows them; only timings exist in MLflow alone. Everything here is idempotent:
 a curve goes on behind its last logged step, a picture of a step is logged once.

@@ -1,4 +1,4 @@
-"""What a registered model was made by, kept in its run: dvc.lock, params.yaml and the pointers to raw data.
+"""The recipe of a registered model, stored in its run: dvc.lock, params.yaml and the pointers to raw data.
 
 The commit of a run says too little: settings and data may have been changed since it, and the dvc.lock that names the
 results is committed afterwards, or never. These few small files lead from a version to every object of DVC's cache
@@ -35,7 +35,7 @@ def locked_model(text: str, key: str) -> str:
 
 
 def log_recipe(run: Run, root: Path, key: str, model: Path) -> bool:
-    """Put the recipe of a workspace's model into its run, once; False if dvc.lock tells of another model.
+    """Put the recipe of a workspace's model into its run, once; False if dvc.lock names another model.
 
     Args:
         run: Run of the model's state.
@@ -47,7 +47,7 @@ def log_recipe(run: Run, root: Path, key: str, model: Path) -> bool:
         return True
     if not (root / "dvc.lock").is_file() or locked_model((root / "dvc.lock").read_text(), key) != md5(model):
         return False
-    # dvc.lock last: who finds it finds all.
+    # dvc.lock last: if it is there, all of it is.
     for path in reversed(recipe_files(root)):
         below = path.parent.relative_to(root).as_posix()
         run.client.log_artifact(run.run_id, str(path), FOLDER if below == "." else f"{FOLDER}/{below}")

@@ -1,4 +1,4 @@
-"""`genfoundry record`: make MLflow agree with the files, whatever happened to either.
+"""`genfoundry record`: reconcile MLflow with the files of the workspace.
 
 A stage that DVC restored from its cache or skipped starts no process and logs nothing (tried); a store may have been
 deleted or copied. The lineage files say which results belong to the present state; what a run lacks is logged from
@@ -29,7 +29,7 @@ from genfoundry.tracking.views import RANKED, metric_of, write_views
 
 @dataclass
 class Recorded:
-    """What record found and did."""
+    """Report of `genfoundry record`."""
 
     stages: int = 0
     restored: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Recorded:
 
 
 def stale_reason(sources: Sources, node: Node) -> str:
-    """Why a stage's files are no present result; empty if they are."""
+    """Why a stage's files are out of date; empty if they are current."""
     root = sources.root
     path = lineage_file(root, node)
     if not path.is_file():
@@ -60,7 +60,7 @@ def stale_reason(sources: Sources, node: Node) -> str:
 
 
 def present(root: Path, told: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]:
-    """Stages whose files are their present result, with their lineage."""
+    """Stages whose files are current, with their lineage."""
     sources = Sources(root)
     for node in (found for found in nodes(root).values() if found.kind not in UNTOLD):
         reason = stale_reason(sources, node)
@@ -144,13 +144,13 @@ def _copy_timings(store: Store, run: Run, node: Node, stage_fingerprint: str) ->
 
 
 def comparison(root: Path) -> dict[str, Any]:
-    """What the report says in words: by model, and by data set which of two models is better; empty without one."""
+    """The report's verdicts in words: by model, and by data set which of two models is better; empty without one."""
     path = root / "reports/comparison.json"
     return dict(read_json(path)) if path.is_file() else {"models": {}, "datasets": {}}
 
 
 def _describe_model(run: Run, root: Path, key: str, version: str, told: Mapping[str, Any]) -> None:
-    """The top of the model's page: scores with error bars, what they are held against, copying, version, digest."""
+    """The top of the model's page: scores with error bars, baselines, memorization, version, digest."""
     paths = ModelPaths(root, key)
     scores = read_scores_file(paths.reports)
     words = {name: {"value": f"{entry['value']:.4g}", "against": ""} for name, entry in scores.items()}

@@ -88,7 +88,7 @@ def register(
 
 @dataclass(frozen=True)
 class _Release:
-    """What becomes a version."""
+    """The files and tags of a version."""
 
     model: Path
     generator: dict[str, Any]

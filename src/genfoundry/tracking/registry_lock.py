@@ -25,8 +25,8 @@ def registry_lock(store: Store, project: str, wait: float, what: str) -> Iterato
     Args:
         store: The open store.
         project: Whose lock.
-        wait: Seconds to wait for another holder. One that died on this machine is taken over from; of another machine
-            nobody can tell.
+        wait: Seconds to wait for another holder. The lock of one that died on this machine is taken over; on another
+            machine that can't be known.
         what: What is done under it, for the message of others.
 
     Raises:

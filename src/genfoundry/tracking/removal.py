@@ -1,8 +1,8 @@
-"""Deleting from MLflow for good: rows, artifacts and registered versions, so that a kill in the middle is completed.
+"""Delete runs, artifacts and registered versions from MLflow for good; an interrupted deletion is completed later.
 
-MLflow's own delete only hides (tried): rows and artifacts stay until `mlflow gc`. Here a thing is first tagged as
-going, then hidden, then its artifacts go, then its row; whatever is found tagged is gone on with. On a server the row
-stays hidden, as only its owner can run `mlflow gc`.
+MLflow's own delete only hides (tried): rows and artifacts stay until `mlflow gc`. Here an entity is first tagged for
+deletion, then hidden, then its artifacts are deleted, then its row; the next upkeep goes on with tagged ones. On a
+server the row stays hidden, as only its owner can run `mlflow gc`.
 """
 
 import shutil
@@ -124,7 +124,7 @@ def erase_version(store: Store, version: "ModelVersion", reason: str) -> bool:
 
 
 def erase_model(store: Store, model: "LoggedModel") -> None:
-    """Delete a LoggedModel that no version needs, artifacts first: while its row is there, they are found again."""
+    """Delete a LoggedModel that no version needs, artifacts first: its row is what leads to them."""
     _delete_artifacts(store, model.artifact_location, model.model_id)
     store.client.delete_logged_model(model.model_id)
     _hard(store, "_hard_delete_logged_model", model.model_id)

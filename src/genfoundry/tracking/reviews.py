@@ -1,7 +1,7 @@
 """A review as an MLflow run: strengths with their intervals, agreement, the files of the report.
 
-One run for each plan and set of answers, found by its state like every other run: the same answers give the same run,
-and a run that is complete is left as it is.
+One run for each plan and set of answers, identified by its state like every other run: equal answers give the same
+run, and a run that is complete is left as it is.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Runs by thing, not by step: one for each state of a dataset, base, model and of the repository.
+"""MLflow runs: one for each state of a dataset, base, model and of the repository, shared by its stages.
 
-A run is found by its fingerprint tags. Each stage opens it, logs under its own prefix and closes it; what a killed
+A run is identified by its fingerprint tags. Each stage opens it, logs under its own prefix and closes it; what a killed
 process left open is reaped by whoever opens the store next.
 """
 
@@ -93,7 +93,7 @@ def sweep_tags(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def tracking_errors() -> tuple[type[Exception], ...]:
-    """What the store raises when it can't be used."""
+    """Exceptions of a store that can't be used."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -196,7 +196,7 @@ class Run:
 
 
 class NoRun:
-    """Stands in where nothing is to be logged: ranks other than zero, and direct calls of a stage."""
+    """A run that logs nothing: ranks other than zero, and direct calls of a stage."""
 
     def metric(self, name: str, value: float, step: int = 0) -> None:
         pass
@@ -230,7 +230,7 @@ def find_run(store: Store, kind: str, key: str, state_digest: str) -> str | None
 
 
 def reap(store: Store) -> int:
-    """Close runs whose process died without a word, as FAILED; returns how many."""
+    """Close runs whose process died, as FAILED; returns how many."""
     open_runs = store.client.search_runs([store.experiment], filter_string="attributes.status = 'RUNNING'")
     left = [run for run in open_runs if dead(run.data.tags.get(tags.PROCESS, ""))]
     for run in left:

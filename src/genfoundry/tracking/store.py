@@ -1,7 +1,7 @@
 """The MLflow store of a project: sqlite and artifacts under ``<state>/mlruns``, or a server.
 
 Creation is locked (two processes migrating a fresh database crash: tried), the write-ahead log is on, and a store
-that was copied to another folder has its absolute addresses mended.
+that was copied to another folder has its absolute addresses rewritten.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""`genfoundry trace`: from anything with a digest back to the raw data, and forward to all that was made of it.
+"""`genfoundry trace`: follow lineage from a digest, path, sample or record back to raw data, or forward.
 
 The graph is the union of the lineage files of the workspace and those logged to MLflow, so that a state no longer
 in the workspace can be traced too.
@@ -24,7 +24,7 @@ HEX = re.compile(r"^[0-9a-f]{8,64}$")
 
 @dataclass(frozen=True)
 class Found:
-    """What a query means: a digest, the path it was published at, and words about the sample or record meant."""
+    """A resolved query: digest, path it was published at, and a description of the sample or record."""
 
     digest: str
     path: str
@@ -74,7 +74,7 @@ def _downloaded(store: Store, run_id: str, stage: str) -> Iterator[dict[str, Any
 
 
 def resolve(root: Path, store: Store, graph: Graph, query: str) -> list[Found]:
-    """What a person may mean: a path, a sample or record id, a run, a registered version, a sha256, DVC's md5."""
+    """Resolve a query: a path, a sample or record id, a run, a registered version, a sha256, DVC's md5."""
     for attempt in (_by_path, _by_sample):
         found = attempt(root, graph, query)
         if found:
@@ -123,7 +123,7 @@ def _raw(relative: str, graph: Graph) -> bool:
 
 
 def _pixels(path: Path) -> list[str]:
-    """sha256 of a picture's pixels, as samples are indexed, so that a saved sample is found again."""
+    """sha256 of a picture's pixels, as samples are indexed, to look up a saved sample."""
     import hashlib
 
     from PIL import Image, UnidentifiedImageError
@@ -148,7 +148,7 @@ def _by_record(root: Path, graph: Graph, source: str, name: str) -> list[Found]:
 
 
 def fate(root: Path, key: str, record: str) -> list[str]:
-    """Where a record (or all of a file) went: rejected, dropped, removed as a copy, set aside, or which split."""
+    """Fate of a record (or all of a file): rejected, dropped, removed as a duplicate, withheld, or its split."""
     folder = root / "artifacts/datasets" / key
     places = {
         "records/rejected.parquet": ("id", lambda row: f"set aside at ingest: {row['reason']}"),
@@ -328,7 +328,7 @@ def trace(root: Path, store: Store, query: str, forward: bool) -> list[str]:
 
 
 def _raw_pointers(root: Path, lines: list[str]) -> list[str]:
-    """What DVC calls the raw data, if any of it was reached."""
+    """DVC's md5 of the raw data, if the walk reached any."""
     pointers = []
     for pointer in (root / "data.dvc", *sorted((root / "imports").glob("*.dvc"))):
         if pointer.is_file():

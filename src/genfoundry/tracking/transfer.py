@@ -1,7 +1,7 @@
-"""From one MLflow store to another: runs, models, versions under the same numbers, aliases. Copying again adds nothing.
+"""Copy an MLflow store to another: runs, models, versions under the same numbers, aliases; idempotent.
 
-The target gives every run and model a new id, so a copied run carries the id it had in a tag, by which it is found
-again, and ids inside tags and descriptions are changed with it. A run stays RUNNING in the target until all of it is
+The target gives every run and model a new id, so a copied run carries its old id in a tag, by which it is
+matched, and ids inside tags and descriptions are changed with it. A run stays RUNNING in the target until all of it is
 there: what a kill left is gone on with.
 """
 

@@ -1,4 +1,4 @@
-"""Registered versions and the aliases that say which of them serves."""
+"""Registered versions of a model and their aliases."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from genfoundry.tracking.store import Store
 CHAMPION, PREVIOUS = "champion", "previous"
 
 SECTION = "\n\n---\n\n"
-"""Stands between what a version is and what was decided about it, in its description."""
+"""Separator in a version's description between its facts and the decision on it."""
 
 NO_SUMMARY = "Registered without a card: it was not the model of a workspace's line."
 

@@ -1,4 +1,4 @@
-"""Ready views of the experiment for the MLflow UI: the columns a reviewer wants, without choosing them first.
+"""Preset views of the experiment for the MLflow UI, with the columns a reviewer needs.
 
 The UI keeps a shared view as JSON in a tag of the experiment and opens it by ``?viewStateShareKey=<name>`` (tried in
 a browser on MLflow 3.17.2).
