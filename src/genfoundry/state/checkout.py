@@ -1,4 +1,4 @@
-"""The retrain's own copy of the project: a git worktree at a commit, with the project's DVC cache and remotes.
+"""Git worktrees for retrains: the project at a commit, with its DVC cache and remotes.
 
 Nothing here writes to the user's files, index, HEAD or branches; hooks are off, and git asks nobody for a password.
 """
@@ -14,16 +14,16 @@ from genfoundry.core.errors import ConfigError, InfrastructureError
 from genfoundry.state.secrets import redact
 
 NOBODY = {"name": "genfoundry", "email": "genfoundry@localhost"}
-"""Who commits where git knows no name."""
+"""Committer where git has none configured."""
 
 TIMEOUT_S = 600.0
 
 PREFIX = "retrain/"
-"""Of the branches that hold what retrains made."""
+"""Prefix of the branches with the results of retrains."""
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would lead git, DVC or MLflow to another place than the one they stand in."""
+    """The environment without variables that would point git, DVC or MLflow to another project."""
     kept = ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_ASKPASS")
     return {
         name: value
@@ -114,7 +114,7 @@ class Checkout:
         share(self.root / ".dvc", self.project / ".dvc")
 
     def remove(self) -> None:
-        """Take it away, with git's note of it: of this one alone, the user's own worktrees may be unplugged."""
+        """Remove this worktree and git's record of it; other records stay, as their disks may be unplugged."""
         if self.folder.exists():
             for path in self._locked_folders():
                 path.chmod(0o755)

@@ -1,8 +1,8 @@
-"""Commands of a retrain, each in a process group of its own that ends when its time is up or the retrain ends.
+"""Run commands of a retrain, each in a process group of its own that is stopped at its timeout or with the retrain.
 
 A signal to `dvc repro` alone leaves its stage training (tried), so signals go to the whole group: SIGTERM first, which
 saves a checkpoint, SIGKILL after a grace. If the retrain itself is killed, the kernel sends its child SIGTERM (Linux),
-and the stages below it notice; whatever survives that is found by the next retrain, by a mark in its environment.
+and the stages below it notice; whatever survives that is identified by the next retrain, by a mark in its environment.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ class Ended:
         self.code, self.tail = code, tuple(tail)
 
     def last(self) -> str:
-        """Its last words: the last line that is not empty."""
+        """The last line of output that is not empty."""
         return next((line.strip() for line in reversed(self.tail) if line.strip()), "it said nothing")
 
 
@@ -192,7 +192,7 @@ def _numbers() -> list[int]:
 
 
 def members(group: int) -> list[int]:
-    """Processes of a group, as far as this system tells."""
+    """Processes of a group; empty where the system has no /proc."""
     return [pid for pid in _numbers() if stat_fields(pid)[2:3] == [str(group)]]
 
 

@@ -1,7 +1,7 @@
-"""What happened to a project, one JSON line an event: retrains, promotions, rollbacks, missed slots, upkeep.
+"""Event log of a project, one JSON line per event: retrains, promotions, rollbacks, missed slots, upkeep.
 
 ``<state>/mlruns/events.jsonl`` is only ever appended to, under a lock, each line whole and on disk before the caller
-goes on. A line that a crash cut short is ignored by readers and mended by the next writer.
+goes on. A line that a crash cut short is ignored by readers and closed by the next writer.
 """
 
 import json

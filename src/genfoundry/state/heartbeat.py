@@ -1,4 +1,4 @@
-"""A file that says when retraining last gave a sign of life, so that silence is noticed.
+"""Heartbeat file: when retraining was last alive, for monitoring.
 
 Monitoring reads ``<state>/mlruns/retraining/heartbeat.json``: older than a slot and a run take together, somebody
 should look. It is replaced whole; a reader never sees half of it.
@@ -15,12 +15,12 @@ from genfoundry.state.journal import home
 
 
 def heartbeat_file(state: Path) -> Path:
-    """Where the sign of life lies."""
+    """Path of the heartbeat file."""
     return home(state) / "heartbeat.json"
 
 
 def beat(state: Path, clock: Clock, what: str, **facts: Any) -> dict[str, Any]:
-    """Replace the sign of life and return it.
+    """Replace the heartbeat and return it.
 
     Args:
         state: State root.

@@ -1,4 +1,4 @@
-"""The journal of one retrain: what was begun, what ended and with which facts, each line on disk before going on.
+"""Write-ahead journal of one retrain: steps begun and ended with their facts, each line synced to disk.
 
 ``<state>/mlruns/retraining/<key>/journal.jsonl`` is appended to; ``outcome.json`` beside it is replaced whole when an
 attempt ends; ``<state>/mlruns/retraining/open.json`` names the attempt under way, so that its death is noticed.

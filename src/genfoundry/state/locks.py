@@ -1,4 +1,4 @@
-"""Locks between processes: a lock of the kernel on a file, with a note in it of who holds it.
+"""Locks between processes: a kernel lock on a file, which also names the holder.
 
 The kernel frees the lock when its holder dies, however it dies, and never before: so it is taken over exactly when the
 holder is dead, and a file that is left behind means nothing. The note (host, process, since when, what for) is for
