@@ -1,4 +1,4 @@
-"""How the training stage becomes several processes: it replaces itself by torchrun, srun or a Ray job of itself.
+"""Start the training stage as several processes: replace it by torchrun, srun or a Ray job of itself.
 
 ``launcher: auto`` needs none of it: Lightning starts the processes of one node. Every launcher runs the same command
 that DVC runs, on a file system that all nodes share.

@@ -20,7 +20,7 @@ from genfoundry.config.sections.execution import Execution
 from genfoundry.pipeline.launch import torchrun
 
 GRACE_S = 60
-"""Seconds that a stage gets to save and end after it was told to."""
+"""Seconds that a stage gets to save and end after SIGTERM."""
 
 
 def _endpoint() -> str:

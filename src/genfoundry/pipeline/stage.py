@@ -1,4 +1,4 @@
-"""Run one stage: give it what it asks for, prove that it finished, leave its trace.
+"""Run one stage: pass the sections that ``main`` names, check its outputs, write lineage and log its run.
 
 The parameters of a stage's ``main`` are named after what they hold, so the signature says all it may read.
 An exit code is no proof (design rule 3): the runner checks every declared output before it reports success.
@@ -258,7 +258,7 @@ def _failed(error: BaseException, address: str, run: Run | None) -> int:
 
 
 def _leave_word(address: str, code: int, message: str) -> None:
-    """Tell whoever wraps `dvc repro` what it can't learn from DVC."""
+    """Write exit code and reason to $GENFOUNDRY_FAILURE."""
     path = os.environ.get(FAILURE_FILE)
     if path:
         try:
