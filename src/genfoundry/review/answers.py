@@ -1,4 +1,4 @@
-"""What raters answered: read from files, checked line by line against the plan.
+"""Read raters' answers from files, checked line by line against the plan.
 
 Two forms: the JSON that the page offers for download, and the JSONL that the server appends to. A later answer of the
 same rater to the same item replaces the earlier one; ``undo`` takes it back.
@@ -45,7 +45,7 @@ class Answers:
     replaced: int = 0
     """Answers that the same rater took back or gave again, differently or not."""
     set_aside: list[tuple[str, int, str]] = field(default_factory=list)
-    """File, line or entry (from 1) and reason of everything that is no answer."""
+    """File, line or entry (from 1) and reason of everything that is not a valid answer."""
 
     @property
     def used(self) -> int:

@@ -1,6 +1,6 @@
-"""The page that raters see: one file with style, script, pictures and texts inside, no address of another host.
+"""The self-contained page that raters see: style, script, pictures and texts in one file, no address of another host.
 
-It holds opaque ids, contents in the order in which they are shown, and the plan's digest: nothing that tells a model.
+It holds opaque ids, contents in the order in which they are shown, and the plan's digest: no model's name.
 Opened as a file it keeps answers in the browser and offers them for download; served by `genfoundry review --serve` it
 also posts each one. Its content security policy admits this script alone and no other host.
 """

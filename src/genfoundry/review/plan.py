@@ -1,4 +1,4 @@
-"""Which samples are shown against which, on which side, in which order: the plan of a review.
+"""The plan of a review: pairs of samples, their sides and their order.
 
 Balanced over pairs of models, also in every prefix, so that a rater who stops early is still of use. Samples are
 matched by label if all models heed labels, else by seed if all share seeds. Sides are drawn so that each model stands
@@ -34,7 +34,7 @@ SHOWN_CHARACTERS = 1500
 
 @dataclass(frozen=True)
 class Samples:
-    """What a model drew, as raters will see it."""
+    """A model's samples, as raters will see them."""
 
     key: str
     media: Media
@@ -80,7 +80,7 @@ def read_samples(root: Path, key: str) -> Samples:
 
 
 def comparable(samples: Sequence[Samples]) -> None:
-    """Refuse samples that can't stand side by side, or whose size would tell one model from another."""
+    """Raise ConfigError for samples that can't be compared side by side, or whose size would identify a model."""
     kinds = {one.key: one.kind for one in samples}
     if len(set(kinds.values())) > 1:
         raise ConfigError(f"review: {kinds}; compare pictures with pictures and texts with texts")

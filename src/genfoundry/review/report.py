@@ -62,7 +62,7 @@ def _names(results: Mapping[str, Any]) -> list[str]:
 
 
 def _verdict(results: Mapping[str, Any]) -> str:
-    """What may be said: each difference whose interval leaves out zero, in words."""
+    """Significant differences in words: those whose interval leaves out zero."""
     said = []
     for pair in results["pairs"]:
         low, high = pair["difference"]["low"], pair["difference"]["high"]

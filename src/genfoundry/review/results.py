@@ -1,6 +1,6 @@
-"""From answers to a ranking: wins, ties, losses, strengths, agreement, and how far the raters can be trusted.
+"""Compute a ranking from answers: wins, ties, losses, strengths, agreement and consistency of raters.
 
-Repeated pairs (the checks) tell how steady a rater is; they don't count for the ranking, or those pairs would count
+Repeated pairs (the checks) measure how consistent a rater is; they are left out of the ranking, where they would count
 twice.
 """
 
@@ -178,7 +178,7 @@ def _agreement(rows: list[Any]) -> dict[str, Any] | None:
 
 
 def _sides(rows: list[Any]) -> dict[str, Any]:
-    """Whether raters lean to a side whatever stands there: sides were drawn at random, so they must not."""
+    """Side bias of the raters: sides were drawn at random, so there should be none."""
     by_item: dict[str, list[int]] = {}
     for item, _, lean in rows:
         by_item.setdefault(item["id"], []).append(lean)
@@ -198,7 +198,7 @@ def _sides(rows: list[Any]) -> dict[str, Any]:
 
 
 def _rater(items: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """How many answers, how steady on repeated pairs, how quick."""
+    """Number of answers, consistency on repeated pairs, and time by rater."""
     checks = [
         (LEAN[given[item["repeats"]].choice], -LEAN[given[name].choice])
         for name, item in items.items()

@@ -1,6 +1,6 @@
-"""A small server for one review: it hands out the page and appends each answer to a file as it comes.
+"""HTTP server of one review: serves the page and appends each answer to a file.
 
-It listens on loopback unless told otherwise. A random token in the address keeps strangers out; Host and Origin are
+It listens on loopback by default. A random token in the address keeps strangers out; Host and Origin are
 checked, so that a page of another site can't reach it through a renamed host (DNS rebinding). It serves one page and
 takes one kind of message; no path of a request ever becomes a path of a file. uvicorn reads the requests, in one
 thread, so that answers are written one after the other.
