@@ -37,7 +37,7 @@ class Config(Section):
     beta_warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the run over which beta rises from zero, against unused latents (Bowman et al. 2016)."""
     likelihood: pixels.Kind = "logistic"
-    """Distribution of a stored level given the latent. logistic, gaussian: one learned scale a channel. mixture: several logistics, each pixel
+    """Likelihood of a stored level. logistic, gaussian: one learned scale a channel. mixture: several logistics, each pixel
     with its own scales, its channels dependent on each other: for colour, and for pixels with two likely values.
     """
     components: int = Field(default=5, ge=1)
