@@ -27,7 +27,7 @@ UNIT = 2 * 2**20
 """Approximate size of a unit in bytes: what is read again when a small file changes."""
 
 MOST = 4
-"""Units longer than this multiple of ``UNIT`` end at the next file."""
+"""A unit ends at any file once it holds this many times ``UNIT``."""
 
 ENTRY = 16 * 1024
 """Bytes added to each file's size, so that a unit holds about a hundred small files at most."""
