@@ -55,7 +55,7 @@ def run_promote(options: argparse.Namespace, root: Path) -> int:
 
 
 def lines(outcome: "Outcome") -> Iterator[str]:
-    """What happened, for a person."""
+    """Lines that report a promotion or its rejection to a person."""
     from genfoundry.commands import compare as commands
 
     told = outcome.told

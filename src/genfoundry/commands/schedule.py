@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, root: Path, now: datetime | None = None) ->
 
 
 def notes(asked: Retraining, settled: Schedule, moment: datetime) -> list[str]:
-    """What a person should know before relying on it."""
+    """Warnings about a schedule, such as slots that a change of clocks moves."""
     found = []
     mine, theirs = slots_of(asked.schedule), slots_of(settled)
     if mine != theirs:
