@@ -64,7 +64,7 @@ LOADERS: Mapping[str, tuple[str, ...]] = {
     "pipelines": (),  # puts src/ of this project before an installed one
     "genfoundry.config.params": (),  # types a section by the stage's own part
     "genfoundry.data.preprocess.cleaning": ("modalities",),
-    "genfoundry.data.shards.memo": (),  # digests sources as a key of what it remembers
+    "genfoundry.data.shards.memo": (),  # digests sources as a cache key
     "genfoundry.data.similarity.fingerprints": ("modalities",),
     "genfoundry.evaluation.extraction.embedding": ("networks",),
     "genfoundry.evaluation.metrics": ("metrics",),  # of networks it takes but the titles, for the report
@@ -314,7 +314,7 @@ def write_code(root: Path) -> None:
 
 
 def difference(sources: Sources, node: Node) -> str:
-    """How a stage's code file differs from the sources as they lie there; empty if it does not."""
+    """Differences between a stage's code file and the present sources; empty if there are none."""
     file = sources.root / FOLDER / f"{node.address}.json"
     if not file.is_file():
         return f"{FOLDER}/{file.name} is missing"
