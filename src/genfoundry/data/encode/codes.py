@@ -138,7 +138,7 @@ def encode_shard(task: Task) -> Path:
         order = np.argsort(rows)
         rows, found = rows[order], before.join(found).take(order)
         for file in task.target.iterdir():
-            file.unlink()  # a name of what the memo keeps: not to be written through
+            file.unlink()  # a hard link into the cache: not to be written through
     task.target.mkdir(parents=True, exist_ok=True)
     np.save(task.target / ROWS, rows, allow_pickle=False)
     for name, values in found._asdict().items():

@@ -1,8 +1,8 @@
 """Cut a source into shards incrementally: a later run reads only what changed.
 
 A source is taken as a row of units: a large file, or small neighbours together, cut by their names so that a file more
-changes one unit. A shard is decided by the record it begins with and by the units that it takes records from; what it
-was made of is remembered with it, and where both are as they were it is taken as it is, unread.
+changes one unit. A shard is decided by the record it begins with and by the units that it takes records from; both are
+stored with it in the cache, and where they are unchanged the cached shard is used, unread.
 """
 
 import shutil
@@ -116,7 +116,7 @@ class Stream:
         """Records of the table that are taken."""
 
     def seek(self, place: Place) -> None:
-        """Go to a place; forward in a unit without reading it anew."""
+        """Go to a place; forward in a unit without reading it again."""
         if place.unit != self.place.unit or place.record < self.place.record:
             self.place = Place(place.unit, 0)
             self.tables = self.modality.read(self.units[place.unit].part, self.config)

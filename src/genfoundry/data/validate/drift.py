@@ -34,7 +34,7 @@ KOLMOGOROV = 1.9495
 
 
 def profile_of(table: "pd.DataFrame") -> dict[str, Any]:
-    """What a profile keeps of the records: for each column kind, missing values, and its distribution."""
+    """Profile of the records: for each column its kind, missing values and distribution."""
     columns = {name: _column(table[name]) for name in sorted(table.columns) if name not in LEFT_OUT}
     return {"format": FORMAT, "records": len(table), "columns": columns}
 
