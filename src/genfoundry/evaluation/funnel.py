@@ -47,7 +47,7 @@ def reasons(values: Any) -> str:
 
 
 def read_funnel(folder: Path) -> Funnel:
-    """What the data stages reported under ``reports/datasets/<key>``."""
+    """Read the funnel from the data stages' reports under ``reports/datasets/<key>``."""
     funnel = Funnel()
     ingest = read_report(folder, "ingest.json", "ingest", funnel.missing)
     preprocess = read_report(folder, "preprocess.json", "preprocess", funnel.missing)

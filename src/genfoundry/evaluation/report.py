@@ -165,7 +165,7 @@ def _model(model: ModelResult) -> str:
 
 
 def _latent(model: ModelResult) -> list[str]:
-    """What the latent space does, in three pictures."""
+    """The latent space in three pictures: reconstruction, interpolation, traversal."""
     facts = model.latent
     if not facts:
         return []

@@ -75,7 +75,7 @@ def largest(groups: Groups) -> list[tuple[str, int]]:
 
 
 def cut(metric: Metric, evidence: Evidence, groups: Groups, group: str) -> dict[str, np.ndarray] | None:
-    """What the metric asks for, of one group; None if the column does not divide all of it."""
+    """The metric's evidence for one group; None if the column does not divide all of it."""
     found: dict[str, np.ndarray] = {}
     for name in asked_for(metric):
         axis, values = str(CATALOGUE[name].axis), evidence[name]

@@ -147,7 +147,7 @@ def _copy_words(name: str, score: Mapping[str, float]) -> str:
 
 
 def summary(model: ModelResult) -> dict[str, Any]:
-    """What a reviewer must know of one model, as plain values."""
+    """Summary of one model for reviewers, as plain values."""
     lines = {
         key: {"value": plus_minus(score), "against": against(score, model.higher_is_better(key))}
         for key, score in model.scores.items()

@@ -44,7 +44,7 @@ class Used(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What its files begin with beside those of the data set's own network."""
+        """Prefix of its files; empty for the data set's own network."""
         return "" if self.name == DOMAIN else f"{self.name}_"
 
 
