@@ -43,7 +43,7 @@ JUDGED_ALONE = {"metrics", "skip", "slices", "batch"}
 
 @dataclass(frozen=True)
 class Terms:
-    """How every model of a comparison is measured."""
+    """Protocol under which every model of a comparison is measured."""
 
     root: Path
     tree: Settings

@@ -43,7 +43,7 @@ class Gate(Section):
     margin: float = Field(default=0.0, ge=0)
     """On the primary metric, in ``margin_unit``."""
     margin_unit: Literal["share", "absolute"] = "share"
-    """share: of the value of the champion it is held against; absolute: in the metric's own unit."""
+    """share: of the value of the champion it is compared with; absolute: in the metric's own unit."""
     reason: str = ""
     """Why an equal model is wanted, such as fresher data or half the size; non_inferior asks for it."""
     primary: dict[Literal["grid", "token"], Key] = Field(default_factory=dict)
@@ -202,7 +202,7 @@ def decide(
         gate: Settings.
         alpha: What this look may spend.
         primary: Loss by the primary metric against the champion, and against the best champion so far where that is
-            another; empty for the first champion, which is held against refusals alone.
+            another; empty for the first champion, to which only refusals apply.
         guards: Losses by guard metrics and slices.
         refusals: Rules that hold whoever is champion.
         facts: Of the comparison, for decision.json.
