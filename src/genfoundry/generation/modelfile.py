@@ -72,7 +72,7 @@ def build(
 
 
 def seen(arrays: Path, init: Path | None) -> np.ndarray | None:
-    """What stands in ``SEEN``; None if it is not known what the model it starts from has seen."""
+    """Contents of ``SEEN``; None if it is not known which records the starting model has seen."""
     hashes = [np.load(arrays / f"{split}_records.npy") for split in ("train", "val")]
     if init is not None and not is_empty(init):
         if not (init / SEEN).is_file():
