@@ -1,4 +1,4 @@
-"""What every metric refuses, by name: too few rows, wrong shapes, NaN and infinity."""
+"""Input checks of all metrics: too few rows, wrong shapes, NaN and infinity."""
 
 import math
 from collections.abc import Sequence

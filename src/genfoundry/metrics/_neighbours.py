@@ -6,7 +6,7 @@ equations 1 and 2). Density: balls of real data that hold a sample, over k; cove
 that hold a sample (Naeem et al. 2020, arXiv:2002.09797, equations 3 and 4).
 
 Standard errors are the jackknife, exactly: every row of either side is left out once, without computing anything
-anew. Where a row is gone its own ball is gone, and balls that it bounded reach to their next neighbour. They err
+again. Where a row is gone its own ball is gone, and balls that it bounded reach to their next neighbour. They err
 upwards (Efron and Stein 1981, doi:10.1214/aos/1176345462): 1.1 to 2.2 times the deviation over repeated experiments
 of 300 to 600 rows.
 """

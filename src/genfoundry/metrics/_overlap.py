@@ -1,4 +1,4 @@
-"""What samples share word for word with training text: longest runs and n-grams, exactly, in bounded memory.
+"""Verbatim overlap of samples with training text: longest runs and n-grams, exactly, in bounded memory.
 
 The training stream is read in blocks; 64-bit polynomial hashes of windows (Karp and Rabin 1987,
 doi:10.1147/rd.312.0249), cut out of one running sum, show which of its windows may be in a sample. No true match is
@@ -251,7 +251,7 @@ def _by_token(sample: np.ndarray, stream: Any, offsets: Any, metric: str) -> tup
 
 
 class Copied(NamedTuple):
-    """How many n-grams of each sample stand in training documents."""
+    """Number of n-grams of each sample that occur in training documents."""
 
     copied: np.ndarray
     """int64 (N,)."""

@@ -1,4 +1,4 @@
-"""A score as a record: value, error bar, count, protocol, and what it is held against; and the files of records."""
+"""A score as a record: value, standard error, count, protocol and baselines; reading and writing files of records."""
 
 import math
 from collections.abc import Mapping, Sequence

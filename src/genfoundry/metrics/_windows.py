@@ -1,6 +1,6 @@
-"""How a sequence longer than a model's window is read: each token scored once.
+"""Windows over a sequence longer than a model's context, each token scored once.
 
-Apart from the other text functions, because extraction reads documents by it and must not run anew when they change.
+Apart from the other text functions, because extraction reads documents by it and must not run again when they change.
 """
 
 from typing import NamedTuple
