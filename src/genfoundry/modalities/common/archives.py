@@ -37,7 +37,7 @@ BLOCK = 2**16
 
 
 class Limits(Section):
-    """How much may come out of an archive or a compressed file; a modality's ``Ingest`` takes these fields on."""
+    """Limits on what may come out of an archive or a compressed file; a modality's ``Ingest`` inherits these fields."""
 
     max_entries: int = Field(default=1_000_000, ge=1)
     """Entries of an archive; the index of a zip file is held in memory, about 700 bytes an entry."""

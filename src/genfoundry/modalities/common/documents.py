@@ -58,7 +58,7 @@ def cleaned(
         clean: Canonical text and further columns of a raw text and its record, or Dropped.
         columns: The further columns and what pandas shall hold them as.
 
-    Columns that the records have beyond the contract's are kept, unless ``columns`` or ``FACTS`` takes them anew.
+    Columns that the records have beyond the contract's are kept, unless ``columns`` or ``FACTS`` computes them again.
     """
     import pandas as pd
 

@@ -13,7 +13,7 @@ from genfoundry.modalities.common.media import GRIDS, TEXTS, Media
 
 
 def media_of(spec: DataSpec) -> Media:
-    """How samples of a spec look, sound, are kept and asked for: its modality's ``media.Media``.
+    """The ``media.Media`` of a spec's modality: how samples are shown, stored and requested.
 
     Raises:
         ConfigError: There is no such modality.

@@ -114,7 +114,7 @@ class _Text:
         self.size = stop
 
     def _know(self, data: np.ndarray) -> None:
-        """Look up code points as far as the text has them: the largest byte tells."""
+        """Fill the table of code points as far as the text needs, by its largest byte."""
         largest = int(data.max(initial=0))
         steps = ((0x80, 0x80), (0xE0, 0x800), (0xF0, 0x10000), (0xF1, 0x40000), (0x100, 0x110000))
         self.classes = CLASSES.below(next(stop for lead, stop in steps if largest < lead))

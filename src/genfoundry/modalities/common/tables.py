@@ -101,7 +101,7 @@ class Tables:
         return self.held >= TABLE_BYTES or len(self.records) + len(self.rejected) >= TABLE_ROWS
 
     def take(self) -> "tuple[pd.DataFrame, pd.DataFrame]":
-        """What was gathered, as tables (records, rejected); then begin anew."""
+        """The gathered rows as tables (records, rejected); then start empty."""
         import pandas as pd
 
         texts = dict.fromkeys(self.texts, "str")

@@ -19,7 +19,7 @@ BOUNDARY = "<|boundary|>"
 
 
 class Encode(_Encode):
-    """How text becomes tokens."""
+    """How text is tokenized."""
 
     tokenizer: Literal["bpe", "bytes", "characters"] = "bpe"
     """Byte-level pairs learnt on the training split (Sennrich et al. 2016, arXiv:1508.07909), or UTF-8 bytes, or the

@@ -1,4 +1,4 @@
-"""What is a word: the class of every Unicode code point."""
+"""Word classes of every Unicode code point, to split text into words."""
 
 import unicodedata
 

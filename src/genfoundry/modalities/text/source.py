@@ -91,7 +91,7 @@ def _text(value: Any) -> str | None:
 
 
 def expectations() -> list[dict[str, Any]]:
-    """What raw text must keep: ids unique, every document with something in it."""
+    """Expectations of raw text: ids unique, no document empty."""
     suite: list[tuple[str, str, dict[str, Any]]] = [
         ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
         ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
