@@ -204,7 +204,7 @@ class GAN(Model):
         return [block for level in self.generator.blocks for block in level]
 
     def loss(self, name: str, batch: Batch, step: Step) -> Loss:
-        """Relativistic pairing loss: mean -log probability that the critic ranks a pair right (critic) or wrong (generator).
+        """Relativistic pairing loss: mean -log probability that a pair is ranked right (critic) or wrong (generator).
 
         The critic's loss carries the penalties, in validation too, where gradient by the images is switched on for
         them. At equal logits each loss is log 2.

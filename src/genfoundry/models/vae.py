@@ -37,8 +37,8 @@ class Config(Section):
     beta_warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of the run over which beta rises from zero, against unused latents (Bowman et al. 2016)."""
     likelihood: pixels.Kind = "logistic"
-    """Likelihood of a stored level. logistic, gaussian: one learned scale a channel. mixture: several logistics, each pixel
-    with its own scales, its channels dependent on each other: for colour, and for pixels with two likely values.
+    """Distribution of a stored level. logistic, gaussian: one learned scale a channel. mixture: several logistics with
+    scales of each pixel and dependent channels, for colour and for pixels with two likely values.
     """
     components: int = Field(default=5, ge=1)
     """Logistics of a mixture."""
