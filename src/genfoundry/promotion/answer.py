@@ -16,7 +16,7 @@ from genfoundry.core.processes import end_with
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What the model drew, in words.
+    """Answer the request; a description of the sample in words.
 
     Args:
         request: ``model`` (folder), ``sampling`` (fields of its family's section), ``root`` (workspace).

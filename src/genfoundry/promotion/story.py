@@ -21,7 +21,7 @@ SAY = {
 
 
 def events_of(state: Path, key: str) -> list[dict[str, Any]]:
-    """What was decided about a model, oldest first."""
+    """Events of a model, oldest first."""
     return [event for event in read_events(state, *KINDS) if event.get("model") == key]
 
 
