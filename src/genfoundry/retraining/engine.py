@@ -305,7 +305,7 @@ def _words(decision: Decision) -> str:
 
 
 def _short(facts: Facts) -> dict[str, Any]:
-    """What of an outcome goes into the event: a line's worth, not the whole decision."""
+    """The facts of an outcome shortened for the event."""
     kept = {name: facts[name] for name in ("branch", "prior", "quiet") if facts.get(name)}
     if isinstance(kept.get("prior"), Mapping):
         kept["prior"] = {name: kept["prior"].get(name) for name in ("at", "outcome")}

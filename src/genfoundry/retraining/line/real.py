@@ -217,7 +217,7 @@ class RealLine:
             pushed.append("dvc")
         if self.options.push:
             branch = f"refs/heads/{PREFIX}{work.key}"
-            # With force: the branch is this retrain's own, and a rerun may have made it anew.
+            # With force: the branch is this retrain's own, and a rerun may have rewritten it.
             self.git("push", "--quiet", "--no-verify", "--force", self.options.push, f"{branch}:{branch}")
             pushed.append("git")
         return {"pushed": pushed}

@@ -41,7 +41,7 @@ def parsed(text: str, where: str) -> dict[str, Any]:
 
 
 def pointer_digest(text: str, where: str) -> str:
-    """What a ``.dvc`` file says of the contents; not what it says of where they come from."""
+    """The content digest in a ``.dvc`` file, without the source of the contents."""
     outs = parsed(text, where).get("outs")
     found = [out.get("md5") or out.get("etag") or out.get("checksum") for out in outs or [] if isinstance(out, dict)]
     if not found or not all(found):
