@@ -45,7 +45,7 @@ class Git:
         self.folder = folder
 
     def __call__(self, *words: str, check: bool = True, timeout_s: float = TIMEOUT_S) -> str:
-        """What git answers, without the final newline.
+        """Output of a git command, without the final newline.
 
         Raises:
             InfrastructureError: git failed, or took too long; unless ``check`` is off, then the answer is empty.
@@ -107,7 +107,7 @@ class Checkout:
         return Git(self.folder)("rev-parse", "--show-toplevel", check=False) == str(self.folder.resolve())
 
     def add(self, commit: str) -> None:
-        """Make it anew at a commit, with the project's DVC cache and remotes."""
+        """Create it again at a commit, with the project's DVC cache and remotes."""
         self.remove()
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self.git("worktree", "add", "--quiet", "--detach", "--force", str(self.folder), commit)

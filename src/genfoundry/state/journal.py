@@ -95,7 +95,7 @@ class Journal:
 
     @property
     def attempts(self) -> int:
-        """How many there were."""
+        """Number of attempts."""
         return sum(entry["step"] == "attempt" and entry["state"] == "begin" for entry in self.entries)
 
     def began(self) -> datetime | None:
