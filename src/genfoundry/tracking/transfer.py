@@ -33,7 +33,7 @@ BATCH = 1000
 
 @dataclass
 class Copied:
-    """What a copy added."""
+    """Report of a copy."""
 
     runs: int = 0
     models: int = 0
