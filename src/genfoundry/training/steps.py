@@ -36,7 +36,7 @@ def seed_generators(seed: int, device: torch.device) -> None:
 
 
 def targets(batch: Batch) -> Tensor | int:
-    """How many examples (grids) or target tokens (tokens) a batch's mean loss is the mean of."""
+    """Number of examples (grids) or target tokens (tokens) over which a batch's loss is averaged."""
     return batch.mask[:, 1:].sum() if isinstance(batch, TokenBatch) else len(batch.index)
 
 
@@ -206,7 +206,7 @@ class Sums:
         return torch.stack([total / self.counts[name] for name, total in self.totals.items()])
 
     def faults(self) -> list[str]:
-        """What is not finite among the sums, as ``loss is nan``."""
+        """Sums that are not finite, in words, such as ``loss is nan``."""
         values = torch.stack(list(self.totals.values())).tolist() if self.totals else []
         pairs = zip(self.totals, values, strict=True)
         return [f"{name} is {value}" for name, value in pairs if not math.isfinite(value)]
