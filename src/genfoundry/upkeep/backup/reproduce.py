@@ -43,7 +43,7 @@ LINEAGE = "artifacts/lineage/"
 
 @dataclass
 class Reproduction:
-    """How a rebuilt model compares."""
+    """Result of comparing a rebuilt model with the registered one."""
 
     name: str
     version: str
@@ -150,7 +150,7 @@ def _overlay(project: Path, recipe: Mapping[str, str]) -> list[str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
             changed.append(path)
-    changed = [path for path in changed if path != "dvc.lock"]  # it also tells of other models
+    changed = [path for path in changed if path != "dvc.lock"]  # it also lists other models
     return [f"as they were at training, not as in the commit: {', '.join(changed)}"] if changed else []
 
 

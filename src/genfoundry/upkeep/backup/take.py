@@ -36,7 +36,7 @@ LEFT_OUT = (
 
 @dataclass
 class Backup:
-    """What a backup holds."""
+    """Report of a backup."""
 
     snapshot: Path
     files: int = 0
