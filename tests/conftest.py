@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 # The suite must not write into the store of the checkout, nor into that of a retraining around it.
 for name in ("GENFOUNDRY_STATE", "DVC_ROOT", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
+
+# A shell's background commands ignore these, and whatever the tests start would inherit it.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
 
 TRACKED = (
     "pipelines",
@@ -113,6 +119,10 @@ class Project:
 
     def genfoundry(self, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
         return self.run("python", "-m", "genfoundry.cli", *words, PYTHONPATH="src", **more)
+
+    def code(self) -> None:
+        """Digests of the code of all stages, as `dvc repro` has them made before it starts one."""
+        self.dvc("repro", "-q", "code")
 
     def stage(self, stage: str, key: str, **more: object) -> subprocess.CompletedProcess[str]:
         return self.run("python", "-m", f"pipelines.{stage}", key, **more)

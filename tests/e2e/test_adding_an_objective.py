@@ -32,7 +32,7 @@ def test_one_file_and_one_block_make_an_objective_with_a_frozen_component(projec
     held = distance(project)
     lineage = read_json(project.root / "artifacts/lineage/train@bars-anchored.json")
     digest = folder_digest(project.root / "artifacts/models/bars-vae/model")
-    assert lineage["components"] == {"reference": {"role": "reference", "model": "bars-vae", "digest": digest}}
+    assert lineage["components"] == {"reference": {"model": "bars-vae", "digest": digest}}
     assert not (project.root / "artifacts/models/bars-anchored/model/components").exists()
 
     project.edit("strength: 100000", "strength: 0")

@@ -56,7 +56,7 @@ def test_faults_of_scores_and_of_the_gate_are_found_before_anything_runs(project
 
     for said in (
         "'datasets.bars.reference.networks.inception.weights' is 'nowhere.pth': no such file or folder",
-        "'models.notes-transformer.evaluation.skip': unknown metrics part 'self_blue'; did you mean 'self_bleu'?",
+        "'models.notes-transformer.evaluation.skip': unknown metric 'self_blue'; did you mean 'self_bleu'?",
         "unknown metric 'gate.guards.recal_domain'; did you mean 'recall_domain'?",
     ):
         assert said in told, told
@@ -73,7 +73,7 @@ def test_circles_and_clashing_names_are_faults(project: Project) -> None:
         )
     )
 
-    assert "goes in a circle" in faults(project)
+    assert "go in a circle" in faults(project)
 
 
 def test_a_missing_section_is_named(project: Project) -> None:

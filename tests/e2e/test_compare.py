@@ -25,6 +25,7 @@ def trained(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
         end = text.find("\n  ", text.index("evaluation: {}", start)) + 1 or len(text)
         block = text[start:end].replace(like, key).replace("steps: 40", f"steps: {steps}")
         params.write_text(params.read_text().rstrip("\n") + "\n" + block)
+    project.code()
     for key in STEPS:
         project.stage("train", key)
     # The miniature's own model is too weak to be promoted; here it is champion by a word.
@@ -88,6 +89,7 @@ def test_texts_are_compared_document_by_document_also_across_tokenizers(mine: Pr
 
     old = decision["scores"]["bits_per_byte"]["challenger"]["value"]
     mine.edit("vocab_size: 300", "vocab_size: 280")
+    mine.code()
     for stage in ("encode", "reference"):
         mine.stage(stage, "notes")
     mine.stage("train", "notes-transformer")
@@ -105,6 +107,7 @@ def test_models_measured_in_other_windows_are_not_compared(mine: Project) -> Non
     text = (mine.root / "params.yaml").read_text()
     start = text.index("  notes-better:\n")
     (mine.root / "params.yaml").write_text(text[:start] + text[start:].replace("context: 32", "context: 16", 1))
+    mine.code()
     mine.stage("train", "notes-better")
 
     done = mine.genfoundry("compare", "notes-better", "notes-transformer", check=False)

@@ -14,7 +14,6 @@ from trainline import Killed, outputs, tiny, train
 
 TOUCHED = (
     (Path, "write_bytes"),
-    (Path, "write_text"),
     (Path, "unlink"),
     (Path, "mkdir"),
     (os, "replace"),

@@ -123,6 +123,7 @@ def test_two_processes_draw_every_curve_of_one(
         tree = yaml.load(project.root / "params.yaml")
         tree["models"][IMAGES] |= {"family": family, "options": options}
         yaml.dump(tree, project.root / "params.yaml")
+        project.code()
         project.stage("train", IMAGES)
         paths.append(project.root / f"reports/models/{IMAGES}/history.csv")
 

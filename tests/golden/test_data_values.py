@@ -95,7 +95,7 @@ def test_batches(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", np.zeros((10, 1, 1, 1), np.uint8))
     np.save(tmp_path / "train_labels.npy", np.arange(10))
 
-    assert GridData(tmp_path, "train").batch(4, 4, seed=7)["labels"].tolist() == BATCH
+    assert GridData(tmp_path, "train", ["label"]).batch(4, 4, seed=7)["conditions.label"].tolist() == BATCH
 
 
 BATCH = [1, 5, 3, 4]

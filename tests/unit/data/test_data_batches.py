@@ -18,18 +18,22 @@ def arrays(tmp_path: Path) -> Path:
 
 
 def test_an_epoch_shows_every_example_at_most_once_in_a_new_order(arrays: Path) -> None:
-    data = GridData(arrays, "train")
-    epochs = [[data.batch(step, 5, seed=1)["labels"].tolist() for step in range(4 * e, 4 * e + 4)] for e in range(2)]
+    data = GridData(arrays, "train", ["label"])
+    epochs = [
+        [data.batch(step, 5, seed=1)["conditions.label"].tolist() for step in range(4 * e, 4 * e + 4)] for e in range(2)
+    ]
 
     for epoch in epochs:
         seen = [label for batch in epoch for label in batch]
         assert len(seen) == len(set(seen)) == 20
     assert epochs[0] != epochs[1]
-    assert data.batch(3, 5, seed=2)["labels"].tolist() != data.batch(3, 5, seed=1)["labels"].tolist()
+    assert (
+        data.batch(3, 5, seed=2)["conditions.label"].tolist() != data.batch(3, 5, seed=1)["conditions.label"].tolist()
+    )
 
 
 def test_a_batch_is_a_function_of_step_and_seed(arrays: Path) -> None:
-    fresh, used = GridData(arrays, "train"), GridData(arrays, "train")
+    fresh, used = GridData(arrays, "train", ["label"]), GridData(arrays, "train", ["label"])
     for step in (9, 0, 5):
         used.batch(step, 5, seed=1)
 
@@ -38,12 +42,12 @@ def test_a_batch_is_a_function_of_step_and_seed(arrays: Path) -> None:
     batch = fresh.batch(7, 5, seed=1)
     assert batch["index"].tolist() == [35, 36, 37, 38, 39]
     assert batch["grid"].dtype == np.uint8 and batch["grid"].shape == (5, 1, 2, 2)
-    np.testing.assert_array_equal(batch["grid"][:, 0, 0, 0] // 4, batch["labels"])
+    np.testing.assert_array_equal(batch["grid"][:, 0, 0, 0] // 4, batch["conditions.label"])
 
 
 @pytest.mark.parametrize("kind", ["grid", "tokens"])
 def test_ranks_share_the_global_batch(arrays: Path, kind: str) -> None:
-    data = GridData(arrays, "train") if kind == "grid" else TokenData(arrays, "train", 16)
+    data = GridData(arrays, "train", ["label"]) if kind == "grid" else TokenData(arrays, "train", 16)
     whole = data.batch(11, 6, seed=3)
     parts = [data.batch(11, 6, seed=3, rank=rank, world=3) for rank in range(3)]
 
@@ -88,16 +92,16 @@ def test_validation_prices_every_token_once(arrays: Path) -> None:
 
 
 def test_validation_shows_every_grid_once(arrays: Path) -> None:
-    batches = list(GridData(arrays, "train").sequential(10))
+    batches = list(GridData(arrays, "train", ["label"]).sequential(10))
 
     assert [len(batch["index"]) for batch in batches] == [10, 10, 3]
-    assert np.concatenate([batch["labels"] for batch in batches]).tolist() == list(range(23))
+    assert np.concatenate([batch["conditions.label"] for batch in batches]).tolist() == list(range(23))
 
 
 def test_too_large_a_batch_and_missing_arrays_are_refused(arrays: Path) -> None:
     with pytest.raises(DataError, match=r"split train: 23 examples, but a batch is 24; lower training.batch"):
-        GridData(arrays, "train").batch(0, 24, seed=0)
+        GridData(arrays, "train", ["label"]).batch(0, 24, seed=0)
     with pytest.raises(DataError, match=r"windows of 600 tokens out of 1000: 0 examples"):
         TokenData(arrays, "train", 600).batch(0, 1, seed=0)
     with pytest.raises(DataError, match=r"val.npy: no such file; run dvc repro"):
-        GridData(arrays, "val")
+        GridData(arrays, "val", ["label"])

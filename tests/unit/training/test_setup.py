@@ -102,12 +102,12 @@ def test_a_step_of_srun_is_told_to_lightning(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("training", "execution", "objectives", "said"),
+    ("training", "execution", "losses", "said"),
     [
         ({}, {"strategy": "single"}, 1, "there are 2 processes"),
         ({"optimizer": {"name": "muon"}}, {"strategy": "fsdp"}, 1, "Muon"),
         ({"optimizers": {"loss": {"name": "muon"}}}, {"strategy": "fsdp"}, 1, "Muon"),
-        ({}, {"strategy": "fsdp"}, 2, "2 objectives"),
+        ({}, {"strategy": "fsdp"}, 2, "2 losses"),
         ({"precision": "16-mixed"}, {"strategy": "fsdp"}, 1, "16-mixed"),
     ],
 )
