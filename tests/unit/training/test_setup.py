@@ -102,7 +102,7 @@ def test_a_step_of_srun_is_told_to_lightning(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("training", "execution", "losses", "said"),
+    ("training", "execution", "objectives", "said"),
     [
         ({}, {"strategy": "single"}, 1, "there are 2 processes"),
         ({"optimizer": {"name": "muon"}}, {"strategy": "fsdp"}, 1, "Muon"),
