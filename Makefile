@@ -4,7 +4,7 @@ VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
-# Threads that wait for each other sleep: where others use the machine too, spinning ones took twenty times as long.
+# Threads that wait for each other sleep: spinning ones made a step of digits-vae take seconds beside other work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help install repro ui test test-long lint docs lock clean
