@@ -12,7 +12,7 @@ help:
 	@echo "make repro      set up, build the embedded data, run the whole line, record it in MLflow"
 	@echo "make ui         open the MLflow UI on it (http://127.0.0.1:5000)"
 	@echo "make test       run the tests (test-long: all, cold, and searching at random)"
-	@echo "make lint       ruff and the import rules; make docs writes docs/settings.md and docs/tags.md"
+	@echo "make lint       ruff and the import rules; make docs writes docs/settings.md, metrics.md and tags.md"
 	@echo "make lock       resolve requirements.in into requirements.lock"
 
 install: $(VENV)/.done
