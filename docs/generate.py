@@ -1,6 +1,7 @@
 """Write docs/settings.md, tags.md and metrics.md from the code: ``make docs``; a test holds the files to it."""
 
 import inspect
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -9,16 +10,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from genfoundry.config import params as settings
-from genfoundry.config.sections.augment import Augment
 from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.component import Component
-from genfoundry.config.sections.evaluation import Slices, Template
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
-from genfoundry.config.sections.split import Guard
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
-from genfoundry.config.sections.training import Optimizer, Schedule
-from genfoundry.config.sections.validation import Drift, Expectation
 from genfoundry.config.specs import Section
 from genfoundry.core import parts
 from genfoundry.evaluation.evidence import CATALOGUE, asked_for
@@ -56,39 +52,41 @@ def kind(annotation: Any) -> str:
         return " or ".join(kind(part) for part in inner)
     if origin:
         return f"{origin.__name__}[{', '.join('...' if part is Ellipsis else kind(part) for part in inner)}]"
-    return str(getattr(annotation, "__name__", annotation))
+    if blocks(annotation):
+        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    return "nothing" if annotation is type(None) else str(getattr(annotation, "__name__", annotation))
 
 
 def table(section: type[Section]) -> list[str]:
+    """Its fields; a block without an explanation has that of its type."""
     first = (section.__doc__ or "").strip().splitlines()
     lines = [" ".join(line.strip() for line in first), ""]
     if not section.model_fields:
         return [*lines, "No fields.", ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     for name, field in section.model_fields.items():
-        meaning = " ".join((field.description or "").split())
+        inside = blocks(field.annotation)
+        meaning = " ".join((field.description or (inside[0].__doc__ if inside else None) or "").split())
+        if not meaning:
+            raise SystemExit(f"{section.__module__}.{section.__name__}.{name}: no docstring; say what it sets")
         lines.append(f"| `{name}` | {kind(field.annotation)} | {default(field)} | {meaning} |")
     return [*lines, ""]
 
 
-def inner(owner: type[Section], name: str) -> list[str]:
-    """The blocks inside a section of a modality."""
-    lines = []
-    for field, info in owner.model_fields.items():
-        if isinstance(info.default, Section):
-            lines += [f"#### `{name}.{field}`", "", *table(type(info.default))]
-    return lines
+def blocks(annotation: Any) -> list[type[Section]]:
+    """Sections that a type holds."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [each for part in get_args(annotation) for each in blocks(part)]
 
 
-def nested(owner: type[Section], name: str) -> list[str]:
-    """All blocks inside a block, at any depth: by default there, optional, or named by the user."""
-    lines = []
-    for field, info in owner.model_fields.items():
-        inside = [info.annotation, *get_args(info.annotation)]
-        for section in (each for each in inside if isinstance(each, type) and issubclass(each, Section)):
-            where = f"{name}.{field}.<name>" if get_origin(info.annotation) is dict else f"{name}.{field}"
-            lines += [f"### `{where}`", "", *table(section), *nested(section, where)]
-    return lines
+def reached(sections: Iterable[type[Section]]) -> dict[str, type[Section]]:
+    """Blocks inside of these, at any depth, by name."""
+    found: dict[str, type[Section]] = {}
+    for section in sections:
+        inside = {each.__name__: each for field in section.model_fields.values() for each in blocks(field.annotation)}
+        found |= inside | reached(inside.values())
+    return dict(sorted(found.items()))
 
 
 def settings_page() -> str:
@@ -99,6 +97,12 @@ def settings_page() -> str:
         "Made from the code by `make docs`. Every section of a block is written out, even if empty.",
         "",
     ]
+    shown: list[type[Section]] = []
+
+    def show(title: str, section: type[Section]) -> list[str]:
+        shown.append(section)
+        return [title, "", *table(section)]
+
     for title, section in (
         ("execution", Execution),
         ("numerics", Numerics),
@@ -107,50 +111,32 @@ def settings_page() -> str:
         ("bases.<name>", Base),
         ("components.<name>", Component),
     ):
-        lines += [f"## `{title}`", "", *table(section)]
-        lines += nested(section, title) if section is Retraining else []
+        lines += show(f"## `{title}`", section)
     for name, common in DATASET_SECTIONS.items():
-        lines += [f"## `datasets.<name>.{name}`", ""]
         owners = {
             key: getattr(parts.load("modalities", key), common.__name__, None) for key in parts.names("modalities")
         }
-        lines += table(common) if not all(owners.values()) else []
+        title = f"## `datasets.<name>.{name}`"
+        lines += [title, ""] if all(owners.values()) else show(title, common)
         for key, owner in owners.items():
             if owner is not None and owner is not common:
-                lines += [f"### with `modality: {key}`", "", *table(owner), *inner(owner, name)]
+                lines += show(f"### with `modality: {key}`", owner)
+    for key in published():
+        lines += show(f"### `reference.networks.{key}`", parts.load("networks", key).Config)
     lines += ["## `models.<name>.options`", ""]
     for key in parts.names("models"):
-        lines += [f"### with `family: {key}`", "", *table(parts.load("models", key).Config)]
+        lines += show(f"### with `family: {key}`", parts.load("models", key).Config)
     for name, section in MODEL_SECTIONS.items():
-        lines += [f"## `models.<name>.{name}`", "", *table(section)]
+        lines += show(f"## `models.<name>.{name}`", section)
         for key in parts.names("models"):
             if (own := settings.family_section(key, section)) is not section:
-                lines += [f"### with `family: {key}`", "", *table(own)]
-    for title, section in (
-        ("optimizer", Optimizer),
-        ("schedule", Schedule),
-        ("augment", Augment),
-    ):
-        lines += [f"### `training.{title}`", "", *table(section)]
-    for title, section in (("slices", Slices), ("templates[]", Template)):
-        lines += [f"### `evaluation.{title}`", "", *table(section)]
-    for key in published():
-        lines += [f"### `reference.networks.{key}`", "", *table(parts.load("networks", key).Config)]
-    lines += [
-        "### `validation.expectations[]`",
-        "",
-        *table(Expectation),
-        "### `validation.drift`",
-        "",
-        *table(Drift),
-        "### `split.guard[]`",
-        "",
-        *table(Guard),
-        "### `evaluation.metrics.<name>`",
-        "",
-    ]
+                lines += show(f"### with `family: {key}`", own)
+    lines += ["### `evaluation.metrics.<name>`", ""]
     for key in parts.names("metrics"):
-        lines += [f"`{key}`:", "", *table(parts.load("metrics", key).Config)]
+        lines += show(f"`{key}`:", parts.load("metrics", key).Config)
+    lines += ["## Types", "", "Blocks inside the blocks above.", ""]
+    for name, section in reached(shown).items():
+        lines += [f"### {name}", "", *table(section)]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -126,6 +126,7 @@ class Wanted(Section):
     """A column of the records that becomes a condition."""
 
     kind: Literal["classes", "text", "number"]
+    """classes: one of the values in training; text: a caption; number: scaled to the range in training."""
     length: int = Field(default=64, ge=1)
     """Bytes that are kept of a text."""
 

@@ -43,6 +43,7 @@ class Config(Section):
     attention: int = Field(default=8, ge=0)
     """Self-attention at levels whose longer side is at most this many places; 0 for none."""
     norm: Norm = "group"
+    """Normalisation in each block."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Inside residual blocks."""
     conditional: bool = False

@@ -27,9 +27,11 @@ State = Tensor | tuple[Tensor, Tensor]
 
 class Config(Section):
     cell: Literal["gru", "lstm"] = "gru"
+    """Recurrent cell."""
     width: int = Field(default=256, ge=1)
     """Width of the embedding and of the hidden state, D."""
     layers: int = Field(default=2, ge=1)
+    """Recurrent layers."""
     context: int = Field(default=256, ge=2)
     """Tokens of a window: as far as training and scoring look back."""
     truncate: int = Field(default=0, ge=0)

@@ -27,7 +27,9 @@ class Config(Section):
     width: int = Field(default=192, ge=8)
     """Width of the hidden state, D."""
     layers: int = Field(default=4, ge=1)
+    """Blocks of attention and feed-forward layer."""
     heads: int = Field(default=4, ge=1)
+    """Attention heads; the width is a multiple of twice their number."""
     kv_heads: int = Field(default=0, ge=0)
     """Heads of keys and values, each shared by a group of query heads (Ainslie et al. 2023, arXiv:2305.13245): a
     smaller cache in generation; 0 takes as many as ``heads``.

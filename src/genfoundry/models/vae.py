@@ -43,6 +43,7 @@ class Config(Section):
     components: int = Field(default=5, ge=1)
     """Logistics of a mixture."""
     norm: normalisation.Norm = "group"
+    """Normalisation in each block."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """In each residual block."""
     conditional: bool = False

@@ -26,6 +26,7 @@ class DriftTrigger(Section):
     """Retrain when the data drifted from what the champion learnt from."""
 
     on: bool = False
+    """Whether drift starts a retrain."""
     alpha: float = Field(default=0.001, gt=0, lt=0.5)
     """How often equal data may count as drifted; the thresholds follow from null runs on the training data."""
     psi: float = Field(default=0.1, ge=0)
@@ -37,6 +38,7 @@ class DriftTrigger(Section):
     distance: float = Field(default=0.02, ge=0)
     """Least squared distance of these, over the variance within the training data, that counts."""
     cooldown_h: float = Field(default=24.0, ge=0)
+    """Hours since the last retrain that this trigger started, before it may start another."""
 
 
 class LiveMetric(Section):
@@ -47,8 +49,11 @@ class LiveMetric(Section):
     field: str = ""
     """Path of the number inside the JSON, such as ``quality.rating``."""
     below: float | None = None
+    """Fires when the number is below it; give this or ``above``."""
     above: float | None = None
+    """Fires when the number is above it."""
     cooldown_h: float = Field(default=24.0, ge=0)
+    """Hours since the last retrain that this trigger started, before it may start another."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> "LiveMetric":
@@ -63,6 +68,7 @@ class Triggers(Section):
     slot: bool = True
     """Each slot of the schedule."""
     slot_cooldown_h: float = Field(default=0.0, ge=0)
+    """Hours since the last retrain that a slot started, before it may start another."""
     new_data: NewData = NewData()
     drift: DriftTrigger = DriftTrigger()
     metrics: dict[Key, LiveMetric] = Field(default_factory=dict)
@@ -85,10 +91,15 @@ class Mail(Section):
     """Notification by SMTP; user and password come from GENFOUNDRY_SMTP_USER and GENFOUNDRY_SMTP_PASSWORD."""
 
     host: str
+    """The mail server."""
     port: int = Field(default=587, ge=1, le=65535)
+    """587 is STARTTLS, 465 TLS."""
     security: Literal["starttls", "tls", "none"] = "starttls"
+    """none is for servers on this machine: passwords are never sent without encryption."""
     sender: str
+    """Address in From."""
     to: tuple[str, ...] = Field(min_length=1)
+    """Addresses of the recipients."""
 
 
 class Notify(Section):

@@ -42,3 +42,4 @@ class Evaluation(Section):
     stride: int = Field(default=0, ge=0)
     """Tokens newly scored per window; 0 takes half the window."""
     batch: int = Field(default=64, ge=1)
+    """Documents or samples scored at a time."""

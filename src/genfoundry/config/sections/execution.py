@@ -11,9 +11,11 @@ class Execution(Section):
     """Devices, processes and caches: logged, not part of a model's identity, so they may change on resume."""
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU where there is one."""
     devices: int = Field(default=0, ge=0)
     """Devices on each node; 0 takes all GPUs, or one CPU process."""
     nodes: int = Field(default=1, ge=1)
+    """Machines that train one model."""
     strategy: Literal["auto", "single", "ddp", "fsdp"] = "auto"
     """ddp: each device holds the model; fsdp: weights, gradients and optimizer states are divided over the devices
     (Zhao et al. 2023, arXiv:2304.11277). auto: single on one device, else ddp.

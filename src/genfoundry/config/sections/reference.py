@@ -15,6 +15,7 @@ class Reference(Section):
     steps: int = Field(default=600, ge=1)
     """Training steps of the feature network."""
     seed: int = Field(default=0, ge=0)
+    """Seed of the feature network."""
     max_error_ratio: float = Field(default=0.8, gt=0)
     """The network's held-out error may be at most this share of a linear classifier's, else PCA features are used."""
     networks: dict[Key, dict[str, Any]] = Field(default_factory=dict)

@@ -28,6 +28,7 @@ class Optimizer(Section):
     weight_decay: float = Field(default=0.01, ge=0)
     """On matrices only; gains and biases are left alone."""
     eps: float = Field(default=1e-8, gt=0)
+    """Added to the denominator of AdamW."""
 
 
 class Schedule(Section):
@@ -47,6 +48,7 @@ class Training(Section):
     """Settings of a training run that change the trained weights."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of weights, batches and noise."""
     steps: int = Field(default=1000, ge=1)
     """Batches to train on."""
     batch: int = Field(default=64, ge=1)
