@@ -20,15 +20,25 @@ from typing import Any
 from genfoundry.core.clock import Clock, stamp
 from genfoundry.core.errors import Exit, GenfoundryError, PreemptedError
 from genfoundry.core.processes import no_crash, start_of
-from genfoundry.retraining.protocol import Asked, Decision, Facts, Line, Reason, Request, Snapshot, Work
+from genfoundry.retraining.protocol import (
+    BUILD,
+    KEEP,
+    PREPARE,
+    Asked,
+    Decision,
+    Facts,
+    Line,
+    Reason,
+    Request,
+    Snapshot,
+    Step,
+    Work,
+)
 from genfoundry.state.events import append_event, read_events
 from genfoundry.state.journal import Journal, home, lock_file, open_attempt, set_open
 from genfoundry.state.locks import HeldError, held
 from genfoundry.state.secrets import redact, redacted
 
-PREPARE = ("preflight", "worktree", "data", "contracts")
-BUILD = ("train", "record")
-KEEP = ("commit", "push", "upkeep")
 IN_WORKTREE = ("worktree", "data", "contracts", "train", "record")
 """Steps that must run again once the worktree is gone."""
 EVERY_TIME = ("preflight",)
@@ -212,27 +222,27 @@ class _Retrain:
 
     def _steps(self, reasons: Sequence[Reason]) -> Outcome:
         work = self._work()
-        for name in PREPARE:
-            self._step(name)
+        for name, step in PREPARE.items():
+            self._step(name, step)
         if not reasons:
             reasons, _ = self._reasons(work.snapshot, work)
             if not reasons:
                 return self._nothing("no trigger fired", key=work.key, quiet=self.quiet)
             self.work = work = Work(work.key, work.snapshot, work.folder, work.attempt, reasons)
             self.journal.note(self.clock.now(), "reasons", "end", reasons=[reason.as_json() for reason in reasons])
-        for name in BUILD:
-            self._step(name)
+        for name, step in BUILD.items():
+            self._step(name, step)
         decisions = [self._promote(model) for model in work.snapshot.models]
         code = outcome_of(decisions)
         kept: dict[str, Any] = {}
-        for name in KEEP:
-            kept |= self._step(name)
+        for name, step in KEEP.items():
+            kept |= self._step(name, step)
         told = [{"model": each.model, "decision": NAMES[each.code], **each.facts} for each in decisions]
         names = ", ".join(f"{each.model} {_words(each)}" for each in decisions)
         facts = {"decisions": told, **{name: kept[name] for name in ("branch", "kept") if name in kept}}
         return Outcome(code, NAMES[code], names or "no model to judge", work.key, facts)
 
-    def _step(self, name: str) -> dict[str, Any]:
+    def _step(self, name: str, step: Step) -> dict[str, Any]:
         """Run a step, or reuse an earlier attempt's result if it is still valid."""
         work = self._work()
         before = self.journal.ended(name)
@@ -244,7 +254,7 @@ class _Retrain:
             return before
         self.journal.note(self.clock.now(), name, "begin", attempt=work.attempt)
         self.between(f"{name}:begin")
-        facts = dict(getattr(self.line, name)(work))
+        facts = dict(step(self.line, work))
         self.journal.note(self.clock.now(), name, "end", **facts)
         self.between(f"{name}:end")
         return facts

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from genfoundry.core.clock import Clock
 from genfoundry.core.errors import Exit
-from genfoundry.retraining.engine import BUILD, DECIDED, KEEP, PREPARE
+from genfoundry.retraining.engine import DECIDED
 from genfoundry.retraining.line.real import RealLine
-from genfoundry.retraining.protocol import Request, Snapshot
+from genfoundry.retraining.protocol import BUILD, KEEP, PREPARE, Request, Snapshot
 from genfoundry.state.journal import Journal, home, lock_file
 from genfoundry.state.locks import describe, holder
 from genfoundry.state.secrets import redact

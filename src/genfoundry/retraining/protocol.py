@@ -5,7 +5,7 @@
 Stable: the engine, the embedded scheduler and the simulation meet here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -169,3 +169,27 @@ class Line(Protocol):
 
     def tell(self, event: Facts) -> Sequence[str]:
         """Notify of an event and ping the heartbeat; returns failures, one line each."""
+
+
+Step = Callable[[Line, Work], Facts]
+
+PREPARE: Mapping[str, Step] = {
+    "preflight": lambda line, work: line.preflight(work),
+    "worktree": lambda line, work: line.worktree(work),
+    "data": lambda line, work: line.data(work),
+    "contracts": lambda line, work: line.contracts(work),
+}
+"""Steps before the triggers that need the data are asked, by their names in the journal, in order."""
+
+BUILD: Mapping[str, Step] = {
+    "train": lambda line, work: line.train(work),
+    "record": lambda line, work: line.record(work),
+}
+"""Steps before the models are judged."""
+
+KEEP: Mapping[str, Step] = {
+    "commit": lambda line, work: line.commit(work),
+    "push": lambda line, work: line.push(work),
+    "upkeep": lambda line, work: line.upkeep(work),
+}
+"""Steps after the models were judged."""

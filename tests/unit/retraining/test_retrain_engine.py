@@ -1,5 +1,6 @@
 """The retraining engine over a line of dictionaries: a kill anywhere and a rerun come to the same end."""
 
+import inspect
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +13,19 @@ import pytest
 
 from genfoundry.core.errors import DataError, Exit, InfrastructureError, PreemptedError
 from genfoundry.retraining.engine import Outcome, outcome_of, reap, retrain
-from genfoundry.retraining.protocol import Asked, Decision, Reason, Request, Snapshot, Work
+from genfoundry.retraining.protocol import (
+    BUILD,
+    KEEP,
+    PREPARE,
+    Asked,
+    Decision,
+    Facts,
+    Line,
+    Reason,
+    Request,
+    Snapshot,
+    Work,
+)
 from genfoundry.state.events import read_events
 from genfoundry.state.journal import Journal, home, lock_file
 from genfoundry.state.locks import held, holder
@@ -150,6 +163,22 @@ def test_a_retrain_goes_through_its_steps_once_and_tells_it(tmp_path: Path) -> N
     assert event["decisions"][0]["champion_after"] == "2"
     assert line.world["told"] == ["promoted"]
     assert not (home(tmp_path) / "open.json").exists() and not lock_file(tmp_path).read_bytes()
+
+
+def test_the_tables_of_steps_name_each_step_of_the_protocol(tmp_path: Path) -> None:
+    steps = {**PREPARE, **BUILD, **KEEP}
+    typed = {name: inspect.signature(method) for name, method in vars(Line).items() if inspect.isfunction(method)}
+    line, work = Dummy(), Work("k", Dummy().snapshot(), tmp_path, 1)
+
+    for step in steps.values():
+        step(line, work)
+
+    assert line.calls == list(steps), "each entry calls the method of its name"
+    assert set(steps) == {
+        name
+        for name, signature in typed.items()
+        if list(signature.parameters) == ["self", "work"] and signature.return_annotation is Facts
+    }
 
 
 def test_the_same_inputs_again_are_a_no_op_with_a_link(tmp_path: Path) -> None:
