@@ -1,25 +1,19 @@
 """Stage component: record which model fills a role of a component set, by its digest."""
 
-import sys
+from pathlib import Path
 
-from genfoundry.config.params import NO_COMPONENTS, load, parse
+from genfoundry.config.params import NO_COMPONENTS
 from genfoundry.config.sections.component import Component
-from genfoundry.core.errors import GenfoundryError
 from genfoundry.core.io import folder_digest, write_json
-from genfoundry.core.paths import ComponentPaths, ModelPaths, workspace
+from genfoundry.core.paths import ComponentPaths, ModelPaths
+from genfoundry.pipeline.stage import run_stage
 
 
-def main(key: str) -> int:
-    root = workspace()
-    try:
-        one = parse(Component, load(root).components[key], f"components.{key}")
-        digest = "" if one.set == NO_COMPONENTS else folder_digest(ModelPaths(root, one.model).model)
-        write_json(ComponentPaths(root, one.set).file(one.role), {"model": one.model, "digest": digest})
-    except GenfoundryError as error:
-        print(f"genfoundry: component@{key}: {error}", file=sys.stderr)
-        return int(error.exit_code)
-    return 0
+def main(component: Component, root: Path) -> None:
+    digest = "" if component.set == NO_COMPONENTS else folder_digest(ModelPaths(root, component.model).model)
+    file = ComponentPaths(root, component.set).file(component.role)
+    write_json(file, {"model": component.model, "digest": digest})
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    run_stage(main)

@@ -31,6 +31,13 @@ def test_a_stage_has_one_thin_module(stage: str) -> None:
     assert body["cmd"] == f"python -m pipelines.{stage}" + (" ${key}" if "do" in STAGES[stage] else "")
 
 
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"code"}))
+def test_every_stage_but_code_starts_through_the_runner_which_guards_its_digests(stage: str) -> None:
+    end = (ROOT / "pipelines" / f"{stage}.py").read_text().partition('if __name__ == "__main__":\n')[2]
+
+    assert re.fullmatch(r"    run_stage\(main(, \w+)?\)\n", end), end
+
+
 @pytest.mark.parametrize("address", NODES)
 def test_params_are_the_sections_that_main_names(address: str) -> None:
     node, names = NODES[address], set(main_of(NODES[address].stage).parameters)

@@ -25,7 +25,7 @@ KINDS = {
 }
 """What a stage works on; ``report`` works on the repository."""
 
-UNTOLD = ("code", "component")
+UNLOGGED = ("code", "component")
 """Kinds whose stages create no MLflow run and no lineage: their outputs are inputs of those that do."""
 
 CODE_FILES = "artifacts/code"

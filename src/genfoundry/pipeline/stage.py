@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from genfoundry.config import params as settings
 from genfoundry.config.code import check_imports, current
-from genfoundry.config.dag import NUMERICS, Node, find, stage_inputs
+from genfoundry.config.dag import NUMERICS, UNLOGGED, Node, find, stage_inputs
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.specs import Section
@@ -69,7 +69,8 @@ def _section(node: Node, tree: settings.Settings, kind: type[Section]) -> Sectio
         return settings.dataset_section(tree, node.key, kind)
     if node.kind == "model":
         return settings.model_section(tree, node.key, kind)
-    return settings.parse(kind, tree.bases[node.key], f"bases.{node.key}")
+    group = {"base": "bases", "component": "components"}[node.kind]
+    return settings.parse(kind, getattr(tree, group)[node.key], f"{group}.{node.key}")
 
 
 def _offers(node: Node, root: Path, tree: settings.Settings) -> dict[str, Callable[[], Any]]:
@@ -94,10 +95,8 @@ def _offers(node: Node, root: Path, tree: settings.Settings) -> dict[str, Callab
             "execution": lambda: settings.parse(Execution, tree.execution, "execution"),
             "node": lambda: node,
         }
-    if node.kind == "base":
-        return {
-            "paths": lambda: ModelPaths(root, node.key),
-        }
+    if node.kind in ("base", "component"):
+        return {"paths": lambda: ModelPaths(root, node.key)} if node.kind == "base" else {}
     return {"datasets": lambda: tree.datasets, "models": lambda: tree.models}
 
 
@@ -191,18 +190,19 @@ def execute(main: Main, stage: str, key: str, root: Path, alone: bool = False) -
         with held(root / ".dvc/tmp/genfoundry" / f"{node.address}.lock", "this stage"):
             values = arguments(main, node, root, tree, None)
             inputs = stage_inputs(root, node)
-            run = _begin(root, node, tree)
-            if "run" in values:
-                values["run"] = run
-            if "execution" in values:
-                run.tags({tags.EXECUTION: values["execution"].model_dump_json()})
+            if node.kind not in UNLOGGED:
+                run = _begin(root, node, tree)
+                values |= {"run": run} if "run" in values else {}
+                if "execution" in values:
+                    run.tags({tags.EXECUTION: values["execution"].model_dump_json()})
             _compute(main, values, node, tree)
             if alone:
                 check_imports(node, seen)
             _check_outputs(root, node)
-            record = write_lineage(root, node, inputs)
-            run.metric("stage_seconds", time.monotonic() - started)
-            _end(run, root, node, tree, record)
+            if run is not None:
+                record = write_lineage(root, node, inputs)
+                run.metric("stage_seconds", time.monotonic() - started)
+                _end(run, root, node, tree, record)
         return Exit.OK
     except BaseException as error:  # noqa: BLE001 -- whatever it is, the run must not stay open
         return _failed(error, address, run)

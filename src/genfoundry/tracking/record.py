@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.config.code import Sources, difference
-from genfoundry.config.dag import UNTOLD, Node, digests, fingerprint, nodes
+from genfoundry.config.dag import UNLOGGED, Node, digests, fingerprint, nodes
 from genfoundry.config.params import Settings
 from genfoundry.config.sections.sampling import generator_of
 from genfoundry.core.io import folder_digest, read_json
@@ -62,7 +62,7 @@ def stale_reason(sources: Sources, node: Node) -> str:
 def present(root: Path, told: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]:
     """Stages whose files are current, with their lineage."""
     sources = Sources(root)
-    for node in (found for found in nodes(root).values() if found.kind not in UNTOLD):
+    for node in (found for found in nodes(root).values() if found.kind not in UNLOGGED):
         reason = stale_reason(sources, node)
         if reason:
             told.stale[node.address] = reason

@@ -12,9 +12,10 @@ from genfoundry.config.dag import find
 from genfoundry.config.sections.base import Base
 from genfoundry.config.sections.training import Training
 from genfoundry.core.errors import DataError, Exit
-from genfoundry.core.io import publish_folder
+from genfoundry.core.io import publish_folder, read_json
 from genfoundry.core.paths import ModelPaths
 from genfoundry.pipeline import stage
+from pipelines import component
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -90,6 +91,26 @@ def test_a_stage_does_not_start_on_a_code_file_of_other_sources(root: Path, caps
     assert run(root, publish) == Exit.USAGE
     assert "base@scratch.json is stale: pipelines.base changed; run `dvc repro code` first" in capsys.readouterr().err
     assert not (root / "artifacts/models").exists()
+
+
+def test_a_component_leaves_its_file_alone_and_neither_run_nor_lineage(root: Path) -> None:
+    publish(ModelPaths(root, "scratch"))
+
+    assert stage.execute(component.main, "component", "none", root) == Exit.OK
+
+    assert read_json(root / "artifacts/components/none/none.json") == {"model": "scratch", "digest": ""}
+    assert not (root / "mlruns").exists() and not (root / "artifacts/lineage").exists()
+
+
+def test_a_component_does_not_start_on_a_code_file_of_other_sources(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = root / "artifacts/code/component@none.json"
+    file.write_text(file.read_text().replace('"pipelines.component": "', '"pipelines.component": "0'))
+
+    assert stage.execute(component.main, "component", "none", root) == Exit.USAGE
+    assert "component@none.json is stale: pipelines.component changed" in capsys.readouterr().err
+    assert not (root / "artifacts/components").exists()
 
 
 REMEDY = "out of memory .* raise training.accumulate .* training.recompute .* bf16-mixed"
