@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genfoundry.config.dag import CODE
 from genfoundry.config.params import read_yaml
@@ -18,6 +18,9 @@ from genfoundry.core.errors import ConfigError
 from genfoundry.core.io import MANIFEST, file_digest, read_json, read_table, tree_digest
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 HEX = re.compile(r"^[0-9a-f]{8,64}$")
 
@@ -75,27 +78,22 @@ def _downloaded(store: Store, run_id: str, stage: str) -> Iterator[dict[str, Any
 
 def resolve(root: Path, store: Store, graph: Graph, query: str) -> list[Found]:
     """Resolve a query: a path, a sample or record id, a run, a registered version, a sha256, DVC's md5."""
-    for attempt in (_by_path, _by_sample):
-        found = attempt(root, graph, query)
-        if found:
-            return found
-    found = _by_version(store, graph, query) or _by_run(store, graph, query)
+    found = _by_path(root, store, graph, query) or _by_sample(root, graph, query)
+    found = found or _by_version(store, graph, query) or _by_run(store, graph, query)
     if found:
         return found
     if HEX.match(query.removesuffix(".dir")):
         found = _by_md5(root, graph, query) or [Found(*pair) for pair in graph.by_prefix(query)]
+        found = found or _by_release(store, graph, query) or _by_inner_digest(root, graph, query)
         if found:
             return found
-        inside = _by_inner_digest(root, graph, query)
-        if inside:
-            return inside
     raise ConfigError(
         f"trace: nothing known as {query!r}; give a path, a sample id (digits-vae/000017), a record id "
         "(digits:3/0007.png), a run id, a version (digits-vae/1, digits-vae@champion), a sha256 or DVC's md5"
     )
 
 
-def _by_path(root: Path, graph: Graph, query: str) -> list[Found]:
+def _by_path(root: Path, store: Store, graph: Graph, query: str) -> list[Found]:
     path = (Path.cwd() / query).resolve()
     if not path.exists():
         return []
@@ -112,7 +110,7 @@ def _by_path(root: Path, graph: Graph, query: str) -> list[Found]:
                 return [Found(tree_digest(folder), relative, note)]
     if path.is_file():
         for digest in (file_digest(path), *_pixels(path)):
-            inside = _by_inner_digest(root, graph, digest)
+            inside = _by_inner_digest(root, graph, digest) or _by_release(store, graph, digest)
             if inside:
                 return inside
     return []
@@ -211,8 +209,18 @@ def _by_version(store: Store, graph: Graph, query: str) -> list[Found]:
         entry = get(name, alias or version)
     except MlflowException:
         return []
+    return _weights(graph, entry)
+
+
+def _weights(graph: Graph, entry: "ModelVersion") -> list[Found]:
     found = graph.by_prefix(tags.weights_of(entry.tags) or "?")
-    return [Found(*pair, f"registered {name} version {entry.version}") for pair in found]
+    return [Found(*pair, f"registered {entry.name} version {entry.version}") for pair in found]
+
+
+def _by_release(store: Store, graph: Graph, query: str) -> list[Found]:
+    """Digest of a registered version (that of its generator.json, which lineage does not know): its weights."""
+    entries = store.client.search_model_versions(f"tags.`{tags.DIGEST}` LIKE '{query}%'")
+    return [found for entry in entries for found in _weights(graph, entry)]
 
 
 def _by_run(store: Store, graph: Graph, query: str) -> list[Found]:
