@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genfoundry.config.specs import SPLITS, GridSpec, TokenSpec, parse_spec
+from genfoundry.config.specs import SPLITS, GridSpec, TokenSpec, read_spec, write_spec
 from genfoundry.core import parts
-from genfoundry.core.io import publish_folder, read_json, write_json, write_table
+from genfoundry.core.io import publish_folder, write_json, write_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.tracking.runs import NoRun
 
@@ -53,7 +53,7 @@ def write_images(
     paths = DatasetPaths(root, key)
     spec = GridSpec(channels=1, shape=(8, 8), labels=("even", "odd") if labelled else ())
     with publish_folder(paths.arrays) as folder, publish_folder(paths.index) as index:
-        write_json(folder / "spec.json", spec.model_dump(mode="json"))
+        write_spec(folder, spec)
         for seed, split in enumerate(SPLITS):
             levels, labels = stripes(counts[split], seed)
             np.save(folder / f"{split}.npy", levels)
@@ -97,7 +97,7 @@ def write_texts(
     """Arrays and index of a data set of token documents."""
     paths = DatasetPaths(root, key)
     with publish_folder(paths.arrays) as folder, publish_folder(paths.index) as index:
-        write_json(folder / "spec.json", TokenSpec(vocab_size=vocab_size).model_dump(mode="json"))
+        write_spec(folder, TokenSpec(vocab_size=vocab_size))
         write_tokenizer(folder, key, vocab_size)
         for seed, split in enumerate(SPLITS):
             documents = counting(counts[split], seed, vocab_size)
@@ -156,7 +156,7 @@ def write_untrained(
 
     from genfoundry.generation.modelfile import build, write_model
 
-    spec = parse_spec(read_json(dataset.arrays / "spec.json"))
+    spec = read_spec(dataset.arrays)
     config = parts.load("models", family).Config(**options)
     state = build(family, config, spec, 0).state_dict()
     for tensor in state.values():

@@ -79,7 +79,11 @@ class History:
         digest = folder_digest(model)
         output = {f"{tags.OUTPUT}artifacts/models/{name}/model": digest}
         run_id = self.run(name, days, **output)
-        client.log_text(run_id, json.dumps({"inputs": inputs or {}}), f"train/lineage/train@{name}.json")
+        client.log_text(
+            run_id,
+            json.dumps({"fingerprint": run_id, "inputs": inputs or {}, "outputs": {}}),
+            f"train/lineage/train@{name}.json",
+        )
         made = client.create_logged_model(
             self.store.experiment, name, source_run_id=run_id, tags={tags.DIGEST: digest, tags.KEY: name}
         )

@@ -1,10 +1,11 @@
 """Report which tracked results differ from the commit, and why: the last line of `make repro`."""
 
-import json
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+
+from genfoundry.training.reports import TRAIN, processor_of
 
 RESULTS = ("dvc.lock", "reports")
 """Stage outputs that git tracks."""
@@ -25,10 +26,10 @@ def changed_line(root: Path) -> str:
 
 
 def _why(root: Path) -> str:
-    reports = sorted((root / "reports/models").glob("*/train.json"))
+    reports = sorted((root / "reports/models").glob(f"*/{TRAIN}"))
     now = kinds(file.read_text(encoding="utf-8") for file in reports)
     listed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", "reports/models") or ""
-    trained = [name for name in listed.splitlines() if name.endswith("/train.json")]
+    trained = [name for name in listed.splitlines() if name.endswith(f"/{TRAIN}")]
     then = kinds(_git(root, "show", f"HEAD:{name}") or "" for name in trained)
     if causes := _differing(root, CAUSES):
         return f"as {_grouped(causes)} differ too"
@@ -47,13 +48,7 @@ def _why(root: Path) -> str:
 
 def kinds(reports: Iterable[str]) -> list[str]:
     """Kinds of processor that the texts of several train.json name, each once."""
-    found = set()
-    for text in reports:
-        try:
-            found.add(json.loads(text).get("processor", "an unknown kind"))
-        except ValueError:
-            found.add("an unknown kind")
-    return sorted(found)
+    return sorted(set(map(processor_of, reports)))
 
 
 def _differing(root: Path, names: Iterable[str]) -> list[str]:

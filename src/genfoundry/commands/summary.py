@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from genfoundry.config.params import Settings
-from genfoundry.config.specs import SPLITS
-from genfoundry.core.io import read_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.data.funnel import read_splits
 from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, name_of, plus_minus
 from genfoundry.metrics._record import read_protocols_file, read_scores_file
 from genfoundry.tracking.record import Recorded
@@ -33,11 +32,8 @@ def summary(root: Path, tree: Settings, told: Recorded) -> list[str]:
 
 
 def _dataset(paths: DatasetPaths) -> str:
-    encoded = paths.reports / "encode.json"
-    if not encoded.is_file():
-        return "not made"
-    told = read_json(encoded)
-    return ", ".join(f"{told[split]['records']:,} {split}" for split in SPLITS if split in told)
+    splits = read_splits(paths.reports)
+    return ", ".join(f"{count:,} {split}" for split, count in splits.items()) or "not made"
 
 
 def _scores(reports: Path) -> list[str]:

@@ -4,15 +4,16 @@ DVC decides what runs. This reader exists because a stage must know its own outp
 DVC (which costs a second); a test holds it to DVC's own resolution.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from genfoundry.config.params import read_yaml
-from genfoundry.core.errors import ConfigError
-from genfoundry.core.io import digest_of, file_digest, read_json, tree_digest
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import digest_of, file_digest, tree_digest
 
 DATASET_STAGES = ("ingest", "validate", "preprocess", "deduplicate", "split", "encode", "reference")
 MODEL_STAGES = ("train", "sample", "extract", "evaluate")
@@ -30,6 +31,9 @@ UNLOGGED = ("code", "component")
 
 CODE_FILES = "artifacts/code"
 """Folder of the code digests of each stage; ``config.code`` writes it."""
+
+LINEAGE = "artifacts/lineage"
+"""Folder of each stage's lineage; `tracking/lineage.py` writes it."""
 
 CODE = (f"{CODE_FILES}/", "presets/", "src/", "pipelines")
 """Prefixes of deps that are code or presets, in dvc.yaml and in lineage files of all versions."""
@@ -187,13 +191,55 @@ def _stands_on(root: Path, stages: Iterable[Node], data: Mapping[str, str]) -> s
     )
 
 
+class Lineage(TypedDict, total=False):
+    """One stage's lineage: content digests of what it read and made; no time, host, commit or run."""
+
+    format: int
+    stage: str
+    key: str
+    fingerprint: str
+    inputs: dict[str, str]
+    """Digest by path."""
+    params: dict[str, Any]
+    lock: str
+    outputs: dict[str, str]
+    """Digest by path."""
+    processor: str
+    """Kind of processor, where it moves last digits."""
+    components: dict[str, dict[str, str]]
+    """``model`` and ``digest`` of each frozen model, by role."""
+
+
+def lineage_file(root: Path, address: str) -> Path:
+    return root / LINEAGE / f"{address}.json"
+
+
+def read_lineage(root: Path, address: str) -> Lineage | None:
+    """Lineage of a stage as it last ran here; None if it never did."""
+    file = lineage_file(root, address)
+    return parse_lineage(file.read_bytes(), str(file)) if file.is_file() else None
+
+
+def parse_lineage(text: bytes, where: str) -> Lineage:
+    """Lineage from the bytes of its file.
+
+    Raises:
+        DataError: They are not those of a lineage file.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON ({error}); remove it and run dvc repro") from None
+    if not isinstance(found, dict) or not {"fingerprint", "inputs", "outputs"} <= found.keys():
+        raise DataError(f"{where}: not the lineage of a stage; remove it and run dvc repro")
+    return cast(Lineage, found)
+
+
 def source_digest(root: Path, graph: Mapping[str, Node], key: str) -> str:
     """Content digest of a dataset's source: recorded by its ingest stage, else computed."""
     (source,) = graph[f"ingest@{key}"].data
-    lineage = root / f"artifacts/lineage/ingest@{key}.json"
-    if lineage.is_file():
-        return str(read_json(lineage)["inputs"][source])
-    return tree_digest(root / source)
+    lineage = read_lineage(root, f"ingest@{key}")
+    return str(lineage["inputs"][source]) if lineage else tree_digest(root / source)
 
 
 def state(root: Path, node: Node) -> str:

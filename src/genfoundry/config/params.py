@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from genfoundry.config.sections.component import Component
 from genfoundry.config.specs import Key, Section
 from genfoundry.core import parts
-from genfoundry.core.errors import ConfigError
+from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import read_json
 from genfoundry.core.parts import KEY_PATTERN
 
@@ -201,6 +201,10 @@ def _inherited(root: Path, tree: Settings, key: str) -> ModelBlock:
     return block.model_copy(update={"family": architecture.family, "options": dict(architecture.options)})
 
 
+CONFIG = "config.json"
+"""File of family and options in a model folder; `generation/modelfile.py` writes it."""
+
+
 class Architecture(Section):
     """Family and options in a published model's ``config.json``."""
 
@@ -210,11 +214,28 @@ class Architecture(Section):
 
 def _architecture(root: Path, tree: Settings, base: str) -> Architecture | None:
     for folder in (root / str(tree.bases[base]["path"]), root / "artifacts/models" / base / "model"):
-        file = folder / "config.json"
-        config = read_json(file) if file.is_file() else None
-        if isinstance(config, dict) and "family" in config:
-            return parse(Architecture, {name: config.get(name) for name in ("family", "options")}, "", str(file))
+        if found := find_architecture(folder):
+            return found
     return None
+
+
+def find_architecture(folder: Path) -> Architecture | None:
+    """Family and options of a model folder; None where it has no ``config.json`` that names a family."""
+    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    if not isinstance(config, dict) or "family" not in config:
+        return None
+    return parse(Architecture, {name: config.get(name) for name in ("family", "options")}, "", str(folder / CONFIG))
+
+
+def read_architecture(folder: Path) -> Architecture:
+    """The same of a folder that is a model's.
+
+    Raises:
+        DataError: It is none.
+    """
+    if found := find_architecture(folder):
+        return found
+    raise DataError(f"{folder / CONFIG}: no such file, or it names no family; the folder holds no model of genfoundry")
 
 
 def dataset_section(settings: Settings, key: str, base: type[SectionType]) -> SectionType:

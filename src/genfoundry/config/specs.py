@@ -7,6 +7,7 @@ Every modality becomes one of two specs, so that a model family sees only these:
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -20,6 +21,7 @@ from pydantic import (
 from genfoundry.config.blocks import Key as Key
 from genfoundry.config.blocks import Section as Section
 from genfoundry.config.conditions import Classes, Condition
+from genfoundry.core.io import read_json, write_json
 
 if TYPE_CHECKING:
     # numpy reads its instruction set when it is loaded, so core/pin.py must run first.
@@ -141,9 +143,23 @@ DataSpec = GridSpec | TokenSpec
 _DATA_SPEC: TypeAdapter[DataSpec] = TypeAdapter(Annotated[DataSpec, Field(discriminator="kind")])
 
 
+SPEC = "spec.json"
+"""File of a data spec, in ``arrays/`` and in each model folder."""
+
+
 def parse_spec(values: Mapping[str, Any]) -> DataSpec:
     """The data spec in a parsed ``spec.json``."""
     return _DATA_SPEC.validate_python(dict(values))
+
+
+def read_spec(folder: Path) -> DataSpec:
+    """The data spec of arrays or of a model."""
+    return parse_spec(read_json(folder / SPEC))
+
+
+def write_spec(folder: Path, spec: DataSpec) -> None:
+    """Publish ``spec.json`` in a folder."""
+    write_json(folder / SPEC, spec.model_dump(mode="json"))
 
 
 def condition_file(name: str, split: str) -> str:

@@ -152,6 +152,11 @@ def folder_digest(folder: Path) -> str:
     return file_digest(manifest)
 
 
+def listed(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size (``bytes``) and ``sha256`` of each file that a published folder's manifest names, by its path in it."""
+    return dict(read_json(folder / MANIFEST)["files"])
+
+
 def verify_folder(folder: Path) -> str:
     """Digest of a published folder after comparing every file with the manifest.
 
@@ -159,7 +164,7 @@ def verify_folder(folder: Path) -> str:
         DataError: A file is missing, added or changed; all are named.
     """
     digest = folder_digest(folder)
-    wanted, found = read_json(folder / MANIFEST)["files"], _files(folder)
+    wanted, found = listed(folder), _files(folder)
     faults = [f"{name} is missing" for name in wanted.keys() - found.keys()]
     faults += [f"{name} was added" for name in found.keys() - wanted.keys()]
     faults += [f"{name} was changed" for name in wanted.keys() & found.keys() if wanted[name] != found[name]]

@@ -36,9 +36,6 @@ class Paths:
     def state(self) -> Path:
         return state_root(self.root)
 
-    def lineage(self, stage: str) -> Path:
-        return self.root / "artifacts/lineage" / f"{stage}@{self.key}.json"
-
 
 class DatasetPaths(Paths):
     """Paths of one dataset."""

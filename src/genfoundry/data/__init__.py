@@ -1,1 +1,4 @@
-"""Raw data to arrays: one folder a stage, and libraries that know no stage."""
+"""Raw data to arrays: one folder a stage, and libraries that know no stage.
+
+Door: funnel.
+"""

@@ -1,4 +1,4 @@
 """Scores of models: reference, extract, evaluate, report.
 
-Door: charts, evidence, funnel, metrics, results, scoring, slices, verdicts.
+Door: charts, evidence, metrics, results, scoring, slices, verdicts.
 """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from genfoundry.config.specs import DataSpec, read_spec
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import digest_of, file_digest, read_json, read_table
 from genfoundry.core.parts import nearest
@@ -64,7 +65,7 @@ def _document_texts(evidence: "Evidence", file: Path) -> list[str]:
 
 def _sample_labels(evidence: "Evidence", file: Path) -> np.ndarray:
     """Numbers of the classes that were asked for."""
-    names = list(evidence.json("arrays", "spec.json")["labels"])
+    names = list(evidence.spec.labels)
     return np.array([names.index(name) for name in read_table(file, ["label"])["label"]], np.int64)
 
 
@@ -239,6 +240,10 @@ class Evidence:
         """Facts of the protocol of a score from these pieces of evidence."""
         wanted = sorted({fact for name in names for fact in CATALOGUE[name].facts})
         return {fact: FACTS[fact](self) for fact in wanted}
+
+    @property
+    def spec(self) -> DataSpec:
+        return read_spec(self.folders["arrays"])
 
     def json(self, place: Place, file: str) -> Any:
         return read_json(self.folders[place] / file)

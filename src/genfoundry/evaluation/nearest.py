@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genfoundry.config.specs import parse_spec
-from genfoundry.core.io import canonical_json
+from genfoundry.evaluation.details import write_pairs
 from genfoundry.evaluation.evidence import Evidence
 from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.evaluation.rivals import cut_like
@@ -40,7 +39,7 @@ TEXTS = ("sample_tokens", "train_documents", "reference_tokens")
 def write_nearest(folder: Path, evidence: Evidence) -> None:
     """Write what the evidence allows into a folder that is being published; nothing where there are no samples."""
     if all(map(evidence.has, PICTURES)):
-        media = media_of(parse_spec(evidence.json("arrays", "spec.json")))
+        media = media_of(evidence.spec)
         assert isinstance(media, GridMedia)
         write_pictures(folder, *(evidence[name] for name in PICTURES), *_ids(evidence), picture=media.picture)
     elif all(map(evidence.has, TEXTS)):
@@ -102,7 +101,7 @@ def write_pictures(
         for row, first, further in rows
     ]
     _draw_pairs(folder / "pairs.png", pairs, shown)
-    (folder / "pairs.json").write_bytes(canonical_json({"kind": "pictures", "neighbours": k, "pairs": pairs}))
+    write_pairs(folder, kind="pictures", neighbours=k, pairs=pairs)
     _draw_shares(
         folder / "distances.png",
         ratios,
@@ -167,7 +166,7 @@ def write_texts(
                 "training": {"id": train_ids[document], **_cut(record, min(AROUND, place - first), length, decode)},
             }
         )
-    (folder / "pairs.json").write_bytes(canonical_json({"kind": "texts", "pairs": pairs}))
+    write_pairs(folder, kind="texts", pairs=pairs)
     _draw_shares(
         folder / "distances.png",
         runs.lengths,

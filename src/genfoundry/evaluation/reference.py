@@ -3,9 +3,8 @@
 from typing import Any
 
 from genfoundry.config.sections.reference import Reference
-from genfoundry.config.specs import GridSpec, parse_spec
+from genfoundry.config.specs import GridSpec, read_spec
 from genfoundry.core.errors import ConfigError
-from genfoundry.core.io import read_json
 from genfoundry.core.paths import DatasetPaths
 
 
@@ -16,7 +15,7 @@ def write_reference(paths: DatasetPaths, config: Reference) -> dict[str, Any]:
         ConfigError: Published networks for what is no image, or without weights.
         DataError: Too few records, or weights of another digest.
     """
-    spec = parse_spec(read_json(paths.arrays / "spec.json"))
+    spec = read_spec(paths.arrays)
     if isinstance(spec, GridSpec):
         # Imported here so that the branch for tokens does not load torch.
         from genfoundry.evaluation.features import write_grid_reference

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.config.specs import GridSpec, parse_spec
-from genfoundry.core.io import read_json
+from genfoundry.config.specs import GridSpec, read_spec
 from genfoundry.core.pages import escape, table, tiles, write_page
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.evaluation import charts
@@ -25,7 +24,7 @@ LENGTH_BINS = 10
 
 def write_reference_page(paths: DatasetPaths, numbers: Mapping[str, Any]) -> None:
     """Publish ``reference.html`` from a published reference and the numbers of its report."""
-    spec = parse_spec(read_json(paths.arrays / "spec.json"))
+    spec = read_spec(paths.arrays)
     parts = _of_grids(paths, spec, numbers) if isinstance(spec, GridSpec) else _of_tokens(paths, numbers)
     lead = (
         "What images look like to the network in whose features samples are scored, and how surely it tells them apart."

@@ -8,8 +8,8 @@ from typing import Any
 from genfoundry.config.params import DatasetBlock, ModelBlock
 from genfoundry.core.io import write_json
 from genfoundry.core.pages import Html, escape, number, picture, table, tiles, write_page
+from genfoundry.data.funnel import Funnel, read_funnel
 from genfoundry.evaluation.charts import Row, curves, intervals
-from genfoundry.evaluation.funnel import Funnel, read_funnel
 from genfoundry.evaluation.metrics import load_metric, metric_names
 from genfoundry.evaluation.results import ModelResult, read_model
 from genfoundry.evaluation.verdicts import (
@@ -25,6 +25,7 @@ from genfoundry.evaluation.verdicts import (
     ranked,
     summary,
 )
+from genfoundry.tracking.glance import COMPARISON
 
 LEAD = "Every model of params.yaml on its data set: how good, how sure, against what."
 SHOWN_SAMPLES = 4
@@ -66,10 +67,10 @@ def _glance(models: Sequence[ModelResult]) -> str:
 
 
 def _funnel(funnel: Funnel) -> str:
-    top = max([left for _, left, _ in funnel.stages] or [1])
+    top = max([left for _, left, _ in funnel.steps] or [1])
     rows = [
         [what, left, Html(f"<span class=bar style='width:{240 * left / max(top, 1):.0f}px'></span>"), why]
-        for what, left, why in funnel.stages
+        for what, left, why in funnel.steps
     ]
     parts = [table(["step", "records left", " ", "what went, and why"], rows)]
     if funnel.splits:
@@ -294,7 +295,7 @@ def write_report(datasets: Mapping[str, DatasetBlock], models: Mapping[str, Mode
         funnel = read_funnel(root / "reports/datasets" / key)
         parts.append(_dataset(key, funnel, [model for model in results if model.dataset == key]))
     write_page(root / "reports/index.html", "genfoundry: models compared", LEAD, *parts)
-    write_json(root / "reports/comparison.json", comparison(datasets, results))
+    write_json(root / COMPARISON, comparison(datasets, results))
 
 
 def comparison(datasets: Iterable[str], results: Sequence[ModelResult]) -> dict[str, Any]:

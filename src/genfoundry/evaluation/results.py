@@ -1,7 +1,5 @@
 """Read the stages' outputs in ``reports/`` for the comparison page; missing files are listed on it."""
 
-import csv
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.core.io import read_json
+from genfoundry.evaluation.details import read_details
 from genfoundry.evaluation.influences import INFLUENCES, read_influences
 from genfoundry.metrics._record import PROTOCOLS, SCORES, read_protocols_file, read_scores_file
-from genfoundry.modalities.common.exhibits import Exhibit, exhibits
-
-Curve = list[tuple[float, float]]
+from genfoundry.modalities.common.exhibits import Exhibit, exhibits, read_latent
+from genfoundry.training.reports import HISTORY, TRAIN, Curve, read_curves, read_train
 
 LATENT_PICTURES = ("reconstruction", "interpolation", "traversal")
 """Pictures of a latent space, as the sample stage names them."""
@@ -54,42 +51,8 @@ class ModelResult:
         return None if direction is None else bool(direction)
 
 
-def read_report(folder: Path, name: str, stage: str, missing: list[str]) -> dict[str, Any]:
-    if (folder / name).is_file():
-        return dict(read_json(folder / name))
-    missing.append(f"{folder.name}/{name} (stage {stage})")
-    return {}
-
-
-def _optional(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
-
-
 def _bytes(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
-
-
-def _finite(row: Mapping[str, str], name: str) -> float:
-    try:
-        return float(row.get(name) or "nan")
-    except ValueError:
-        return math.nan
-
-
-def read_curves(folder: Path) -> dict[str, Curve]:
-    """Training and validation losses over steps, as far as they are finite; empty without files."""
-    found: dict[str, Curve] = {}
-    for file in ("history.csv", "validation.csv"):
-        if not (folder / file).is_file():
-            continue
-        with (folder / file).open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-        for name in [name for name in (rows[0] if rows else {}) if name and "loss" in name]:
-            points = [(_finite(row, "step"), _finite(row, name)) for row in rows]
-            points = [point for point in points if all(map(math.isfinite, point))]
-            if points:
-                found[name] = points
-    return found
 
 
 def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapping[str, Any]) -> ModelResult:
@@ -99,19 +62,19 @@ def read_model(folder: Path, key: str, dataset: str, family: str, settings: Mapp
     for file in (folder / SCORES, folder / "evaluation" / PROTOCOLS):
         if not file.is_file():
             result.missing.append(f"{file.parent.name}/{file.name} (stage evaluate)")
-    result.train = read_report(folder, "train.json", "train", result.missing)
+    result.train = read_train(folder)
+    if not result.train:
+        result.missing.append(f"{folder.name}/{TRAIN} (stage train)")
     result.curves = read_curves(folder)
     if not result.curves:
-        result.missing.append(f"{folder.name}/history.csv (stage train)")
+        result.missing.append(f"{folder.name}/{HISTORY} (stage train)")
     result.influences = read_influences(folder / "evaluation" / INFLUENCES)
-    details = _optional(folder / "evaluation/details.json")
-    result.slices, result.not_measured = details.get("slices", {}), details.get("not_measured", {})
-    result.nearest = _optional(folder / "evaluation/pairs.json")
+    result.slices, result.not_measured, result.nearest = read_details(folder / "evaluation")
     result.pairs, result.distances = (
         _bytes(folder / "evaluation/pairs.png"),
         _bytes(folder / "evaluation/distances.png"),
     )
-    result.latent = _optional(folder / "samples/latent.json")
+    result.latent = read_latent(folder / "samples")
     result.latent_pictures = {name: _bytes(folder / f"samples/{name}.png") for name in LATENT_PICTURES}
     result.samples = exhibits(folder / "samples")
     if not result.samples:

@@ -9,9 +9,10 @@ from genfoundry.config.params import parse
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.specs import Score, Section
 from genfoundry.core.errors import ConfigError, DataError, TooFewError
-from genfoundry.core.io import publish_folder, write_json
+from genfoundry.core.io import publish_folder
 from genfoundry.core.parts import nearest
 from genfoundry.core.paths import DatasetPaths, ModelPaths
+from genfoundry.evaluation.details import write_details
 from genfoundry.evaluation.evidence import Evidence, asked_for
 from genfoundry.evaluation.influences import INFLUENCES, write_influences
 from genfoundry.evaluation.metrics import Metric, load_metric, metric_names
@@ -110,11 +111,11 @@ def write_scores(config: Evaluation, paths: ModelPaths, dataset: DatasetPaths) -
     evidence = Evidence(paths, dataset)
     chosen = applicable(config, evidence, f"models.{paths.key}.evaluation.metrics")
     records, not_measured = measure(chosen, evidence, set(config.metrics))
-    details = {"slices": sliced(config.slices, chosen, evidence), "not_measured": not_measured}
+    slices = sliced(config.slices, chosen, evidence)
     write_plot(paths.reports / "evaluation.png", records, evidence)
     with publish_folder(paths.evaluation) as folder:
         write_nearest(folder, evidence)
-        write_json(folder / "details.json", details)
+        write_details(folder, slices, not_measured)
         write_influences(folder / INFLUENCES, {record.key: record.score.influence for record in records})
         write_protocols_file(folder, records)
     write_scores_file(paths.reports, records)

@@ -91,7 +91,7 @@ def fewest(*cuts: Mapping[str, np.ndarray]) -> int:
 
 
 def _sample_groups(evidence: Evidence) -> np.ndarray | None:
-    names = np.array(evidence.json("arrays", "spec.json")["labels"], dtype=str)
+    names = np.array(evidence.spec.labels, dtype=str)
     if evidence.has("sample_labels"):
         return names[evidence["sample_labels"]]
     return names[evidence["logits"].argmax(axis=1)] if evidence.has("logits") else None

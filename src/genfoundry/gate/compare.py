@@ -14,9 +14,10 @@ from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.sections.sampling import Sampling
+from genfoundry.config.specs import read_spec
 from genfoundry.core import pin
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import digest_of, read_json
+from genfoundry.core.io import digest_of
 from genfoundry.core.paths import DatasetPaths, state_root
 from genfoundry.evaluation.scoring import applicable, compute
 from genfoundry.gate import looks
@@ -27,7 +28,6 @@ from genfoundry.gate.looks import Champion, GateSet, alpha_left, alpha_of_look
 from genfoundry.gate.protocol import protocol_difference
 from genfoundry.gate.rules import Decision, Gate, Loss, Rule, decide, unknown_metrics
 from genfoundry.gate.subjects import Subject, common_dataset, resolve, seen_by
-from genfoundry.generation.modelfile import SPEC
 from genfoundry.metrics._paired import Difference
 from genfoundry.metrics._record import Record
 from genfoundry.tracking.store import open_store
@@ -145,7 +145,7 @@ class _Judge:
     state: Path
 
     def judge(self) -> Comparison:
-        kind = read_json(self.terms.dataset.arrays / SPEC)["kind"]
+        kind = read_spec(self.terms.dataset.arrays).kind
         primary = self.gate.primary_of(kind)
         challenger, champion = self.subjects[0], self.subjects[1] if len(self.subjects) > 1 else None
         facts = self._facts(primary)

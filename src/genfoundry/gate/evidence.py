@@ -22,15 +22,15 @@ from genfoundry.config.params import Settings, model_section
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.sampling import Sampling, combined
-from genfoundry.config.specs import GridSpec, TokenSpec, parse_spec
+from genfoundry.config.specs import SPEC, GridSpec, TokenSpec, read_spec
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import MANIFEST, digest_of, file_digest, folder_digest, publish_folder, read_json, read_records
+from genfoundry.core.io import MANIFEST, digest_of, file_digest, folder_digest, publish_folder, read_records
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.evaluation.evidence import CATALOGUE, Evidence, Place
 from genfoundry.evaluation.extraction.extract import write_features
 from genfoundry.gate.subjects import Subject
-from genfoundry.generation.modelfile import SPEC, TOKENIZER
 from genfoundry.generation.sampling import write_samples
+from genfoundry.modalities.common.tokens import FILE as TOKENIZER
 from genfoundry.tracking.record import stale_reason
 from genfoundry.tracking.runs import NoRun
 
@@ -130,7 +130,7 @@ def _present(key: str, terms: Terms) -> bool:
 
 def _read_by(subject: Subject, terms: Terms, folder: Path) -> DatasetPaths:
     """The dataset through the model's own tokenizer."""
-    spec, own = (parse_spec(read_json(place / SPEC)) for place in (terms.dataset.arrays, subject.model))
+    spec, own = map(read_spec, (terms.dataset.arrays, subject.model))
     if isinstance(spec, GridSpec) or isinstance(own, GridSpec):
         if spec != own:
             raise ConfigError(f"{subject.name}: made for {own}, the data are {spec}; train it on this data set")
@@ -160,7 +160,7 @@ def _recode(subject: Subject, dataset: DatasetPaths, target: Path) -> None:
         for name in (SPEC, TOKENIZER):
             shutil.copyfile(subject.model / name, folder / name)
         shutil.copyfile(dataset.arrays / "test_records.npy", folder / "test_records.npy")
-        own = parse_spec(read_json(folder / SPEC))
+        own = read_spec(folder)
         assert isinstance(own, TokenSpec)
         streams.write_split(tokens.load(folder), own.boundary, tables(), len(index), folder, "test")
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.config.params import Settings
+from genfoundry.config.params import Settings, read_architecture
 from genfoundry.config.sections.sampling import default_generator, generator_of, release_digest
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import MANIFEST, read_json, verify_folder
+from genfoundry.core.io import MANIFEST, verify_folder
 from genfoundry.core.paths import ModelPaths
-from genfoundry.generation.modelfile import CONFIG, SEEN
+from genfoundry.generation.modelfile import SEEN
 from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.store import Store
 from genfoundry.tracking.versions import CHAMPION
@@ -50,7 +50,7 @@ class Subject:
 
     @property
     def family(self) -> str:
-        return str(read_json(self.model / CONFIG)["family"])
+        return read_architecture(self.model).family
 
     def as_json(self) -> dict[str, Any]:
         told = {"name": self.name, "digest": self.digest, "version": self.version}
@@ -77,7 +77,7 @@ def resolve(text: str, root: Path, tree: Settings, store: Callable[[], Store], f
         return Subject(text, model, digest, generator, key=text, workspace=True)
     folder = Path(text) if Path(text).is_absolute() else root / text
     if (folder / MANIFEST).is_file():
-        weights, generator = verify_folder(folder), default_generator(read_json(folder / CONFIG)["family"])
+        weights, generator = verify_folder(folder), default_generator(read_architecture(folder).family)
         return Subject(text, folder, release_digest(weights, generator), generator)
     match = REGISTERED.match(text)
     if not match:

@@ -16,8 +16,9 @@ from genfoundry.config.params import family_section, parse
 from genfoundry.config.sections.sampling import Sampling
 from genfoundry.config.specs import DataSpec, GridSpec, TokenSpec
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.generation.modelfile import TOKENIZER, LoadedModel, default_device, load_model
+from genfoundry.generation.modelfile import LoadedModel, default_device, load_model
 from genfoundry.generation.prompts import Ending
+from genfoundry.modalities.common.tokens import FILE as TOKENIZER
 from genfoundry.nn.contract import Model, Requests
 from genfoundry.nn.decoding import TextSampling
 from genfoundry.nn.rows import fixed_rows, one_thread

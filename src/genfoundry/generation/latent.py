@@ -20,10 +20,11 @@ from genfoundry.core.io import canonical_json, read_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.generation.generator import to_levels, to_range
 from genfoundry.generation.modelfile import LoadedModel
+from genfoundry.modalities.common.exhibits import LATENT
 from genfoundry.modalities.common.lookup import media_of
 from genfoundry.nn.contract import Latent
 
-LATENTS, FACTS = "latents.npy", "latent.json"
+LATENTS = "latents.npy"
 
 ACTIVE = 0.01
 """Least variance over records of an active unit's posterior mean (Burda et al. 2016, arXiv:1509.00519, section 5.1)."""
@@ -219,7 +220,7 @@ def write_latents(loaded: LoadedModel, arrays: Path, artifacts: Path, report: Pa
         ("traversal", moved, STEPS),
     ):
         media.sheet(np.concatenate(shown_NCHW), columns).save(report / name)
-    (report / FACTS).write_bytes(canonical_json(_facts(used, pairs, shown)))
+    (report / LATENT).write_bytes(canonical_json(_facts(used, pairs, shown)))
 
 
 def _facts(used: Usage, pairs: list[tuple[int, int]], shown: list[int]) -> dict[str, Any]:

@@ -10,14 +10,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from genfoundry.config.params import parse
-from genfoundry.config.specs import DataSpec, Section, parse_spec
+from genfoundry.config.params import CONFIG, parse, read_architecture
+from genfoundry.config.specs import SPEC, DataSpec, Section, read_spec
 from genfoundry.core import parts, pin
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import FORMAT, MANIFEST, canonical_json, read_json, verify_folder
+from genfoundry.core.io import FORMAT, MANIFEST, canonical_json, verify_folder
+from genfoundry.modalities.common.tokens import FILE as TOKENIZER
 from genfoundry.nn.contract import Model
 
-WEIGHTS, CONFIG, SPEC, TOKENIZER = "weights.safetensors", "config.json", "spec.json", "tokenizer.json"
+WEIGHTS = "weights.safetensors"
 
 COMPONENTS = "components"
 """Folder of the models that this one needs to draw a sample, one published folder a role."""
@@ -133,13 +134,13 @@ def load_model(folder: Path, device: str = "cpu") -> LoadedModel:
 
 def _loaded(folder: Path, device: str) -> LoadedModel:
     """A model whose files were verified, those of its components among them."""
-    config, spec = read_json(folder / CONFIG), parse_spec(read_json(folder / SPEC))
-    options = parse(parts.load("models", config["family"]).Config, config["options"], f"{folder / CONFIG}: options")
+    config, spec = read_architecture(folder), read_spec(folder)
+    options = parse(parts.load("models", config.family).Config, config.options, f"{folder / CONFIG}: options")
     places = sorted((folder / COMPONENTS).iterdir()) if (folder / COMPONENTS).is_dir() else []
     components = {place.name: _loaded(place, device).model.requires_grad_(False) for place in places}
-    model = build(config["family"], options, spec, 0, components)
+    model = build(config.family, options, spec, 0, components)
     load_weights(model, folder)
-    return LoadedModel(model.to(device).eval(), spec, config["family"], options)
+    return LoadedModel(model.to(device).eval(), spec, config.family, options)
 
 
 def load_start(model: Model, family: str, folder: Path, arrays: Path) -> None:
@@ -157,7 +158,7 @@ def load_start(model: Model, family: str, folder: Path, arrays: Path) -> None:
         DataError: The folder is damaged.
     """
     verify_folder(folder)
-    theirs = read_json(folder / CONFIG)["family"]
+    theirs = read_architecture(folder).family
     if theirs != family:
         raise ConfigError(
             f"init_from: {folder} is of family {theirs!r}, this model of {family!r}; start from one of the same family"
@@ -168,7 +169,7 @@ def load_start(model: Model, family: str, folder: Path, arrays: Path) -> None:
             "other text; start from a model of the same data set, or from scratch, or have the data encoded with its "
             "tokenizer (presets/tokenizers)"
         )
-    mine, before = (parse_spec(read_json(place / SPEC)) for place in (arrays, folder))
+    mine, before = map(read_spec, (arrays, folder))
     if "label" in model.heeds and mine.labels != before.labels:
         raise ConfigError(
             f"init_from: {folder} was conditioned on the labels {', '.join(before.labels) or 'none'}, the data set has "

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.config import params as settings
+from genfoundry.config.dag import Lineage, read_lineage
 from genfoundry.config.sections.table import section as section_of
-from genfoundry.config.specs import SPLITS, parse_spec
+from genfoundry.config.specs import SPLITS, read_spec
 from genfoundry.core import parts
-from genfoundry.core.io import digest_of, file_digest, folder_digest, read_json, read_table, record_columns
+from genfoundry.core.io import MANIFEST, digest_of, file_digest, folder_digest, read_table, record_columns
 from genfoundry.core.paths import DatasetPaths, ModelPaths
-from genfoundry.evaluation.funnel import Funnel, read_funnel
+from genfoundry.data.funnel import Funnel, read_funnel
 from genfoundry.evaluation.metrics import load_metric
 from genfoundry.evaluation.results import ModelResult, read_model
 from genfoundry.evaluation.verdicts import COPYING, PRIMARY, against, copies, name_of, plus_minus
@@ -53,12 +54,10 @@ class Subject:
     def dataset(self) -> DatasetPaths:
         return DatasetPaths(self.root, self.block.dataset)
 
-    def lineage(self, stage: str) -> dict[str, Any]:
+    def lineage(self, stage: str) -> Lineage:
         """Lineage of a stage of the model or of its data set; empty if it is not there."""
-        for paths in (self.model, self.dataset):
-            if paths.lineage(stage).is_file():
-                return dict(read_json(paths.lineage(stage)))
-        return {}
+        found = (read_lineage(self.root, f"{stage}@{key}") for key in (self.key, self.block.dataset))
+        return next(filter(None, found), {})
 
     @property
     def digest(self) -> str:
@@ -141,7 +140,7 @@ def _what(subject: Subject, result: ModelResult) -> Iterator[Block]:
     yield Heading("What it is")
     yield Text(f"{_first_sentence('models', subject.block.family)}.")
     yield Items(list(_headlines(result)))
-    yield Text(f"{media_of(parse_spec(read_json(subject.model.model / 'spec.json'))).words()}.")
+    yield Text(f"{media_of(read_spec(subject.model.model)).words()}.")
     if subject.block.init_from != "scratch":
         yield Text(f"It starts from `{subject.block.init_from}`: what holds for that model's data holds for it too.")
     for one in result.samples[:SHOWN_SAMPLES]:
@@ -163,7 +162,7 @@ def _data(subject: Subject, funnel: Funnel) -> Iterator[Block]:
             ["arrays it learnt from", f"`{_input(subject, 'train', _relative(subject, subject.dataset.arrays))}`"],
         ],
     )
-    rows = [[stage.what, stage.left, stage.why] for stage in funnel.stages]
+    rows = [[step.what, step.left, step.why] for step in funnel.steps]
     yield Table(["step", "records left", "what went, and why"], rows)
     told = ", ".join(f"{count:,} {split}" for split, count in funnel.splits.items())
     if told:
@@ -200,7 +199,7 @@ def _licences(subject: Subject) -> Iterator[Block]:
 
 def _personal(subject: Subject) -> Iterator[Block]:
     """Kinds of personal data that were masked, by the facts of preprocessing."""
-    if not (subject.dataset.clean / "manifest.json").is_file():
+    if not (subject.dataset.clean / MANIFEST).is_file():
         return
     masked = [name for name in record_columns(subject.dataset.clean) if name.startswith("masked_")]
     if masked:
@@ -364,7 +363,7 @@ def _reproduce(subject: Subject) -> Iterator[Block]:
                 "make install",
                 "genfoundry bootstrap        # brings data/ to what data.dvc says",
                 f"dvc repro evaluate@{key}",
-                f"sha256sum artifacts/models/{key}/model/manifest.json",
+                f"sha256sum artifacts/models/{key}/model/{MANIFEST}",
                 f"# {digest}",
             ]
         )

@@ -15,7 +15,7 @@ from genfoundry.config.params import parse
 from genfoundry.config.sections.sampling import GENERATOR
 from genfoundry.config.specs import GridSpec, Section
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import MANIFEST, folder_digest, read_json
+from genfoundry.core.io import MANIFEST, folder_digest, listed, read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ class Sampled:
             settings = told["sampling"]
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            for name in (MANIFEST, *read_json(manifest)["files"]):
+            for name in (MANIFEST, *listed(manifest.parent)):
                 if not (manifest.parent / name).resolve().is_relative_to(manifest.parent.resolve()):
                     raise DataError(f"{manifest}: names {name!r}, which lies outside of it")
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from genfoundry.config import params as settings
 from genfoundry.config.sections.sampling import Sampling
 from genfoundry.core import pin
 from genfoundry.core.errors import InfrastructureError
-from genfoundry.core.io import read_json, write_json
+from genfoundry.core.io import write_json
 from genfoundry.gate.rules import Rule
 from genfoundry.promotion.options import Servability
 
@@ -60,7 +60,7 @@ def serves(root: Path, tree: settings.Settings, key: str, model: Path, generator
     family.
     """
     limits = settings.parse(Servability, tree.retraining.get("servability", {}), "retraining.servability")
-    mine = key in tree.models and tree.models[key].family == read_json(model / "config.json")["family"]
+    mine = key in tree.models and tree.models[key].family == settings.read_architecture(model).family
     protocol = settings.model_section(tree, key, Sampling).of_protocol() if mine else {}
     return serve_once(model, {**protocol, **generator}, root, limits)
 

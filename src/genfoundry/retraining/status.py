@@ -1,6 +1,5 @@
 """`genfoundry status`: summarise the project from files, git and the registry's database, without locks."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from genfoundry.config import params as settings
 from genfoundry.config.pointers import md5
 from genfoundry.core.clock import Clock, stamp
 from genfoundry.core.errors import GenfoundryError, InfrastructureError
+from genfoundry.data.validate.drift import DRIFT, in_words
 from genfoundry.evaluation.verdicts import PRIMARY
 from genfoundry.retraining.engine import DECIDED, EVENT
 from genfoundry.retraining.line.snapshots import POINTER, parsed
@@ -18,7 +18,7 @@ from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.schedule.watch import schedule_file
 from genfoundry.state.checkout import PREFIX, Git
 from genfoundry.state.events import read_events
-from genfoundry.state.journal import Journal, home, lock_file, open_attempt, read_whole
+from genfoundry.state.journal import JOURNAL, Journal, home, lock_file, open_attempt, read_whole
 from genfoundry.state.locks import describe, holder
 from genfoundry.tracking.glance import Glance, glances
 
@@ -168,23 +168,14 @@ def _drift(root: Path, datasets: list[str], last: Mapping[str, Any] | None) -> d
     """Drift of each data set against what was accepted: in the last retrain's branch if there is one, else here."""
     git, told = Git(root), {}
     for key in datasets:
-        name = f"reports/datasets/{key}/drift.json"
+        name = f"reports/datasets/{key}/{DRIFT}"
         text = git.text(f"{PREFIX}{last['key']}", name) if last else None
         if text is None and (root / name).is_file():
             text = (root / name).read_text()
         if text is None:
             told[key] = "not measured"
             continue
-        try:
-            measured = json.loads(text)
-            columns = measured.get("columns", {})
-            drifted = [column for column, facts in columns.items() if facts.get("drifted")]
-        except (ValueError, AttributeError):
-            told[key] = "not readable"
-            continue
-        # Without `genfoundry accept` there is nothing to compare with (docs/decisions/0004-drift.md).
-        compared = measured.get("compared", bool(columns))
-        told[key] = "nothing accepted" if not compared else f"drifted: {', '.join(drifted)}" if drifted else "none"
+        told[key] = in_words(text)
     return told
 
 
@@ -192,7 +183,7 @@ def _disk(state: Path, options: Retraining) -> dict[str, Any]:
     free = shutil.disk_usage(state).free / 2**30
     folder = home(state)
     trees = [path for path in (folder / "worktrees").glob("*") if path.is_dir()]
-    journals = list(folder.glob("*/journal.jsonl"))
+    journals = list(folder.glob(f"*/{JOURNAL}"))
     return {
         "free_gib": round(free, 1),
         "enough": free >= options.free_gib,

@@ -15,7 +15,7 @@ from genfoundry.core.clock import stamp
 from genfoundry.core.io import disk_errors, write_json
 from genfoundry.state.secrets import redacted
 
-OPEN = "open.json"
+OPEN, JOURNAL = "open.json", "journal.jsonl"
 
 
 def home(state: Path) -> Path:
@@ -59,7 +59,7 @@ class Journal:
     """Reads what earlier attempts noted, appends what this one does."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / "journal.jsonl"
+        self.folder, self.path = folder, folder / JOURNAL
         self.entries = self._read()
 
     def _read(self) -> list[dict[str, Any]]:

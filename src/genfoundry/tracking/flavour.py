@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genfoundry.config.specs import parse_spec
-from genfoundry.core.io import read_json
+from genfoundry.config.params import read_architecture
+from genfoundry.config.specs import read_spec
 from genfoundry.modalities.common.lookup import media_of
 
 PACKAGES = ("torch", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "mlflow")
@@ -35,8 +35,8 @@ def write_flavour(model: Path, folder: Path, model_id: str, run_id: str, loader:
     from mlflow.pyfunc import add_to_model
     from mlflow.types import ColSpec, Schema, TensorSpec
 
-    media = media_of(parse_spec(read_json(model / "spec.json")))
-    asked = media.request(bool(read_json(model / "config.json")["options"].get("conditional")))
+    media = media_of(read_spec(model))
+    asked = media.request(bool(read_architecture(model).options.get("conditional")))
     answers = media.answers()
     if "dtype" in answers:
         outputs = Schema([TensorSpec(np.dtype(answers["dtype"]), answers["shape"])])

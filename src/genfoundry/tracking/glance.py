@@ -12,6 +12,9 @@ from pathlib import Path
 from genfoundry.core.errors import InfrastructureError
 from genfoundry.tracking.store import store_uri
 
+COMPARISON = "reports/comparison.json"
+"""The report's verdicts in words, for MLflow."""
+
 
 @dataclass(frozen=True)
 class Glance:

@@ -3,19 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from genfoundry.config.dag import NUMERICS, Node, digests, stage_inputs
+from genfoundry.config.dag import LINEAGE, NUMERICS, Lineage, Node, digests, lineage_file, stage_inputs
 from genfoundry.config.params import NO_COMPONENTS
 from genfoundry.core.io import FORMAT, digest_of, read_json, write_json
 from genfoundry.core.pin import kind
 
 
-def lineage_file(root: Path, node: Node) -> Path:
-    return root / "artifacts/lineage" / f"{node.address}.json"
-
-
 def results(node: Node) -> tuple[str, ...]:
     """Outputs that a stage makes itself: all but its lineage file."""
-    return tuple(out for out in node.outs if not out.startswith("artifacts/lineage/"))
+    return tuple(out for out in node.outs if not out.startswith(f"{LINEAGE}/"))
 
 
 def _components(root: Path, node: Node) -> dict[str, Any]:
@@ -25,10 +21,10 @@ def _components(root: Path, node: Node) -> dict[str, Any]:
     return {file.stem: read_json(file) for file in files}
 
 
-def write_lineage(root: Path, node: Node, inputs: dict[str, Any] | None = None) -> dict[str, Any]:
+def write_lineage(root: Path, node: Node, inputs: dict[str, Any] | None = None) -> Lineage:
     """Write and return a stage's lineage: fingerprint, inputs, parameters and outputs with their digests."""
     inputs = inputs or stage_inputs(root, node)
-    record = {
+    record: Lineage = {
         "format": FORMAT,
         "stage": node.stage,
         "key": node.key,
@@ -43,5 +39,5 @@ def write_lineage(root: Path, node: Node, inputs: dict[str, Any] | None = None) 
         record["processor"] = kind()
     if components := _components(root, node):
         record["components"] = components
-    write_json(lineage_file(root, node), record)
+    write_json(lineage_file(root, node.address), record)
     return record

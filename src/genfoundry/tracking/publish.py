@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genfoundry.config.dag import Node
-from genfoundry.core.io import MANIFEST, read_json
+from genfoundry.config.dag import Node, lineage_file
+from genfoundry.core.io import MANIFEST, listed, read_json
 from genfoundry.tracking import tags
-from genfoundry.tracking.lineage import lineage_file
 from genfoundry.tracking.runs import Run, numbers
 
 
@@ -26,7 +25,7 @@ def log_stage(run: Run, root: Path, node: Node, record: Mapping[str, Any], param
     for out in node.metrics:
         known = run.last_steps()
         run.metrics({name: value for name, value in numbers(read_json(root / out)).items() if name not in known})
-    run.artifact(lineage_file(root, node), "lineage")
+    run.artifact(lineage_file(root, node.address), "lineage")
     _log_inputs(run, root, node, record)
     run.flush()
     digests = {tags.OUTPUT + name: digest for name, digest in record["outputs"].items()}
@@ -97,8 +96,7 @@ def _log_inputs(run: Run, root: Path, node: Node, record: Mapping[str, Any]) -> 
 
 
 def _profile(root: Path, name: str) -> dict[str, Any]:
-    manifest = root / name / MANIFEST
-    if not manifest.is_file():
+    if not (root / name / MANIFEST).is_file():
         return {}
-    files = read_json(manifest)["files"]
+    files = listed(root / name)
     return {"files": len(files), "bytes": sum(entry["bytes"] for entry in files.values())}

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.config.code import Sources, difference
-from genfoundry.config.dag import UNLOGGED, Node, digests, fingerprint, nodes
+from genfoundry.config.dag import UNLOGGED, Node, digests, fingerprint, nodes, read_lineage
 from genfoundry.config.params import Settings
 from genfoundry.config.sections.sampling import generator_of
 from genfoundry.core.io import folder_digest, read_json
 from genfoundry.core.paths import ModelPaths
 from genfoundry.metrics._record import read_scores_file
 from genfoundry.tracking import tags
-from genfoundry.tracking.lineage import lineage_file, results
+from genfoundry.tracking.glance import COMPARISON
+from genfoundry.tracking.lineage import results
 from genfoundry.tracking.publish import log_stage
 from genfoundry.tracking.recipe import log_recipe
 from genfoundry.tracking.registry import register
@@ -44,10 +45,9 @@ class Recorded:
 def stale_reason(sources: Sources, node: Node) -> str:
     """Why a stage's files are out of date; empty if they are current."""
     root = sources.root
-    path = lineage_file(root, node)
-    if not path.is_file():
+    record = read_lineage(root, node.address)
+    if not record:
         return "never ran here"
-    record = read_json(path)
     missing = [name for name in (*node.deps, *results(node)) if not (root / name).exists()]
     if missing:
         return f"{missing[0]} is missing"
@@ -64,11 +64,12 @@ def present(root: Path, told: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]
     sources = Sources(root)
     for node in (found for found in nodes(root).values() if found.kind not in UNLOGGED):
         reason = stale_reason(sources, node)
-        if reason:
+        record = read_lineage(root, node.address)
+        if reason or not record:
             told.stale[node.address] = reason
         else:
             told.stages += 1
-            yield node, read_json(lineage_file(root, node))
+            yield node, record
 
 
 def record(
@@ -145,8 +146,7 @@ def _copy_timings(store: Store, run: Run, node: Node, stage_fingerprint: str) ->
 
 def comparison(root: Path) -> dict[str, Any]:
     """The report's verdicts in words: by model, and by data set which of two models is better; empty without one."""
-    path = root / "reports/comparison.json"
-    return dict(read_json(path)) if path.is_file() else {"models": {}, "datasets": {}}
+    return dict(read_json(root / COMPARISON)) if (root / COMPARISON).is_file() else {"models": {}, "datasets": {}}
 
 
 def _describe_model(run: Run, root: Path, key: str, version: str, told: Mapping[str, Any]) -> None:

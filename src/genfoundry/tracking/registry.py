@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from genfoundry.config.params import find_architecture, read_architecture
 from genfoundry.config.sections.sampling import GENERATOR, default_generator, generator_json, release_digest
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError, InfrastructureError
-from genfoundry.core.io import MANIFEST, folder_digest, publish_folder, read_json, verify_folder
+from genfoundry.core.io import MANIFEST, folder_digest, listed, publish_folder, verify_folder
 from genfoundry.metrics._record import read_scores_file
 from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
@@ -144,7 +145,7 @@ def fetch_model(store: Store, name: str, version_or_alias: str, target: Path) ->
             found = Path(temporary) / "model"
             _download(store, entry.source.removeprefix("models:/"), weights, found, shown)
             with publish_folder(folder) as copy:
-                for file in read_json(found / MANIFEST)["files"]:
+                for file in listed(found):
                     (copy / file).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(found / file, copy / file)
     generator = _generator(store, entry, weights, folder, shown)
@@ -172,10 +173,10 @@ def _generator(store: Store, entry: "ModelVersion", weights: str, folder: Path, 
                 "its tags were changed: restore the store"
             )
         return generator
-    family = read_json(folder / "config.json").get("family") if (folder / "config.json").is_file() else None
-    if family not in parts.names("models"):
+    architecture = find_architecture(folder)
+    if not architecture or architecture.family not in parts.names("models"):
         return {}  # nobody here can draw with it; its bytes can be fetched all the same
-    generator = default_generator(family)
+    generator = default_generator(architecture.family)
     params = store.client.get_run(entry.run_id).data.params if entry.run_id else {}
     # Rows of a matrix moved no sample then, so what they were says nothing.
     for name in generator.keys() - {"batch"}:
@@ -217,7 +218,7 @@ def _download(store: Store, model_id: str, digest: str, target: Path, shown: str
         if folder_digest(target) != digest:
             was = folder_digest(target)[:12]
             raise DataError(f"{shown}: the store holds {was}, registered was {digest[:12] or '-'}; restore the store")
-        for file in read_json(target / MANIFEST)["files"]:
+        for file in listed(target):
             bring(file)
     except (MlflowException, OSError) as error:
         first = str(error).splitlines()[0]
@@ -236,9 +237,9 @@ def _logged_model(run: Run, key: str, made: _Release) -> str:
         if not any(file.path == MLMODEL for file in client.list_logged_model_artifacts(model_id)):
             _add_flavour(run, made, model_id)
     else:
-        config = read_json(made.model / "config.json")
-        params = {name: str(value) for name, value in config["options"].items()}
-        params["family"] = config["family"]
+        architecture = read_architecture(made.model)
+        params = {name: str(value) for name, value in architecture.options.items()}
+        params["family"] = architecture.family
         model_id = client.create_logged_model(
             experiment,
             key,

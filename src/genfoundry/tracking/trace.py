@@ -4,18 +4,18 @@ The graph is the union of the lineage files of the workspace and those logged to
 in the workspace can be traced too.
 """
 
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from genfoundry.config.dag import CODE
+from genfoundry.config.dag import CODE, LINEAGE, Lineage, parse_lineage
 from genfoundry.config.params import read_yaml
 from genfoundry.core.errors import ConfigError
-from genfoundry.core.io import MANIFEST, file_digest, read_json, read_table, tree_digest
+from genfoundry.core.io import MANIFEST, file_digest, listed, read_table, tree_digest
+from genfoundry.metrics._record import SCORES
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store
 
@@ -37,10 +37,10 @@ class Found:
 class Graph:
     """Lineage records by what they made and by what they used."""
 
-    def __init__(self, records: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, records: Iterable[Lineage]) -> None:
         self.records = {record["fingerprint"]: record for record in records}
-        self.made: dict[tuple[str, str], dict[str, Any]] = {}
-        self.used: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self.made: dict[tuple[str, str], Lineage] = {}
+        self.used: dict[tuple[str, str], list[Lineage]] = {}
         for record in self.records.values():
             for path, digest in record["outputs"].items():
                 self.made[digest, path] = record
@@ -52,11 +52,11 @@ class Graph:
         return sorted({pair for pair in (*self.made, *self.used) if pair[0].startswith(prefix)})
 
 
-def workspace_records(root: Path) -> list[dict[str, Any]]:
-    return [read_json(path) for path in sorted((root / "artifacts/lineage").glob("*.json"))]
+def workspace_records(root: Path) -> list[Lineage]:
+    return [parse_lineage(path.read_bytes(), str(path)) for path in sorted((root / LINEAGE).glob("*.json"))]
 
 
-def store_records(store: Store) -> Iterator[dict[str, Any]]:
+def store_records(store: Store) -> Iterator[Lineage]:
     """Lineage records logged to MLflow."""
     token = None
     while True:
@@ -70,10 +70,12 @@ def store_records(store: Store) -> Iterator[dict[str, Any]]:
             return
 
 
-def _downloaded(store: Store, run_id: str, stage: str) -> Iterator[dict[str, Any]]:
+def _downloaded(store: Store, run_id: str, stage: str) -> Iterator[Lineage]:
     with tempfile.TemporaryDirectory() as folder:
         for file in store.client.list_artifacts(run_id, f"{stage}/lineage"):
-            yield json.loads(Path(store.client.download_artifacts(run_id, file.path, folder)).read_bytes())
+            yield parse_lineage(
+                Path(store.client.download_artifacts(run_id, file.path, folder)).read_bytes(), file.path
+            )
 
 
 def resolve(root: Path, store: Store, graph: Graph, query: str) -> list[Found]:
@@ -235,9 +237,7 @@ def _by_run(store: Store, graph: Graph, query: str) -> list[Found]:
     outputs = {
         name.removeprefix(tags.OUTPUT): value for name, value in run.data.tags.items() if name.startswith(tags.OUTPUT)
     }
-    last = [path for path in outputs if path.endswith(("/arrays", "/model", "/samples", "/scores.json"))] or list(
-        outputs
-    )
+    last = [path for path in outputs if path.endswith(("/arrays", "/model", "/samples", f"/{SCORES}"))] or list(outputs)
     return [Found(outputs[path], path, f"run {run.info.run_name}") for path in last]
 
 
@@ -263,7 +263,7 @@ def _by_inner_digest(root: Path, graph: Graph, digest: str) -> list[Found]:
     for _, path in sorted(graph.made):
         folder = root / path
         if (folder / MANIFEST).is_file():
-            for name, entry in read_json(folder / MANIFEST)["files"].items():
+            for name, entry in listed(folder).items():
                 if entry["sha256"].startswith(digest):
                     found.append(Found(tree_digest(folder), path, f"file {name}"))
         for table, kind in (("index.parquet", "sample"), ("ids.parquet", "record")):
@@ -303,7 +303,7 @@ def chain(graph: Graph, found: Found, store: Store, forward: bool) -> list[str]:
     return lines
 
 
-def _run_of(store: Store, record: dict[str, Any]) -> str:
+def _run_of(store: Store, record: Lineage) -> str:
     query = f"tags.`{tags.STAGE}{record['stage']}` = '{record['fingerprint']}'"
     runs = store.client.search_runs([store.experiment], filter_string=query, max_results=1)
     if not runs:

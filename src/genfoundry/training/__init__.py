@@ -1,4 +1,4 @@
 """The training loop; the only home of pytorch-lightning.
 
-Door: setup.
+Door: reports, setup.
 """

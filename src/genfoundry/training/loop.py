@@ -11,9 +11,8 @@ from torch.utils.data import DataLoader
 
 from genfoundry.config.dag import fingerprint
 from genfoundry.config.sections.training import Training
-from genfoundry.config.specs import DataSpec, parse_spec
+from genfoundry.config.specs import DataSpec, read_spec
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import read_json
 from genfoundry.core.progress import progress
 from genfoundry.core.ranks import rank_zero
 from genfoundry.generation.modelfile import build, is_empty, load_start
@@ -46,7 +45,7 @@ def train(job: Job, run: Run | NoRun) -> None:
     training, execution, paths, arrays = job.training, job.execution, job.paths, job.dataset.arrays
     devices = choose_devices(execution)
     set_determinism(training, execution, devices)
-    spec = parse_spec(read_json(arrays / "spec.json"))
+    spec = read_spec(arrays)
     components = load_components(job.components)
     model = build(job.family, job.options, spec, training.seed, components)
     if not is_empty(job.init.model):

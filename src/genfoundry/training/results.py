@@ -1,10 +1,8 @@
 """Outputs of a training run: progress pictures, the model and its reports; timings go to MLflow alone."""
 
-import csv
 import importlib.metadata
 import platform
 import resource
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor
 from genfoundry.config.params import family_section
 from genfoundry.config.sections.sampling import Sampling
 from genfoundry.config.specs import DataSpec, Section
-from genfoundry.core.io import file_digest, publish_file, publish_folder, write_json
+from genfoundry.core.io import file_digest, publish_folder
 from genfoundry.core.pin import kind
 from genfoundry.generation.generator import Generator, read_tokenizer, seeds_of
 from genfoundry.generation.modelfile import LoadedModel, write_model
@@ -24,6 +22,7 @@ from genfoundry.tracking.runs import NoRun, Run
 from genfoundry.training.control import Selection
 from genfoundry.training.job import Job
 from genfoundry.training.module import Trainee
+from genfoundry.training.reports import write_train
 
 PROGRESS_TOKENS = 96
 """Tokens of a text in a picture of the progress."""
@@ -88,12 +87,10 @@ def publish(job: Job, module: Trainee, weights: dict[str, Tensor], selection: Se
     paths, components = job.paths, {role: one.model for role, one in job.components.items()}
     with publish_folder(paths.model) as folder:
         write_model(folder, weights, job.family, job.options, job.dataset.arrays, job.init.model, components)
-    write_csv(paths.reports / "history.csv", module.history)
-    write_csv(paths.reports / "validation.csv", selection.validations)
     first = next(iter(module.objective.losses()))
     frozen = sum(one.numel() for one in module.model.parameters() if not one.requires_grad)
-    write_json(
-        paths.reports / "train.json",
+    write_train(
+        paths.reports,
         {
             "steps": module.done,
             "best_step": selection.best_step,
@@ -104,6 +101,8 @@ def publish(job: Job, module: Trainee, weights: dict[str, Tensor], selection: Se
             "processor": _processor(module),
             **({"frozen_parameters": frozen} if frozen else {}),
         },
+        module.history,
+        selection.validations,
     )
 
 
@@ -111,12 +110,3 @@ def _processor(module: Trainee) -> str:
     """The hardware that trained: kind of processor, or name of the GPU."""
     device = next(module.model.parameters()).device
     return kind() if device.type == "cpu" else torch.cuda.get_device_name(device)
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Publish rows as CSV, columns in order of first appearance."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with publish_file(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

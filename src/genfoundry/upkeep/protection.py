@@ -1,6 +1,5 @@
 """What upkeep must keep: champions, versions with an alias, what they were made from, what workspaces hold."""
 
-import json
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genfoundry.config.dag import parse_lineage
 from genfoundry.config.params import load
-from genfoundry.core.errors import ConfigError
+from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import MANIFEST, file_digest
 from genfoundry.gate.looks import best_champions
 from genfoundry.promotion import moves
@@ -156,10 +156,10 @@ def inputs_of(store: Store, run_id: str, key: str) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = store.client.download_artifacts(run_id, f"train/lineage/train@{key}.json", folder)
-            lineage = json.loads(Path(path).read_bytes())
+            lineage = parse_lineage(Path(path).read_bytes(), path)
             used = lineage.get("components", {}).values()
             return {**{f"artifacts/models/{one['model']}/model": one["digest"] for one in used}, **lineage["inputs"]}
-        except (*tracking_errors(), OSError, ValueError, KeyError):
+        except (*tracking_errors(), OSError, DataError, KeyError):
             return {}
 
 

@@ -11,12 +11,13 @@ import pytest
 from genfoundry.config.params import DatasetBlock, ModelBlock
 from genfoundry.config.specs import Score
 from genfoundry.core.io import canonical_json, write_json
+from genfoundry.core.paths import DatasetPaths
+from genfoundry.data import funnel
 from genfoundry.evaluation import charts
-from genfoundry.evaluation.funnel import read_funnel, reasons
 from genfoundry.evaluation.report import write_report
-from genfoundry.evaluation.results import read_curves
 from genfoundry.evaluation.verdicts import against
 from genfoundry.metrics._record import Record, write_protocols_file, write_scores_file
+from genfoundry.training.reports import read_curves
 
 SECTIONS = ("ingest", "validation", "preprocess", "dedup", "split", "encode", "reference")
 EMPTY: dict[str, Any] = {name: {} for name in SECTIONS}
@@ -44,16 +45,18 @@ def write_model(root: Path, key: str, record: Record) -> Path:
 @pytest.fixture()
 def root(tmp_path: Path) -> Path:
     """Two models of one image data set, one of a text data set."""
-    data = tmp_path / "reports/datasets/digits"
-    write_json(data / "ingest.json", {"records": 1790, "rejected": {"total": 7, "zero_byte": 3, "not_an_image": 4}})
-    write_json(data / "preprocess.json", {"records": 1788, "dropped": {"total": 2, "blank": 2}})
+    data = DatasetPaths(tmp_path, "digits")
+    funnel.write_report(data, "ingest", {"records": 1790, "rejected": {"total": 7, "zero_byte": 3, "not_an_image": 4}})
+    funnel.write_report(data, "preprocess", {"records": 1788, "dropped": {"total": 2, "blank": 2}})
     removed = {"exact": {"train": 8, "val": 0, "test": 0}, "near": {"train": 0, "val": 0, "test": 0}}
-    write_json(data / "deduplicate.json", {"records": {"in": 1788, "kept": 1780}, "removed": removed})
-    write_json(data / "split.json", {"set_aside": {"test": 1, "val": 0}})
+    funnel.write_report(data, "deduplicate", {"records": {"in": 1788, "kept": 1780}, "removed": removed})
+    funnel.write_report(
+        data, "split", {"records": {"test": 597, "train": 1041, "val": 141}, "set_aside": {"test": 1, "val": 0}}
+    )
     splits = {"train": {"records": 1041}, "val": {"records": 141}, "test": {"records": 597}}
-    write_json(data / "encode.json", {"records": 1779, **splits})
+    funnel.write_report(data, "encode", {"records": 1779, **splits})
     numbers = {"kind": "conv", "dimension": 32, "accuracy": 0.99, "linear_accuracy": 0.96, "digest": "ab" * 32}
-    write_json(data / "reference.json", numbers)
+    funnel.write_report(data, "reference", numbers)
     sharp = write_model(tmp_path, "sharp-vae", score("fid_domain", 9.0, 1.5, floor=7.5))
     write_model(tmp_path, "blurred-vae", score("fid_domain", 60.0, 2.0, floor=7.5))
     (sharp / "samples").mkdir()
@@ -109,19 +112,19 @@ def test_only_what_params_yaml_has_is_shown(root: Path) -> None:
 
 
 def test_the_funnel_of_a_data_set(root: Path) -> None:
-    funnel = read_funnel(root / "reports/datasets/digits")
+    found = funnel.read_funnel(root / "reports/datasets/digits")
 
-    assert [(stage.what, stage.left) for stage in funnel.stages] == [
+    assert [(step.what, step.left) for step in found.steps] == [
         ("found in the source", 1797),
         ("readable", 1790),
         ("clean", 1788),
         ("different", 1780),
         ("in use", 1779),
     ]
-    assert funnel.stages[1].why == "set aside: 4 not_an_image, 3 zero_byte"
-    assert funnel.stages[3].why == "copies: 8 exact train"
-    assert funnel.splits == {"train": 1041, "val": 141, "test": 597}
-    assert funnel.missing == []
+    assert found.steps[1].why == "rejected: 4 not_an_image, 3 zero_byte"
+    assert found.steps[3].why == "duplicates: 8 exact train"
+    assert found.splits == {"train": 1041, "val": 141, "test": 597}
+    assert found.missing == []
     assert "1,797" in page(root)
 
 
@@ -205,12 +208,6 @@ def test_curves_leave_out_what_is_not_finite(root: Path) -> None:
 def test_verdicts(entry: dict[str, float], higher: bool, words: str) -> None:
     assert against(entry, higher).startswith(words)
     assert bool(words) == bool(against(entry, higher))
-
-
-def test_reasons_in_words() -> None:
-    assert reasons({"total": 5, "b": 2, "a": 3}) == "3 a, 2 b"
-    assert reasons({"total": 0}) == "none"
-    assert reasons(4) == "4"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.02, 0.03), (7.0, 7.0), (1e-9, 3e9), (-5.0, -4.9)])

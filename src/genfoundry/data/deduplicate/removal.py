@@ -21,7 +21,6 @@ from genfoundry.core.io import (
     read_all_records,
     record_columns,
     scratch_folder,
-    write_json,
     write_table,
 )
 from genfoundry.core.paths import DatasetPaths
@@ -30,6 +29,7 @@ from genfoundry.data.deduplicate import page as dedup_page
 from genfoundry.data.deduplicate import report as dedup_report
 from genfoundry.data.deduplicate.embeddings import METHODS, Found
 from genfoundry.data.deduplicate.planted import PLANTED, calibrate
+from genfoundry.data.funnel import write_report
 from genfoundry.data.shards.memo import memo_of, prune
 from genfoundry.data.similarity.fingerprints import LENGTHS, SAMPLE, load, print_shards
 from genfoundry.data.similarity.keepers import Fingerprints, Rule, engine_of, join, keep, shelf_of, take
@@ -78,7 +78,7 @@ def drop_copies(
             f"dedup.max_removed allows {config.max_removed:.1%}; look at {page}, then raise it or mend the data"
         )
     _publish(paths, records, duplicates, pairs, rule)
-    write_json(paths.reports / "deduplicate.json", report)
+    write_report(paths, "deduplicate", report)
 
 
 def _unique(

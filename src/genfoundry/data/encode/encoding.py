@@ -24,13 +24,15 @@ from genfoundry.config.specs import (
     condition_file,
     record_hashes,
     tops,
+    write_spec,
 )
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import publish_folder, read_all_records, read_table, record_columns, write_json, write_table
+from genfoundry.core.io import publish_folder, read_all_records, read_table, record_columns, write_table
 from genfoundry.core.parts import nearest
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.data.encode.codes import Codes
 from genfoundry.data.encode.pinned import pinned
+from genfoundry.data.funnel import write_report
 from genfoundry.data.shards.memo import memo_of, prune
 
 if TYPE_CHECKING:
@@ -62,12 +64,12 @@ def write_arrays(
         for split in SPLITS:
             mine = index[index["split"] == split]["sha256"]
             np.save(folder / f"{split}_records.npy", record_hashes(mine), allow_pickle=False)
-        write_json(folder / "spec.json", spec.model_dump(mode="json"))
+        write_spec(folder, spec)
     with publish_folder(paths.index) as folder:
         for split in SPLITS:
             mine = index[index["split"] == split]
             write_table(folder / f"{split}.parquet", mine.drop(columns="split").reset_index(drop=True))
-    write_json(paths.reports / "encode.json", _report(report, index, labels))
+    write_report(paths, "encode", _report(report, index, labels))
 
 
 def _index(paths: DatasetPaths) -> "pd.DataFrame":

@@ -10,8 +10,9 @@ from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.ingest import Ingest
 from genfoundry.config.specs import REJECTED_COLUMNS
 from genfoundry.core.errors import DataError
-from genfoundry.core.io import publish_folder, write_json, write_table
+from genfoundry.core.io import publish_folder, write_table
 from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.funnel import write_report
 from genfoundry.data.ingest.sources import shards
 from genfoundry.data.shards.memo import memo_of, prune
 
@@ -102,7 +103,7 @@ def read_source(
         "given_splits": dict(sorted(splits.items())),
         "labels": {"total": len(labels), "records": dict(sorted(labels.items())) if len(labels) <= LISTED else {}},
     }
-    write_json(paths.reports / "ingest.json", report)
+    write_report(paths, "ingest", report)
 
 
 def _shown(source: Path, paths: DatasetPaths) -> Path:

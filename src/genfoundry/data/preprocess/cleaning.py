@@ -15,6 +15,7 @@ from genfoundry.config.specs import REJECTED_COLUMNS, SPLITS
 from genfoundry.core import pages
 from genfoundry.core.io import file_digest, publish_folder, read_json, read_table, shards, write_json, write_table
 from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.funnel import write_report
 from genfoundry.data.ingest.reading import Rejects
 from genfoundry.data.preprocess.splitting import Plan, plan, splits_of
 from genfoundry.data.shards import executor
@@ -91,7 +92,7 @@ def clean_records(
         "splits": {name: counts[name] for name in SPLITS},
         "facts": {name: found.report() for name, found in sorted(facts.items())},
     }
-    write_json(paths.reports / "preprocess.json", report)
+    write_report(paths, "preprocess", report)
     pages.write_page(
         paths.reports / "preprocess.html",
         f"{paths.key}: preprocessing",

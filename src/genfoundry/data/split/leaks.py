@@ -17,10 +17,10 @@ from genfoundry.core.io import (
     read_all_records,
     read_table,
     record_columns,
-    write_json,
     write_table,
 )
 from genfoundry.core.paths import DatasetPaths
+from genfoundry.data.funnel import write_report
 from genfoundry.data.shards import executor
 from genfoundry.data.shards.memo import Memo, memo_of, prune
 from genfoundry.data.similarity.fingerprints import Prepared
@@ -91,7 +91,7 @@ def guard_splits(
         write_table(folder / "ids.parquet", used[["id", "sha256", "split"]])
         write_table(folder / "set_aside.parquet", aside)
         write_table(folder / "removed.parquet", removed)
-    write_json(paths.reports / "split.json", report)
+    write_report(paths, "split", report)
 
 
 def _records(paths: DatasetPaths) -> "pd.DataFrame":

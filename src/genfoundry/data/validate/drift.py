@@ -4,6 +4,7 @@ A profile keeps counts, no record: of a number its percentiles, of a word how of
 chance: what chance alone reaches once in a thousand times is no drift (Yurdakul 2018 for the stability index).
 """
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ FORMAT = 1
 
 FOLDER = "presets/profiles"
 """Where accepted profiles lie: a dependency of every validate stage."""
+
+DRIFT = "drift.json"
+"""The report in a data set's reports."""
 
 NORMAL = 3.0902
 """Standard normal deviate that chance exceeds once in a thousand times."""
@@ -134,6 +138,20 @@ def _chi_square(freedom: int) -> float:
         return 0.0
     spread = 2 / (9 * freedom)
     return freedom * (1 - spread + NORMAL * math.sqrt(spread)) ** 3
+
+
+def in_words(report: str) -> str:
+    """Which columns have drifted, by the text of a report."""
+    try:
+        measured = json.loads(report)
+        columns = measured.get("columns", {})
+        drifted = [name for name, one in columns.items() if one.get("drifted")]
+    except (ValueError, AttributeError):
+        return "not readable"
+    # Without `genfoundry accept` there is nothing to compare with (docs/decisions/0004-drift.md).
+    if not measured.get("compared", bool(columns)):
+        return "nothing accepted"
+    return f"drifted: {', '.join(drifted)}" if drifted else "none"
 
 
 def check(table: "pd.DataFrame", config: Drift, paths: DatasetPaths) -> tuple[dict[str, Any], list[str]]:

@@ -15,6 +15,7 @@ from genfoundry.core.errors import DataError
 from genfoundry.core.io import folder_digest, read_all_records, write_json
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.data.validate import drift
+from genfoundry.data.validate.drift import DRIFT
 from genfoundry.data.validate.expectations import Outcome, check, merged
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def validate(modality: ModuleType, config: Validation, paths: DatasetPaths, run:
         where = f"datasets.{paths.key}: the records differ from the accepted ones, look at"
         remedy = f"mend them, or take them with genfoundry accept {paths.key}"
         raise DataError("\n".join([f"{where} {page.relative_to(paths.root)}; {remedy}", *faults]))
-    write_json(paths.reports / "drift.json", drifted)
+    write_json(paths.reports / DRIFT, drifted)
     write_json(paths.reports / "validate.json", _report(table, outcomes))
 
 

@@ -14,13 +14,12 @@ import numpy as np
 
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
-from genfoundry.config.specs import GridSpec, parse_spec
+from genfoundry.config.specs import GridSpec, read_spec
 from genfoundry.core.errors import DataError
 from genfoundry.core.io import (
     canonical_json,
     file_digest,
     publish_folder,
-    read_json,
     read_table,
     write_json,
     write_table,
@@ -33,7 +32,8 @@ from genfoundry.evaluation.extraction.likelihood import START_RULE, Window, add_
 from genfoundry.evaluation.extraction.spread import Places, places, spread
 from genfoundry.evaluation.extraction.templates import price_pairs
 from genfoundry.evaluation.networks import domain
-from genfoundry.generation.modelfile import SPEC, TOKENIZER, load_model
+from genfoundry.generation.modelfile import load_model
+from genfoundry.modalities.common.tokens import FILE as TOKENIZER
 from genfoundry.nn.contract import Likelihood
 from genfoundry.tracking.runs import NoRun, Run
 
@@ -62,7 +62,7 @@ def write_features(
     """
     at = places(execution)
     with publish_folder(paths.features) as folder:
-        if isinstance(parse_spec(read_json(paths.model / SPEC)), GridSpec):
+        if isinstance(read_spec(paths.model), GridSpec):
             numbers = _grids(folder, paths, dataset, run, at)
         else:
             numbers = _documents(folder, config, paths, dataset, run, at)

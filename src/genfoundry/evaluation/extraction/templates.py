@@ -15,7 +15,8 @@ from genfoundry.config.specs import TokenSpec
 from genfoundry.core.io import digest_of, write_table
 from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.evaluation.extraction.likelihood import Plan, price
-from genfoundry.generation.modelfile import TOKENIZER, LoadedModel
+from genfoundry.generation.modelfile import LoadedModel
+from genfoundry.modalities.common.tokens import FILE as TOKENIZER
 
 FILE = "pairs.parquet"
 

@@ -4,7 +4,9 @@ import base64
 import html
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from genfoundry.core.io import read_json
 
 ENDINGS = {
     "image/png": ".png",
@@ -21,6 +23,9 @@ KINDS = {"image": "picture", "text": "text", "audio": "sound", "video": "film"}
 
 SHEET, SHOWN_TEXTS = "grid", "samples.json"
 """What the sample stage's report holds: many at a glance (``grid.png``), or texts."""
+
+LATENT = "latent.json"
+"""Beside them: use of the latent space, and which records its pictures show."""
 
 
 class Exhibit(NamedTuple):
@@ -71,3 +76,8 @@ def exhibits(folder: Path) -> list[Exhibit]:
         return [Exhibit("text/plain", text.encode()) for text in texts]
     files = [file for name in (SHEET, "sample-*") for file in sorted(folder.glob(f"{name}.*"))]
     return [Exhibit(types[file.suffix], file.read_bytes()) for file in files if file.suffix in types]
+
+
+def read_latent(folder: Path) -> dict[str, Any]:
+    """Use of the latent space in the sample stage's report; empty for a family without one."""
+    return dict(read_json(folder / LATENT)) if (folder / LATENT).is_file() else {}

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from genfoundry.config.specs import DataSpec, GridSpec, TokenSpec, parse_spec
+from genfoundry.config.specs import SPEC, DataSpec, GridSpec, TokenSpec, read_spec
 from genfoundry.core import parts
 from genfoundry.core.errors import DataError
-from genfoundry.core.io import read_json
 from genfoundry.modalities.common.media import GRIDS, TEXTS, Media
 
 
@@ -30,13 +29,13 @@ def media_of_samples(samples: Path, model: Path) -> Media:
         DataError: There are no samples.
         ConfigError: There is no such modality.
     """
-    if (model / "spec.json").is_file():
-        return media_of(parse_spec(read_json(model / "spec.json")))
+    if (model / SPEC).is_file():
+        return media_of(read_spec(model))
     if (samples / GRIDS).is_file():
         levels = np.load(samples / GRIDS, mmap_mode="r", allow_pickle=False)
         if levels.dtype == np.uint8 and levels.ndim == 4:
             return media_of(GridSpec(channels=levels.shape[1], shape=levels.shape[2:]))
-        raise DataError(f"{samples}: {levels.dtype} {levels.shape} without {model}/spec.json; bring the model back")
+        raise DataError(f"{samples}: {levels.dtype} {levels.shape} without {model / SPEC}; bring the model back")
     if (samples / TEXTS).is_file():
         return media_of(TokenSpec(vocab_size=2))
     raise DataError(f"{samples}: neither {GRIDS} nor {TEXTS}; run dvc repro")

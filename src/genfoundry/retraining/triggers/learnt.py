@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from genfoundry.config.specs import record_hashes
-from genfoundry.core.io import MANIFEST, publish_folder, read_json, read_records, read_table, write_table
+from genfoundry.config.specs import GridSpec, read_spec, record_hashes
+from genfoundry.core.io import MANIFEST, publish_folder, read_records, read_table, write_table
 from genfoundry.core.paths import DatasetPaths
 from genfoundry.data.validate.distances import LEFT_OUT
 from genfoundry.retraining.triggers.shift import ROWS, profile
@@ -120,8 +120,8 @@ def embedded(network: Path, rows: np.ndarray) -> np.ndarray:
 
 def fits(network: Path, paths: DatasetPaths) -> bool:
     """Whether that network reads grids as they are encoded now."""
-    spec = read_json(paths.arrays / "spec.json") if (paths.arrays / MANIFEST).is_file() else {}
-    shape = [spec.get("channels"), *spec.get("shape", [])]
+    spec = read_spec(paths.arrays) if (paths.arrays / MANIFEST).is_file() else None
+    shape = [spec.channels, *spec.shape] if isinstance(spec, GridSpec) else []
     from genfoundry.evaluation.networks.domain import read_layout
 
     layout = read_layout(network)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genfoundry.config.dag import find, nodes
+from genfoundry.config.dag import LINEAGE, find, nodes, read_lineage
 from genfoundry.config.pointers import md5, read_pointer
 from genfoundry.core.clock import Clock
 from genfoundry.core.errors import ConfigError
-from genfoundry.core.io import MANIFEST, file_digest, folder_digest, read_json
+from genfoundry.core.io import file_digest, folder_digest, listed
 from genfoundry.core.pin import surroundings
 from genfoundry.data.embedded.packages import EMBEDDED_MD5
 from genfoundry.pipeline.stage import FAILURE_FILE
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
 LIMIT_S = 7 * 86_400.0
 """A rebuild takes as long as the training took; a person watches it."""
-
-
-LINEAGE = "artifacts/lineage/"
-"""Files that name all inputs of a stage: they differ where any file of code does, and say nothing of results."""
 
 
 @dataclass
@@ -219,7 +215,7 @@ def _compare(found: Reproduction, project: Path, registered: Path, before: str) 
     found.rebuilt = folder_digest(rebuilt)
     if found.equal:
         return
-    ours, theirs = (read_json(folder / MANIFEST)["files"] for folder in (rebuilt, registered))
+    ours, theirs = (listed(folder) for folder in (rebuilt, registered))
     found.files = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
     after = (project / "dvc.lock").read_text()
     then, now = _outs(before), _outs(after)
@@ -227,7 +223,7 @@ def _compare(found: Reproduction, project: Path, registered: Path, before: str) 
 
 
 def _outs(lock: str) -> dict[str, Any]:
-    """md5 of each output by stage, in the order of a dvc.lock."""
+    """md5 of each output by stage, in the order of a dvc.lock; but of lineage, which differs where any code does."""
     from ruamel.yaml import YAML
 
     stages = (YAML(typ="safe").load(lock) or {}).get("stages") or {}
@@ -237,7 +233,7 @@ def _outs(lock: str) -> dict[str, Any]:
 
 def _inputs(project: Path, store: Store, run: "Run", name: str) -> list[str]:
     """Which inputs of the training differ, by the lineage of both."""
-    lineage = read_whole(project / f"artifacts/lineage/train@{name}.json") or {}
+    lineage = read_lineage(project, f"train@{name}") or {}
     then, now = inputs_of(store, run.info.run_id, name), lineage.get("inputs", {})
     changed = sorted(path for path in then.keys() | now.keys() if then.get(path) != now.get(path))
     return [f"the training read something else: {', '.join(changed)}"] if then and changed else []
