@@ -67,7 +67,7 @@ def _record(options: argparse.Namespace, root: Path) -> int:
     from genfoundry.promotion.reconcile import reconcile
 
     done = reconcile(root)
-    print("\n".join(summary(root, done.tree, done.told)))
+    print("\n".join(summary(root, done.tree, done.recorded)))
     print(changed_line(root))
     return Exit.OK
 

@@ -43,7 +43,7 @@ def test_the_card_is_made_from_the_records_and_says_what_is_not_recorded(finishe
         read_json(finished.root / "artifacts/lineage/ingest@bars.json")["inputs"]["data/bars"],
     ):
         assert digest in card.markdown and digest in card.html
-    assert "| readable | 240 | set aside: 1 empty, 1 not_an_image |" in card.markdown
+    assert "| readable | 240 | rejected: 1 empty, 1 not_an_image |" in card.markdown
     assert "**Licences: not recorded.**" in card.markdown
     assert re.search(r"git checkout [0-9a-f]{40}\n", card.markdown) and "dvc repro evaluate@bars-vae" in card.markdown
     assert "nothing is known about differences between groups" in card.markdown
@@ -85,7 +85,7 @@ def test_a_registered_model_has_card_signature_and_digests_and_is_written_once(p
     home = project.root / "mlruns/artifacts/models" / version.model_id / "artifacts"
     before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
     time.sleep(0.01)
-    assert reconcile(project.root).told.versions == {"bars-vae": "1", "notes-transformer": "1"}
+    assert reconcile(project.root).recorded.versions == {"bars-vae": "1", "notes-transformer": "1"}
     assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before
     assert len(there.versions()) == 1
 

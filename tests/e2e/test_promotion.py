@@ -94,7 +94,7 @@ def promoted(
 
 
 def failed(outcome: Outcome) -> set[str]:
-    return {rule["name"] for rule in outcome.told["rules"] if not rule["passed"]}
+    return {rule["name"] for rule in outcome.facts["rules"] if not rule["passed"]}
 
 
 def events(project: Project) -> list[tuple[str, str]]:
@@ -112,22 +112,22 @@ def at(step: str) -> Callable[[str], None]:
 def test_the_first_champion_is_held_against_floors_and_the_next_against_it(mine: Project) -> None:
     weak = promoted(mine)
     assert weak.code == Exit.REJECTED and "better_than_nothing" in failed(weak)
-    assert weak.told["version"] == WEAK and weak.told["champion_after"] is None
-    assert weak.told["servability"]["passed"] is None
-    assert promoted(mine).told == weak.told, "the same question has the same answer"
+    assert weak.facts["version"] == WEAK and weak.facts["champion_after"] is None
+    assert weak.facts["servability"]["passed"] is None
+    assert promoted(mine).facts == weak.facts, "the same question has the same answer"
     assert events(mine) == [("rejected", WEAK)], "and is told once"
     assert registered(mine).aliases() == {}
 
     good = promoted(mine, GOOD)
-    assert good.code == Exit.OK and good.told["verdict"] == "BLESSED"
-    assert (good.told["champion_before"], good.told["champion_after"]) == (None, GOOD)
-    assert good.told["servability"]["passed"] and 0 < good.told["servability"]["seconds"] < 120
+    assert good.code == Exit.OK and good.facts["verdict"] == "BLESSED"
+    assert (good.facts["champion_before"], good.facts["champion_after"]) == (None, GOOD)
+    assert good.facts["servability"]["passed"] and 0 < good.facts["servability"]["seconds"] < 120
     assert promoted(mine, GOOD).code == Exit.NO_OP
 
     # A model that is the same within noise is not better.
     equal = promoted(mine, EQUAL)
     assert equal.code == Exit.REJECTED and failed(equal) == {"superior:fid_domain:champion"}
-    assert equal.told["facts"]["look"]["number"] == 1
+    assert equal.facts["facts"]["look"]["number"] == 1
     assert events(mine) == [("rejected", WEAK), ("promoted", GOOD), ("rejected", EQUAL)]
 
     there = registered(mine)
@@ -157,7 +157,7 @@ def test_a_model_that_does_not_serve_is_not_promoted(mine: Project) -> None:
     large = promoted(mine, GOOD)
 
     assert large.code == Exit.REJECTED and failed(large) == {"servable"}
-    assert "GiB to answer, 0.05 are allowed" in large.told["servability"]["words"]
+    assert "GiB to answer, 0.05 are allowed" in large.facts["servability"]["words"]
     assert registered(mine).aliases() == {}
 
 
@@ -173,7 +173,7 @@ def test_a_promotion_that_was_killed_is_completed_by_the_next_call(mine: Project
 
     rerun = promoted(mine, GOOD)
 
-    assert rerun.code == Exit.OK and rerun.told["verdict"] == "BLESSED"
+    assert rerun.code == Exit.OK and rerun.facts["verdict"] == "BLESSED"
     assert registered(mine).aliases() == {CHAMPION: GOOD, PREVIOUS: WEAK}
     assert events(mine) == [("promoted", GOOD)]
     assert len(looks.read(mine.root, "bars").looks) == 1, "a rerun is no second look"
@@ -244,7 +244,7 @@ def test_a_champion_that_moves_while_it_is_judged_against_is_judged_anew(mine: P
     outcome = promoted(mine, EQUAL, after=somebody_goes_back)
 
     # Better than the weak one, but that is not champion any more.
-    assert outcome.code == Exit.REJECTED and outcome.told["champion_before"] == GOOD
+    assert outcome.code == Exit.REJECTED and outcome.facts["champion_before"] == GOOD
     assert "judged again" in " ".join(outcome.notes)
     assert there.aliases() == {CHAMPION: GOOD, PREVIOUS: WEAK}
 

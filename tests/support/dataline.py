@@ -81,7 +81,7 @@ class Line:
         return read_all_records(self.paths.clean)
 
     def rejected(self, folder: str = "records") -> dict[str, str]:
-        """Reason by id of what a stage set aside."""
+        """Reason by id of what a stage rejected."""
         table = read_table(getattr(self.paths, folder) / "rejected.parquet")
         return dict(zip(table["id"], table["reason"], strict=True))
 

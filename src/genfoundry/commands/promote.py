@@ -49,7 +49,7 @@ def run_promote(options: argparse.Namespace, root: Path) -> int:
     wishes = Wishes(options.version, rules, options.trust_split, options.again, options.wait)
     outcome = promote(root, options.key, wishes)
     if options.json:
-        write_json(options.json, outcome.told)
+        write_json(options.json, outcome.facts)
     print("\n".join(lines(outcome)))
     return int(outcome.code)
 
@@ -58,17 +58,17 @@ def lines(outcome: "Outcome") -> Iterator[str]:
     """Lines that report a promotion or its rejection to a person."""
     from genfoundry.commands import compare as commands
 
-    told = outcome.told
+    facts = outcome.facts
     for note in outcome.notes:
         yield f"note: {note}"
     if outcome.found is not None:
         yield from commands.lines(outcome.found)
         yield ""
-    before = f" (before: version {told['champion_before']})" if told["champion_before"] else ""
+    before = f" (before: version {facts['champion_before']})" if facts["champion_before"] else ""
     yield {
-        Exit.OK: f"PROMOTED: {told['model']} version {told['version']} is champion{before}",
-        Exit.NO_OP: f"nothing to do: {told['model']} {told['words']}",
-        Exit.REJECTED: f"REJECTED: {told['model']} {told['words']}",
+        Exit.OK: f"PROMOTED: {facts['model']} version {facts['version']} is champion{before}",
+        Exit.NO_OP: f"nothing to do: {facts['model']} {facts['words']}",
+        Exit.REJECTED: f"REJECTED: {facts['model']} {facts['words']}",
     }[outcome.code]
 
 
@@ -79,10 +79,10 @@ def run_rollback(options: argparse.Namespace, root: Path) -> int:
 
     done = roll_back(root, options.key, options.to, options.reason, options.force)
     if options.json:
-        write_json(options.json, done.told)
+        write_json(options.json, done.facts)
     for note in done.notes:
         print(f"note: {note}")
-    told = done.told
-    print(f"champion of {told['model']} is version {told['champion_after']}: {told['words']}")
-    print(told["servability"]["words"])
+    facts = done.facts
+    print(f"champion of {facts['model']} is version {facts['champion_after']}: {facts['words']}")
+    print(facts["servability"]["words"])
     return Exit.OK

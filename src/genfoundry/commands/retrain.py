@@ -97,7 +97,7 @@ def run_retrain(options: argparse.Namespace, root: Path) -> int:
     with stoppable():
         outcome = retrain(line, state, clock, request)
     for failure in outcome.facts.get("untold", ()):
-        print(f"note: not told: {failure}", file=sys.stderr)
+        print(f"note: not notified: {failure}", file=sys.stderr)
     words = f"retrain {outcome.key}: {outcome.name}: {outcome.message}".replace("retrain :", "retrain:")
     if outcome.facts.get("branch"):
         words += f"\nbranch {outcome.facts['branch']}"

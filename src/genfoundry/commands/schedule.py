@@ -66,6 +66,6 @@ def notes(asked: Retraining, settled: Schedule, moment: datetime) -> list[str]:
         )
     if not asked.heartbeat:
         found.append(
-            "retraining.heartbeat is empty: nobody is told when the schedule itself stops (docs/scheduling.md)"
+            "retraining.heartbeat is empty: nobody is notified when the schedule itself stops (docs/scheduling.md)"
         )
     return found

@@ -10,24 +10,24 @@ from genfoundry.metrics._record import read_protocols_file, read_scores_file
 from genfoundry.tracking.record import Recorded
 
 
-def summary(root: Path, tree: Settings, told: Recorded) -> list[str]:
+def summary(root: Path, tree: Settings, facts: Recorded) -> list[str]:
     """Lines for a terminal."""
     lines = ["", "datasets"]
     for key in tree.datasets:
         lines.append(f"  {key:24} {_dataset(DatasetPaths(root, key))}")
     lines += ["", "models"]
     for key in tree.models:
-        version = told.versions.get(key)
+        version = facts.versions.get(key)
         mark = f"version {version}" if version else "not registered"
         lines.append(f"  {key:24} {mark}")
         lines += [f"    {line}" for line in _scores(ModelPaths(root, key).reports)]
-    if told.stale:
+    if facts.stale:
         lines += ["", "not up to date (run dvc repro)"]
-        lines += [f"  {address:24} {reason}" for address, reason in told.stale.items()]
-    if told.restored:
-        lines += ["", f"logged to MLflow from files: {', '.join(told.restored)}"]
-    if told.reaped:
-        lines += ["", f"{told.reaped} runs of dead processes were closed as FAILED"]
+        lines += [f"  {address:24} {reason}" for address, reason in facts.stale.items()]
+    if facts.restored:
+        lines += ["", f"logged to MLflow from files: {', '.join(facts.restored)}"]
+    if facts.reaped:
+        lines += ["", f"{facts.reaped} runs of dead processes were closed as FAILED"]
     return [*lines, "", "look further:   make ui     and open   reports/index.html", ""]
 
 

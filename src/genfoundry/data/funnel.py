@@ -68,7 +68,7 @@ STEPS: Mapping[str, Callable[[Mapping[str, Any]], list[Step]]] = {
         Step(
             "in use",
             sum(report["records"].values()),
-            f"withheld, contained in a training record: {reasons(report['set_aside'])}",
+            f"withheld, contained in a training record: {reasons(report['withheld'])}",
         )
     ],
     "encode": lambda report: [],

@@ -218,14 +218,14 @@ def _draw_pairs(path: Path, pairs: Sequence[dict[str, Any]], pictures: Sequence[
             axes.set_xticks([])
             axes.set_yticks([])
             axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        told = [
+        facts = [
             f"{pair['sample']}  →  {pair['training']}",
             "an exact copy, byte for byte"
             if pair["exact"]
             else f"distance {pair['distance']:.4g}, ratio {pair['ratio']:.3f}",
             f"{pair['held_out_share']:.1%} of held-out records lie as near",
         ]
-        for line, words in enumerate(told):
+        for line, words in enumerate(facts):
             figure.text(
                 4.1 / width,
                 bottom + (side - 0.25 - 0.24 * line) / height,

@@ -150,10 +150,10 @@ def by_length(
     order = order[byte_counts[order] > 0]
     groups = [group for group in np.array_split(order, max(min(bins, len(order) // 2), 1)) if len(group)]
     found: dict[str, list[charts.Point]] = {}
-    for name, prices in nats.items():
+    for name, per_document in nats.items():
         found[name] = []
         for group in groups:
-            sizes, bits = byte_counts[group], prices[group] / math.log(2)
+            sizes, bits = byte_counts[group], per_document[group] / math.log(2)
             ratio = float(bits.sum() / sizes.sum())
             gaps = bits - ratio * sizes
             se = float(np.sqrt((gaps**2).sum() * len(group) / max(len(group) - 1, 1)) / sizes.sum())

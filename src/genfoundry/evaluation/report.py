@@ -42,8 +42,8 @@ another training seed would give.</li>
 <li><b>Real data</b> (the floor) is the same measurement with real records in place of samples, as many: no model
 can be expected to do better, and where a model's interval reaches it, this score on this many samples shows no
 difference.</li>
-<li><b>Unigram</b> and <b>bigram</b> models, counted on the training documents, price the same held-out documents: a
-language model must beat both clearly.</li>
+<li><b>Unigram</b> and <b>bigram</b> models, counted on the training documents, are scored on the same held-out
+documents: a language model must beat both clearly.</li>
 <li>Scores stand in one chart only if they were measured alike: same records, network, sampling, window. The eight
 digits behind a name are that protocol's digest.</li></ul>"""
 
@@ -60,8 +60,8 @@ def _glance(models: Sequence[ModelResult]) -> str:
         said, bad = copies(model)
         copying = ("<b class=bad>yes</b>" if bad else "no more than held-out records") if said else "not measured"
         size = model.train.get("parameters", "")
-        told = "<br>".join(lines) or "<span class=bad>no scores yet</span>"
-        rows.append([model.key, model.dataset, model.family, size, Html(told), Html(copying)])
+        facts = "<br>".join(lines) or "<span class=bad>no scores yet</span>"
+        rows.append([model.key, model.dataset, model.family, size, Html(facts), Html(copying)])
     score = "score, ± half of the 95 % interval"
     return table(["model", "data set", "family", "parameters", score, "copies training data?"], rows)
 
@@ -111,7 +111,7 @@ def _scores(models: Sequence[ModelResult]) -> str:
         scored = [model for model in models if key in model.scores]
         name, protocol = name_of(key), scored[0].protocols.get(key, {})
         counts = " against ".join(_counts(scored, key, side) for side in ("n", "n_reference")).removesuffix(" against ")
-        title, caveat = _told(name)
+        title, caveat = _described(name)
         parts.append(
             f"<h4>{escape(title)} <code>{escape(name)}</code></h4><p class=soft>"
             f"{DIRECTIONS[scored[0].higher_is_better(key)]}; n = {counts}; protocol "
@@ -133,7 +133,7 @@ def _place(key: str) -> tuple[int, str]:
     return (order.index(name_of(key)) if name_of(key) in order else len(order), key)
 
 
-def _told(name: str) -> tuple[str, str]:
+def _described(name: str) -> tuple[str, str]:
     """Title and caveat of a metric; its bare name if this checkout has no such file any more."""
     if name not in metric_names():
         return name, ""
@@ -191,12 +191,12 @@ def _better(models: Sequence[ModelResult]) -> str:
     parts = []
     for key in sorted({key for model in models for key in model.scores if name_of(key) in PRIMARY}):
         order = ranked(models, key)
-        told = "".join(
+        facts = "".join(
             f"<li><b>{escape(model.key)}</b> {plus_minus(model.scores[key])} "
             f"<span class=soft>{escape(against(model.scores[key], model.higher_is_better(key)))}</span></li>"
             for model in order
         )
-        parts.append(f"<p>By <code>{escape(key)}</code>, best first:</p><ol>{told}</ol>")
+        parts.append(f"<p>By <code>{escape(key)}</code>, best first:</p><ol>{facts}</ol>")
     found = contests(models)
     if found:
         how = {True: "paired by seed and record", False: "unpaired: the bar is wider than it need be"}

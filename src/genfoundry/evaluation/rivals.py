@@ -72,7 +72,7 @@ def rivals(evidence: Evidence, names: Sequence[str], held_out: bool = False) -> 
         if real is not None and evidence.has(real):
             found.setdefault("floor", {})[name] = _stand_in(evidence, name, real, held_out)
     if "nats" in names:
-        found |= {rival: {"nats": evidence[prices]} for rival, prices in NGRAMS.items() if evidence.has(prices)}
+        found |= {rival: {"nats": evidence[name]} for rival, name in NGRAMS.items() if evidence.has(name)}
     return found
 
 

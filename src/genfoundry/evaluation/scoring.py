@@ -73,7 +73,7 @@ def applicable(config: Evaluation, evidence: Evidence, where: str) -> dict[str, 
         if part[0].by_default and all(evidence.has(item) for item in asked_for(part[0]))
     }
     if not found:
-        raise DataError(f"{where}: no metric applies: there are neither features of samples nor priced documents")
+        raise DataError(f"{where}: no metric applies: there are neither features of samples nor scored documents")
     return found
 
 

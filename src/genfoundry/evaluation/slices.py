@@ -107,7 +107,7 @@ def _column(
     config: Slices, groups: Groups, chosen: Mapping[str, tuple[Metric, Section]], evidence: Evidence
 ) -> dict[str, Any]:
     every, found = len(set(groups["test"].tolist())), {}
-    told = {"groups": every, "not_scored": every - min(every, MOST_GROUPS), "too_small": 0}
+    facts = {"groups": every, "not_scored": every - min(every, MOST_GROUPS), "too_small": 0}
     for group, size in largest(groups):
         scores = {}
         for name in config.metrics:
@@ -117,9 +117,9 @@ def _column(
             piece = cut(metric, evidence, groups, group)
             if piece is not None and fewest(piece) >= config.min_n:
                 scores[name] = _numbers(metric.score(piece, options))
-        told["too_small"] += not scores
+        facts["too_small"] += not scores
         found[group] = {"n": size, **scores}
-    return {"scores": found, "counts": told, "spread": _spread(found)}
+    return {"scores": found, "counts": facts, "spread": _spread(found)}
 
 
 def _numbers(score: Score) -> dict[str, float]:

@@ -96,7 +96,7 @@ def _index(key: str, seeds_B: Tensor, loaded: LoadedModel, contents: list[bytes]
 
 def protocol(sampling: Sampling, count: int, prompts: Path) -> dict[str, Any]:
     """How the samples were drawn, as far as it is not part of the model; devices move no score."""
-    told = sampling.of_protocol() | {"n": count}
+    facts = sampling.of_protocol() | {"n": count}
     if isinstance(sampling, TextSampling) and sampling.prompt_file:
-        told["prompt_file_sha256"] = file_digest(prompt_file(sampling, prompts))
-    return told
+        facts["prompt_file_sha256"] = file_digest(prompt_file(sampling, prompts))
+    return facts

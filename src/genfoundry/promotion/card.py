@@ -39,7 +39,7 @@ class Subject:
     tree: settings.Settings
     key: str
     version: str
-    told: Mapping[str, str]
+    run_tags: Mapping[str, str]
     """Tags of its run: commit, devices, versions."""
 
     @property
@@ -69,7 +69,7 @@ class Subject:
                 "code": [file_digest(here / name) for name in ("card.py", "document.py")],
                 "stages": [self.lineage(stage).get("fingerprint", "") for stage in stages],
                 "outputs": self.lineage("evaluate").get("outputs", {}),
-                "run": {name: self.told.get(name, "") for name in _SHOWN_TAGS},
+                "run": {name: self.run_tags.get(name, "") for name in _SHOWN_TAGS},
                 "version": self.version,
             }
         )
@@ -164,9 +164,9 @@ def _data(subject: Subject, funnel: Funnel) -> Iterator[Block]:
     )
     rows = [[step.what, step.left, step.why] for step in funnel.steps]
     yield Table(["step", "records left", "what went, and why"], rows)
-    told = ", ".join(f"{count:,} {split}" for split, count in funnel.splits.items())
-    if told:
-        yield Text(f"In use: {told}. It learnt from train, was chosen on val, and is judged on test.")
+    facts = ", ".join(f"{count:,} {split}" for split, count in funnel.splits.items())
+    if facts:
+        yield Text(f"In use: {facts}. It learnt from train, was chosen on val, and is judged on test.")
     yield from _licences(subject)
     yield from _personal(subject)
 
@@ -213,17 +213,17 @@ def _personal(subject: Subject) -> Iterator[Block]:
 def _training(subject: Subject, result: ModelResult) -> Iterator[Block]:
     yield Heading("Training")
     train = result.train
-    told = {
+    facts = {
         "parameters": train.get("parameters"),
         "optimizer steps": train.get("steps"),
         "examples seen": train.get("examples_seen"),
         "final loss": train.get("final_loss"),
         "best validation loss": train.get("best_val_loss"),
         "at step": train.get("best_step"),
-        "devices": subject.told.get(tags.DEVICES),
-        "software": subject.told.get(tags.VERSIONS),
+        "devices": subject.run_tags.get(tags.DEVICES),
+        "software": subject.run_tags.get(tags.VERSIONS),
     }
-    yield Table(["what", "value"], [[name, value] for name, value in told.items() if value is not None])
+    yield Table(["what", "value"], [[name, value] for name, value in facts.items() if value is not None])
     for name in ("options", "training", "sampling"):
         section = section_of(subject.tree, subject.key, name).model_dump(mode="json")
         rows = [[key, _plain(value)] for key, value in section.items()]
@@ -255,16 +255,16 @@ def _scores(result: ModelResult) -> Iterator[Block]:
     yield Table(["score", "value", "better", "n", "held against"], rows)
     yield Text("Protocols:")
     yield Table(
-        ["score", "measured on, and how"], [[f"`{key}`", _protocol(told)] for key, told in result.protocols.items()]
+        ["score", "measured on, and how"], [[f"`{key}`", _protocol(facts)] for key, facts in result.protocols.items()]
     )
     for name, why in result.not_measured.items():
         yield Text(f"Not measured: {name}: {why.removeprefix(name + ': ')}.")
 
 
-def _protocol(told: Mapping[str, Any]) -> str:
+def _protocol(facts: Mapping[str, Any]) -> str:
     """The facts of a protocol in one line; digests are cut to twelve digits."""
     said = []
-    for name, value in told.items():
+    for name, value in facts.items():
         if name in ("metric", "higher_is_better") or value in ({}, None, ""):
             continue
         if name in ("reference", "documents", "training") and isinstance(value, Mapping):
@@ -302,10 +302,10 @@ def _slices(result: ModelResult) -> Iterator[Block]:
         "many groups about one 95 % interval in twenty misses by chance."
     )
     found = False
-    for column, told in result.slices.items():
-        for metric, spread in told.get("spread", {}).items():
+    for column, facts in result.slices.items():
+        for metric, spread in facts.get("spread", {}).items():
             found = True
-            groups = {name: scores[metric] for name, scores in told["scores"].items() if metric in scores}
+            groups = {name: scores[metric] for name, scores in facts["scores"].items() if metric in scores}
             yield Text(
                 f"`{metric}` by `{column}`: lowest {spread['lowest']}, highest {spread['highest']}, "
                 f"{spread['gap']:.3g} apart."
@@ -314,7 +314,7 @@ def _slices(result: ModelResult) -> Iterator[Block]:
             yield Table(
                 [column, metric, "records"], [[name, plus_minus(score), score["n"]] for name, score in _ends(shown)]
             )
-        counts = told.get("counts", {})
+        counts = facts.get("counts", {})
         if counts.get("too_small") or counts.get("not_scored"):
             small, left = counts.get("too_small", 0), counts.get("not_scored", 0)
             yield Text(
@@ -353,7 +353,7 @@ def _limits(subject: Subject, result: ModelResult) -> Iterator[Block]:
 # ------------------------------------------------------------------------------------------------ again
 def _reproduce(subject: Subject) -> Iterator[Block]:
     digest, key = folder_digest(subject.model.model), subject.key
-    commit, dirty = subject.told.get(tags.COMMIT, ""), subject.told.get(tags.DIRTY) == "true"
+    commit, dirty = subject.run_tags.get(tags.COMMIT, ""), subject.run_tags.get(tags.DIRTY) == "true"
     yield Heading("How to make it again")
     first = f"git checkout {commit}" if commit else "# the commit was not recorded: there was no git repository"
     yield Code(

@@ -49,8 +49,8 @@ def last_champion(state: Path, key: str, there: Mapping[str, Version]) -> str | 
     Events are asked first, for who became champion and whom it replaced (which a person may have made champion by
     hand); where they are gone, as on a machine that only has the registry, the versions' own tags.
     """
-    told = [event for event in reversed(events_of(state, key)) if event["kind"] != "rejected"]
-    for number in (number for event in told for number in (event["version"], event.get("before"))):
+    facts = [event for event in reversed(events_of(state, key)) if event["kind"] != "rejected"]
+    for number in (number for event in facts for number in (event["version"], event.get("before"))):
         if number in there and tags.ROLLED_BACK not in there[number].tags:
             return str(number)
     were = {

@@ -120,10 +120,10 @@ def carry_out(
 
 def _read_back(registered: Registered, move: Move) -> None:
     now = registered.aliases()
-    told = {alias: now.get(alias) for alias in (CHAMPION, PREVIOUS)}
-    if told != {CHAMPION: move.to, PREVIOUS: move.previous}:
+    facts = {alias: now.get(alias) for alias in (CHAMPION, PREVIOUS)}
+    if facts != {CHAMPION: move.to, PREVIOUS: move.previous}:
         raise InfrastructureError(
-            f"{move.key}: the registry says {told} after champion was set to {move.to} and previous to "
+            f"{move.key}: the registry says {facts} after champion was set to {move.to} and previous to "
             f"{move.previous}; somebody else moves aliases there: find out who, then run the command again"
         )
 

@@ -56,7 +56,7 @@ class Outcome:
     """How a promotion ended."""
 
     code: Exit
-    told: dict[str, Any]
+    facts: dict[str, Any]
     """For ``--json``."""
     found: Comparison | None = None
     """The comparison, if there was one."""
@@ -107,8 +107,8 @@ class _Promotion:
             with self._moving():
                 completed, words = resume(self.state, registered)
                 self._note(words)
-                champion, mended = standing(self.state, registered)
-                self._note(mended)
+                champion, corrected = standing(self.state, registered)
+                self._note(corrected)
             if completed and completed.kind == PROMOTED and completed.to == challenger.number:
                 return Outcome(Exit.OK, dict(completed.decision), None, tuple(self.notes))
             if champion is not None and registered.version(champion).digest == challenger.digest:
@@ -119,14 +119,14 @@ class _Promotion:
                 if not self._still(registered, champion, found):
                     self._note(f"champion is no longer version {champion}: judged again")
                     continue
-                told = self._told(challenger, champion, found, decision, served)
-                self._record(registered, challenger, told)
+                facts = self._facts(challenger, champion, found, decision, served)
+                self._record(registered, challenger, facts)
                 self.after("recorded")
                 if decision.blessed:
-                    self._move(registered, challenger, champion, found, told)
+                    self._move(registered, challenger, champion, found, facts)
                 else:
-                    self._reject(registered, challenger, told)
-            return Outcome(Exit.OK if decision.blessed else Exit.REJECTED, told, found, tuple(self.notes))
+                    self._reject(registered, challenger, facts)
+            return Outcome(Exit.OK if decision.blessed else Exit.REJECTED, facts, found, tuple(self.notes))
         raise BusyError(
             f"promote {self.key}: the champion was replaced {TRIES} times while it was judged; run it again"
         )
@@ -147,11 +147,11 @@ class _Promotion:
 
     def _challenger(self, registered: Registered) -> tuple[Version, str]:
         """The version to promote, and the word by which it is compared."""
-        mine = self.open.told.versions.get(self.key)
+        mine = self.open.recorded.versions.get(self.key)
         if self.wishes.version and self.wishes.version != mine:
             return registered.version(self.wishes.version), f"{self.key}/{self.wishes.version}"
         if mine is None:
-            stale = self.open.told.stale
+            stale = self.open.recorded.stale
             why = next((f"{address}: {stale[address]}" for address in self._line() if address in stale), "")
             raise DataError(f"promote {self.key}: the workspace has no present model ({why}); run dvc repro")
         return registered.version(mine), self.key
@@ -200,7 +200,7 @@ class _Promotion:
             return [Rule("rolled_back", True, f"was rolled back ({why}), and is let in again: {self.wishes.again}")]
         return [Rule("rolled_back", False, f"was rolled back ({why}); promote it again with --again REASON")]
 
-    def _told(
+    def _facts(
         self,
         challenger: Version,
         champion: str | None,
@@ -232,7 +232,7 @@ class _Promotion:
         words = f"version {challenger.number} is champion already"
         if verdict != BLESSED:
             words += ", though no judgement that blessed it is recorded"
-        told = {
+        facts = {
             "format": 1,
             "verdict": verdict,
             "outcome": "already_champion",
@@ -245,17 +245,17 @@ class _Promotion:
             "servability": {"passed": None, "words": "not asked"},
             "facts": {},
         }
-        return Outcome(Exit.NO_OP, told, None, tuple(self.notes))
+        return Outcome(Exit.NO_OP, facts, None, tuple(self.notes))
 
-    def _record(self, registered: Registered, challenger: Version, told: dict[str, Any]) -> None:
+    def _record(self, registered: Registered, challenger: Version, facts: dict[str, Any]) -> None:
         """The decision on the version: tags, description, and decision.json beside its files."""
         with tempfile.TemporaryDirectory() as folder:
             # The last one by this name, and each one by its own.
-            for name in ("decision", f"decision-{decision_id(told)[:12]}"):
-                write_json(Path(folder) / f"{name}.json", told)
+            for name in ("decision", f"decision-{decision_id(facts)[:12]}"):
+                write_json(Path(folder) / f"{name}.json", facts)
             registered.attach(challenger.number, Path(folder), "promotion")
-        registered.tag(challenger.number, {tags.VERDICT: told["verdict"], tags.DECISION: decision_id(told)})
-        registered.describe(challenger.number, decision=decision_words(told))
+        registered.tag(challenger.number, {tags.VERDICT: facts["verdict"], tags.DECISION: decision_id(facts)})
+        registered.describe(challenger.number, decision=decision_words(facts))
 
     def _move(
         self,
@@ -263,7 +263,7 @@ class _Promotion:
         challenger: Version,
         champion: str | None,
         found: Comparison,
-        told: dict[str, Any],
+        facts: dict[str, Any],
     ) -> None:
         previous = registered.aliases().get(PREVIOUS)
         move = Move(
@@ -275,32 +275,32 @@ class _Promotion:
             previous=champion or (previous if previous != challenger.number else None),
             previous_before=previous,
             at=stamp(),
-            words=told["words"],
+            words=facts["words"],
             gate={
                 "dataset": found.dataset,
                 "digest": challenger.digest,
                 "better_than_best": found.better_than_best,
             },
-            facts={"decision": decision_id(told), "digest": challenger.digest, "by": user()},
-            decision=told,
+            facts={"decision": decision_id(facts), "digest": challenger.digest, "by": user()},
+            decision=facts,
         )
         begin(self.state, move)
         carry_out(self.state, registered, move, self.after)
 
-    def _reject(self, registered: Registered, challenger: Version, told: dict[str, Any]) -> None:
-        decided = decision_id(told)
+    def _reject(self, registered: Registered, challenger: Version, values: dict[str, Any]) -> None:
+        decided = decision_id(values)
         if not any(event.get("decision") == decided for event in read_events(self.state, "rejected")):
-            facts = {"model": self.key, "version": challenger.number, "before": told["champion_before"]}
-            append_event(self.state, "rejected", **facts, words=told["words"], decision=decided, by=user())
+            facts = {"model": self.key, "version": challenger.number, "before": values["champion_before"]}
+            append_event(self.state, "rejected", **facts, words=values["words"], decision=decided, by=user())
         timeline(self.state, registered)
 
 
-def decision_id(told: dict[str, Any]) -> str:
+def decision_id(values: dict[str, Any]) -> str:
     """Id of a decision: a digest of challenger, champion and rules, so equal comparisons have equal ids."""
-    facts = told["facts"]
-    passed = {rule["name"]: rule["passed"] for rule in told["rules"]}
+    facts = values["facts"]
+    passed = {rule["name"]: rule["passed"] for rule in values["rules"]}
     asked = {name: facts.get(name) for name in ("models", "gate_set", "settings", "look")}
-    return digest_of({"model": told["model"], "verdict": told["verdict"], "rules": passed, **asked})
+    return digest_of({"model": values["model"], "verdict": values["verdict"], "rules": passed, **asked})
 
 
 def _words(challenger: Version, champion: str | None, found: Comparison, decision: Decision) -> str:

@@ -22,17 +22,17 @@ class Reconciled:
 
     tree: Settings
     store: Store
-    told: Recorded
+    recorded: Recorded
 
 
 def reconcile(root: Path) -> Reconciled:
     """Log what MLflow lacks, register what is not registered, and write the cards that changed."""
     tree = settings.load(root)
     store = open_store(state_root(root), tree.project)
-    told = record(store, root, tree, lambda node: typed_params(node, tree), loader=requests.__name__)
-    for key, number in told.versions.items():
+    facts = record(store, root, tree, lambda node: typed_params(node, tree), loader=requests.__name__)
+    for key, number in facts.versions.items():
         _card(root, tree, Registered(store, key), number)
-    return Reconciled(tree, store, told)
+    return Reconciled(tree, store, facts)
 
 
 def _card(root: Path, tree: Settings, registered: Registered, number: str) -> None:
@@ -41,8 +41,8 @@ def _card(root: Path, tree: Settings, registered: Registered, number: str) -> No
     from genfoundry.promotion.card import Subject, make_card
 
     version = registered.version(number)
-    told = registered.store.client.get_run(version.run_id).data.tags
-    subject = Subject(root, tree, registered.name, number, told)
+    facts = registered.store.client.get_run(version.run_id).data.tags
+    subject = Subject(root, tree, registered.name, number, facts)
     digest = subject.digest
     if version.tags.get(tags.CARD) == digest:
         return

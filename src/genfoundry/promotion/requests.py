@@ -9,40 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from genfoundry.config.params import parse
 from genfoundry.config.sections.sampling import GENERATOR
-from genfoundry.config.specs import GridSpec, Section
+from genfoundry.config.specs import GridSpec
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import MANIFEST, folder_digest, listed, read_json
+from genfoundry.modalities.common.media import GridRequest, TextRequest
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
     from genfoundry.generation.generator import Generator
-
-MOST = 1024
-"""Samples of one request."""
-
-
-class Grids(Section):
-    """A request for pictures; beside these fields it may name conditions of the spec, which otherwise come in turn."""
-
-    n: int = Field(default=1, ge=1, le=MOST)
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    """Sample i is that of the sample stage with the same ``sampling.seed``."""
-
-
-class Continuation(Section):
-    """A request for one text."""
-
-    prompt: str = ""
-    """Text to continue; empty begins a new document."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    max_tokens: int | None = Field(default=None, ge=1)
-    """Tokens at most; without it 256, as in ``sampling.length``."""
 
 
 class Sampled:
@@ -64,10 +42,10 @@ class Sampled:
 
         settings: dict[str, Any] = {}
         if (manifest.parent / GENERATOR).is_file():
-            told = read_json(manifest.parent / GENERATOR)
-            if told["weights"] != folder_digest(manifest.parent):
+            facts = read_json(manifest.parent / GENERATOR)
+            if facts["weights"] != folder_digest(manifest.parent):
                 raise DataError(f"{manifest.parent / GENERATOR}: is of other weights than {MANIFEST}; fetch both again")
-            settings = told["sampling"]
+            settings = facts["sampling"]
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             for name in (MANIFEST, *listed(manifest.parent)):
@@ -94,24 +72,24 @@ class Sampled:
 
         if isinstance(self.generator.loaded.spec, GridSpec):
             return np.concatenate([self._grids(row) for row in rows])
-        known = tuple(Continuation.model_fields)
-        return [{"text": self._text(parse(Continuation, _given(row, known), "", "request"))} for row in rows]
+        known = tuple(TextRequest.model_fields)
+        return [{"text": self._text(parse(TextRequest, _given(row, known), "", "request"))} for row in rows]
 
     def _grids(self, row: Mapping[str, Any]) -> "np.ndarray":
         import torch
 
         from genfoundry.generation.generator import conditions_of, seeds_of
 
-        spec, given = self.generator.loaded.spec, _given(row, (*Grids.model_fields, "label"))
+        spec, given = self.generator.loaded.spec, _given(row, (*GridRequest.model_fields, "label"))
         if "label" in given and "label" not in spec.asked:
             raise ConfigError(f"label is {given['label']!r}: the model knows none")
         conditions = {name: given.pop(name) for name in spec.asked if name in given}
-        asked = parse(Grids, given, "", "request")
+        asked = parse(GridRequest, given, "", "request")
         drawn = self.generator.draw(seeds_of(asked.seed, asked.n), conditions_of(spec, asked.n, conditions))
         assert isinstance(drawn, torch.Tensor)
         return drawn.numpy()
 
-    def _text(self, asked: Continuation) -> str:
+    def _text(self, asked: TextRequest) -> str:
         from genfoundry.generation.generator import seeds_of
 
         generator = self.generator if asked.max_tokens is None else self.generator.limited(asked.max_tokens)

@@ -27,7 +27,7 @@ TRIES = 3
 class RolledBack:
     """How a rollback ended."""
 
-    told: dict[str, Any]
+    facts: dict[str, Any]
     """For ``--json``."""
     notes: tuple[str, ...] = ()
 
@@ -71,7 +71,7 @@ def roll_back(root: Path, key: str, to: str = "", reason: str = "", force: bool 
                     move = _move(key, wanted, seen, reason)
                     begin(state, move)
                     carry_out(state, registered, move)
-                    return RolledBack(_told(move, served), tuple(notes))
+                    return RolledBack(_facts(move, served), tuple(notes))
     raise BusyError(f"{what}: others move the aliases all the time; run it again")
 
 
@@ -118,7 +118,7 @@ def _move(key: str, wanted: Version, aliases: dict[str, str], reason: str) -> Mo
     )
 
 
-def _told(move: Move, served: Served) -> dict[str, Any]:
+def _facts(move: Move, served: Served) -> dict[str, Any]:
     return {
         "format": 1,
         "outcome": "rolled_back",

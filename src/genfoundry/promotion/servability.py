@@ -89,7 +89,7 @@ def serve_once(model: Path, sampling: dict[str, Any], root: Path, limits: Servab
             ended = watch(process, limits)
         words = (folder / "said").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         answer = folder / "answer.json"
-        told = json.loads(answer.read_bytes()) if answer.is_file() else {}
+        facts = json.loads(answer.read_bytes()) if answer.is_file() else {}
     gib, seconds = ended.peak / GIB, ended.seconds
     cost = f"{seconds:.1f} s, {gib:.2f} GiB"
     if gib > limits.memory_gib:
@@ -103,10 +103,10 @@ def serve_once(model: Path, sampling: dict[str, Any], root: Path, limits: Servab
                 "retraining.servability.seconds"
             )
         return Served(False, f"no answer within {limits.seconds:g} s", seconds, gib)
-    if ended.code != 0 or not told:
+    if ended.code != 0 or not facts:
         why = words[-1] if words else "without a word"
         return Served(False, f"a clean process can't serve it: ended with {ended.code}: {why}", seconds, gib)
-    return Served(True, f"a clean process loaded it and drew {told['drew']} ({cost})", seconds, gib)
+    return Served(True, f"a clean process loaded it and drew {facts['drew']} ({cost})", seconds, gib)
 
 
 def _clean() -> dict[str, str]:

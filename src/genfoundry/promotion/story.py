@@ -31,15 +31,15 @@ def timeline(state: Path, registered: Registered) -> None:
     lines = [f"The model `{registered.name}` of params.yaml; one version for each content digest.", ""]
     for alias in (CHAMPION, PREVIOUS):
         lines.append(f"- {alias}: {'version ' + aliases[alias] if alias in aliases else 'none'}")
-    told = events_of(state, registered.name)
-    if told:
+    facts = events_of(state, registered.name)
+    if facts:
         lines += ["", "| when (UTC) | what | why |", "|---|---|---|"]
-    for event in reversed(told[-SHOWN:]):
+    for event in reversed(facts[-SHOWN:]):
         what = SAY[event["kind"]].format(version=f"version {event['version']}")
         when = event["at"][:16].replace("T", " ")
         lines.append(f"| {when} | {what} | {cell(event.get('words', ''))} |")
-    if len(told) > SHOWN:
-        lines += ["", f"{len(told) - SHOWN} earlier events stand in mlruns/events.jsonl."]
+    if len(facts) > SHOWN:
+        lines += ["", f"{len(facts) - SHOWN} earlier events stand in mlruns/events.jsonl."]
     registered.store.client.update_registered_model(registered.name, "\n".join(lines))
 
 

@@ -90,7 +90,7 @@ def retrain(
         clock: Time; only noted, never waited for, but for ``request.wait``.
         request: How it was asked for.
         between: Crash points, by name: ``locked``, ``swept``, ``snapshot``, ``asked``, ``<step>:begin``,
-            ``<step>:end``, ``outcome``, ``event``, ``told``.
+            ``<step>:end``, ``outcome``, ``event``, ``notified``.
 
     Returns:
         The outcome. A GenfoundryError of a step is an outcome; anything else is noted (``error``) and raised.
@@ -130,7 +130,7 @@ def reap(state: Path, clock: Clock) -> bool:
         outcome = journal.outcome() or {}
         mine = outcome.get("attempt") == found["attempt"]
         event = outcome["event"] if mine else {**found, "outcome": "killed", "code": None}
-        if not _told(state, found):
+        if not _noted(state, found):
             append_event(state, EVENT, clock.now(), **event)
         if not mine:
             journal.note(clock.now(), "attempt", "killed", attempt=found["attempt"])
@@ -138,7 +138,7 @@ def reap(state: Path, clock: Clock) -> bool:
     return bool(found)
 
 
-def _told(state: Path, attempt: Mapping[str, Any]) -> bool:
+def _noted(state: Path, attempt: Mapping[str, Any]) -> bool:
     """True if the event of that attempt was appended."""
     same = ("key", "attempt")
     return any(
@@ -211,12 +211,12 @@ class _Retrain:
     def _open(self, snapshot: Snapshot, reasons: Sequence[Reason]) -> None:
         attempt = self.journal.attempts + 1
         self.work = Work(snapshot.key, snapshot, self.journal.folder, attempt, reasons)
-        told = [reason.as_json() for reason in reasons]
-        marker = {"key": snapshot.key, "attempt": attempt, "slot": self.request.slot, "reasons": told}
+        facts = [reason.as_json() for reason in reasons]
+        marker = {"key": snapshot.key, "attempt": attempt, "slot": self.request.slot, "reasons": facts}
         set_open(self.state, marker)
         who = {"host": socket.gethostname(), "pid": os.getpid(), "start": start_of(os.getpid())}
         self.journal.note(
-            self.clock.now(), "attempt", "begin", attempt=attempt, **who, reasons=told, slot=self.request.slot,
+            self.clock.now(), "attempt", "begin", attempt=attempt, **who, reasons=facts, slot=self.request.slot,
             snapshot=snapshot.as_json(),
         )  # fmt: skip
 
@@ -237,9 +237,9 @@ class _Retrain:
         kept: dict[str, Any] = {}
         for name, step in KEEP.items():
             kept |= self._step(name, step)
-        told = [{"model": each.model, "decision": NAMES[each.code], **each.facts} for each in decisions]
+        values = [{"model": each.model, "decision": NAMES[each.code], **each.facts} for each in decisions]
         names = ", ".join(f"{each.model} {_words(each)}" for each in decisions)
-        facts = {"decisions": told, **{name: kept[name] for name in ("branch", "kept") if name in kept}}
+        facts = {"decisions": values, **{name: kept[name] for name in ("branch", "kept") if name in kept}}
         return Outcome(code, NAMES[code], names or "no model to judge", work.key, facts)
 
     def _step(self, name: str, step: Step) -> dict[str, Any]:
@@ -294,13 +294,13 @@ class _Retrain:
                               **{name: value for name, value in outcome.facts.items() if name == "trace"})  # fmt: skip
             self.journal.close(closed)
             self.between("outcome")
-        told = append_event(self.state, EVENT, self.clock.now(), **event)
+        facts = append_event(self.state, EVENT, self.clock.now(), **event)
         self.between("event")
         set_open(self.state, None)
-        failures = list(self.line.tell(told))
+        failures = list(self.line.tell(facts))
         if self.work and failures:
             self.journal.note(self.clock.now(), "tell", "failed", failures=failures)
-        self.between("told")
+        self.between("notified")
         return Outcome(outcome.code, outcome.name, message, event["key"], {**outcome.facts, "untold": failures})
 
 

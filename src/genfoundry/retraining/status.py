@@ -63,13 +63,13 @@ def _champions(
         found = glances(state, project)
     except InfrastructureError as error:
         return {"fault": str(error)}
-    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for model in models:
         aliases = {each.alias: each for each in found if each.name == model}
         champion, previous = aliases.get("champion"), aliases.get("previous")
-        told[model] = {"champion": None} if champion is None else _champion(champion, events, now)
-        told[model]["previous"] = previous.version if previous else None
-    return told
+        facts[model] = {"champion": None} if champion is None else _champion(champion, events, now)
+        facts[model]["previous"] = previous.version if previous else None
+    return facts
 
 
 def _champion(champion: Glance, events: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
@@ -111,26 +111,26 @@ def _running(state: Path, now: datetime) -> dict[str, Any] | None:
     found = holder(lock_file(state))
     if found is None:
         return None
-    told = {"who": describe(found, now), **found}
+    facts = {"who": describe(found, now), **found}
     under_way = open_attempt(state)
     if under_way:
         entries = Journal(home(state) / str(under_way["key"])).entries
-        told |= {"key": under_way["key"], "step": entries[-1]["step"] if entries else None}
-    return told
+        facts |= {"key": under_way["key"], "step": entries[-1]["step"] if entries else None}
+    return facts
 
 
 def _schedule(state: Path, options: Retraining, now: datetime) -> dict[str, Any]:
     from genfoundry.retraining.schedule.cron import next_slots
 
-    told: dict[str, Any] = {"cron": options.schedule.cron, "timezone": options.schedule.timezone}
+    facts: dict[str, Any] = {"cron": options.schedule.cron, "timezone": options.schedule.timezone}
     try:
         (slot,) = next_slots(options.schedule, now, 1)
-        told["next"] = stamp(slot)
+        facts["next"] = stamp(slot)
     except GenfoundryError as error:
-        told["fault"] = str(error)
+        facts["fault"] = str(error)
     watched = read_whole(schedule_file(state)) or {}
-    told |= {name: watched[name] for name in ("paused", "last", "failures") if name in watched}
-    return told
+    facts |= {name: watched[name] for name in ("paused", "last", "failures") if name in watched}
+    return facts
 
 
 def _data(root: Path, state: Path, last: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -139,24 +139,24 @@ def _data(root: Path, state: Path, last: Mapping[str, Any] | None) -> dict[str, 
     if not pointer.is_file():
         return {"fault": f"no {POINTER}"}
     now = _sizes(pointer.read_text())
-    told: dict[str, Any] = {"pointer": now, "since_retrain": None}
+    facts: dict[str, Any] = {"pointer": now, "since_retrain": None}
     text = Git(root).text(f"{PREFIX}{last['key']}", POINTER) if last else None
     if text:
         then = _sizes(text)
-        told["since_retrain"] = {
+        facts["since_retrain"] = {
             "changed": then["md5"] != now["md5"],
             "files": (now["files"] or 0) - (then["files"] or 0),
             "bytes": (now["bytes"] or 0) - (then["bytes"] or 0),
         }
     folder, files, size = root / "data", 0, 0
     if not folder.is_dir():
-        return {**told, "workspace": "absent"}
+        return {**facts, "workspace": "absent"}
     for path in folder.rglob("*"):
         if path.is_file():
             files, size = files + 1, size + path.stat().st_size
             if files > FILES_HASHED or size > BYTES_HASHED:
-                return {**told, "workspace": "too large to look at"}
-    return {**told, "workspace": "as data.dvc says" if md5(folder) == now["md5"] else "changed"}
+                return {**facts, "workspace": "too large to look at"}
+    return {**facts, "workspace": "as data.dvc says" if md5(folder) == now["md5"] else "changed"}
 
 
 def _sizes(text: str) -> dict[str, Any]:
@@ -166,17 +166,17 @@ def _sizes(text: str) -> dict[str, Any]:
 
 def _drift(root: Path, datasets: list[str], last: Mapping[str, Any] | None) -> dict[str, Any]:
     """Drift of each data set against what was accepted: in the last retrain's branch if there is one, else here."""
-    git, told = Git(root), {}
+    git, facts = Git(root), {}
     for key in datasets:
         name = f"reports/datasets/{key}/{DRIFT}"
         text = git.text(f"{PREFIX}{last['key']}", name) if last else None
         if text is None and (root / name).is_file():
             text = (root / name).read_text()
         if text is None:
-            told[key] = "not measured"
+            facts[key] = "not measured"
             continue
-        told[key] = in_words(text)
-    return told
+        facts[key] = in_words(text)
+    return facts
 
 
 def _disk(state: Path, options: Retraining) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Answers:
     read: int = 0
     replaced: int = 0
     """Answers that the same rater took back or gave again, differently or not."""
-    set_aside: list[tuple[str, int, str]] = field(default_factory=list)
+    rejected: list[tuple[str, int, str]] = field(default_factory=list)
     """File, line or entry (from 1) and reason of everything that is not a valid answer."""
 
     @property
@@ -53,7 +53,7 @@ class Answers:
 
     @property
     def reasons(self) -> dict[str, int]:
-        return dict(sorted(Counter(reason for _, _, reason in self.set_aside).items()))
+        return dict(sorted(Counter(reason for _, _, reason in self.rejected).items()))
 
     @property
     def digest(self) -> str:
@@ -101,7 +101,7 @@ def read_answers(plan: Mapping[str, Any], files: Sequence[Path]) -> Answers:
         for number, value in _entries(file):
             found.read += 1
             if isinstance(value, str):
-                found.set_aside.append((file.name, number, value))
+                found.rejected.append((file.name, number, value))
                 continue
             theirs = value.get("plan") if isinstance(value, Mapping) else None
             if isinstance(theirs, str) and theirs != digest:
@@ -111,7 +111,7 @@ def read_answers(plan: Mapping[str, Any], files: Sequence[Path]) -> Answers:
                 )
             answer = "no plan" if theirs != digest and isinstance(value, Mapping) else parse_answer(value, items)
             if isinstance(answer, str):
-                found.set_aside.append((file.name, number, answer))
+                found.rejected.append((file.name, number, answer))
             else:
                 found.add(answer)
     found.by_rater = {rater: answers for rater, answers in sorted(found.by_rater.items()) if answers}

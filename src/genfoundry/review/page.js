@@ -71,13 +71,13 @@
     $("bar").setAttribute("aria-valuenow", done);
     $("bar").firstElementChild.style.width = (100 * done) / total + "%";
     const waiting = state.unsent.length;
-    let told = served ? "" : "kept in this browser only";
-    if (served && waiting) told = waiting + (waiting === 1 ? " answer" : " answers") + " not at the server yet";
-    else if (served && done) told = "saved";
-    $("saved").textContent = warned || told;
+    let state = served ? "" : "kept in this browser only";
+    if (served && waiting) state = waiting + (waiting === 1 ? " answer" : " answers") + " not at the server yet";
+    else if (served && done) state = "saved";
+    $("saved").textContent = warned || state;
     $("saved").classList.toggle("bad", Boolean(warned) || (served && waiting > 1));
     $("undo").disabled = !done;
-    $("told").textContent = served && !waiting
+    $("state").textContent = served && !waiting
       ? "All " + done + " answers are saved; you may close this page."
       : "Please download your " + done + " answers and send the file to whoever asked you.";
   }

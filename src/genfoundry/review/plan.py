@@ -85,8 +85,8 @@ def comparable(samples: Sequence[Samples]) -> None:
     if len(set(kinds.values())) > 1:
         raise ConfigError(f"review: {kinds}; compare pictures with pictures and texts with texts")
     for one in samples[1:]:
-        if told := samples[0].media.unlike(one.media):
-            raise ConfigError(f"review: {samples[0].key} and {one.key} have {told}; a rater would see which is which")
+        if facts := samples[0].media.unlike(one.media):
+            raise ConfigError(f"review: {samples[0].key} and {one.key} have {facts}; a rater would see which is which")
 
 
 def matching(samples: Sequence[Samples]) -> str:

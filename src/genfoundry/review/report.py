@@ -42,7 +42,7 @@ def summary(results: Mapping[str, Any]) -> list[str]:
         )
     if results["ranking"]["penalised"]:
         lines.append("  no finite maximum: half a win each way was added to every pair of models")
-    lines += [f"  set aside: {number} entries, {reason}" for reason, number in results["answers"]["set_aside"].items()]
+    lines += [f"  rejected: {number} entries, {reason}" for reason, number in results["answers"]["rejected"].items()]
     return lines
 
 
@@ -87,7 +87,7 @@ def _headline(results: Mapping[str, Any]) -> str:
             "raters": len(results["raters"]),
             "answers that count": results["comparisons"],
             "different pairs planned": results["pairs_planned"],
-            "answers set aside": sum(results["answers"]["set_aside"].values()),
+            "answers rejected": sum(results["answers"]["rejected"].values()),
         }
     )
 
@@ -196,7 +196,7 @@ def _raters(results: Mapping[str, Any]) -> str:
 def _answers(results: Mapping[str, Any]) -> str:
     counts = results["answers"]
     rows = [["read", counts["read"]], ["counted", counts["used"]], ["given again or taken back", counts["replaced"]]]
-    rows += [[f"set aside: {reason}", number] for reason, number in counts["set_aside"].items()]
+    rows += [[f"rejected: {reason}", number] for reason, number in counts["rejected"].items()]
     return (
         f"<h2>Answers</h2>{table(['what', 'n'], rows)}<p class=soft>Question: {escape(results['question'])} "
         f"Plan <code>{escape(results['plan'][:12])}</code>, "

@@ -73,7 +73,7 @@ def evaluate(plan: Mapping[str, Any], answers: Answers) -> dict[str, Any]:
             "read": answers.read,
             "used": answers.used,
             "replaced": answers.replaced,
-            "set_aside": answers.reasons,
+            "rejected": answers.reasons,
         },
     }
 

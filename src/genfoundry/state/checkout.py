@@ -6,11 +6,13 @@ Nothing here writes to the user's files, index, HEAD or branches; hooks are off,
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from genfoundry.core.errors import ConfigError, InfrastructureError
+from genfoundry.state.journal import worktrees
 from genfoundry.state.secrets import redact
 
 NOBODY = {"name": "genfoundry", "email": "genfoundry@localhost"}
@@ -35,6 +37,25 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
             or name in kept
             or name.startswith(("GIT_CONFIG", "GIT_AUTHOR", "GIT_COMMITTER"))
         )
+    }
+
+
+def environment_in(project: Path, state: Path, **more: str) -> dict[str, str]:
+    """Environment of a command that works in a worktree, with that worktree's code.
+
+    Args:
+        project: The project in the worktree.
+        state: State root whose worktrees it is one of.
+        more: Further variables.
+    """
+    return clean_environment(os.environ) | {
+        "PYTHONPATH": str(project / "src"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        # No child may take the user's own checkout, which contains the worktree, for its project.
+        "GIT_CEILING_DIRECTORIES": str(worktrees(state)),
+        "DVC_NO_ANALYTICS": "1",
+        "PYTHONUNBUFFERED": "1",
+        **more,
     }
 
 

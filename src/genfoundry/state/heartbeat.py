@@ -28,6 +28,6 @@ def beat(state: Path, clock: Clock, what: str, **facts: Any) -> dict[str, Any]:
         what: Who gives it: ``retrain``, ``watch``, ``clean``.
         facts: More that a reader may want, such as the outcome and the next slot.
     """
-    told = {"at": stamp(clock.now()), "what": what, "host": socket.gethostname(), "pid": os.getpid(), **facts}
-    write_json(heartbeat_file(state), told)
-    return told
+    values = {"at": stamp(clock.now()), "what": what, "host": socket.gethostname(), "pid": os.getpid(), **facts}
+    write_json(heartbeat_file(state), values)
+    return values

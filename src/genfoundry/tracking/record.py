@@ -59,16 +59,16 @@ def stale_reason(sources: Sources, node: Node) -> str:
     return f"{edited[0]} was changed by hand" if edited else ""
 
 
-def present(root: Path, told: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]:
+def present(root: Path, facts: Recorded) -> Iterator[tuple[Node, dict[str, Any]]]:
     """Stages whose files are current, with their lineage."""
     sources = Sources(root)
     for node in (found for found in nodes(root).values() if found.kind not in UNLOGGED):
         reason = stale_reason(sources, node)
         record = read_lineage(root, node.address)
         if reason or not record:
-            told.stale[node.address] = reason
+            facts.stale[node.address] = reason
         else:
-            told.stages += 1
+            facts.stages += 1
             yield node, record
 
 
@@ -84,12 +84,12 @@ def record(
         params_of: Gives a stage's typed parameters.
         loader: Module that answers `mlflow models` for a registered version.
     """
-    told = Recorded()
-    told.reaped = reap(store)
+    facts = Recorded()
+    facts.reaped = reap(store)
     whole: dict[str, set[str]] = {}
     runs: dict[str, Run] = {}
     lineages: dict[str, dict[str, Any]] = {}
-    for node, lineage in present(root, told):
+    for node, lineage in present(root, facts):
         run = open_run(store, root, node)
         lineages[node.address] = lineage
         runs[node.key or node.stage] = run
@@ -98,7 +98,7 @@ def record(
             log_stage(run, root, node, lineage, params_of(node))
             _copy_timings(store, run, node, lineage["fingerprint"])
             _note_restored(run, node)
-            told.restored.append(node.address)
+            facts.restored.append(node.address)
             finish(run)
     words = comparison(root)
     for key in tree.models:
@@ -107,12 +107,12 @@ def record(
             paths = ModelPaths(root, key)
             about = _about(tree, key, lineages)
             generator = generator_of(tree, key)
-            told.versions[key] = register(runs[key], key, paths.model, generator, paths.reports, about, loader)
+            facts.versions[key] = register(runs[key], key, paths.model, generator, paths.reports, about, loader)
             log_recipe(runs[key], root, key, paths.model)
-            _describe_model(runs[key], root, key, told.versions[key], words["models"].get(key, {}))
-    _close_parent(store, root, runs, told, words["datasets"])
+            _describe_model(runs[key], root, key, facts.versions[key], words["models"].get(key, {}))
+    _close_parent(store, root, runs, facts, words["datasets"])
     write_views(store)
-    return told
+    return facts
 
 
 def _about(tree: Settings, key: str, lineages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -149,28 +149,28 @@ def comparison(root: Path) -> dict[str, Any]:
     return dict(read_json(root / COMPARISON)) if (root / COMPARISON).is_file() else {"models": {}, "datasets": {}}
 
 
-def _describe_model(run: Run, root: Path, key: str, version: str, told: Mapping[str, Any]) -> None:
+def _describe_model(run: Run, root: Path, key: str, version: str, facts: Mapping[str, Any]) -> None:
     """The top of the model's page: scores with error bars, baselines, memorization, version, digest."""
     paths = ModelPaths(root, key)
     scores = read_scores_file(paths.reports)
     words = {name: {"value": f"{entry['value']:.4g}", "against": ""} for name, entry in scores.items()}
-    words |= told.get("scores", {})
+    words |= facts.get("scores", {})
     lines = [
         f"**{metric_of(name)} {words[name]['value']}**: {words[name]['against']}"
         for name in scores
         if metric_of(name) in RANKED
     ]
     lines += ["", f"{key}, registered as version {version}, model `{folder_digest(paths.model)[:12]}`", ""]
-    if told.get("copying"):
-        verdict = "**yes**" if told["copies"] else "no more than held-out records"
-        lines += [f"Copies training data? {verdict}: {told['copying']}.", ""]
+    if facts.get("copying"):
+        verdict = "**yes**" if facts["copies"] else "no more than held-out records"
+        lines += [f"Copies training data? {verdict}: {facts['copying']}.", ""]
     lines += ["| score | value, ± half of the 95 % interval | held against |", "|---|---|---|"]
     lines += [f"| {name} | {words[name]['value']} | {words[name]['against']} |" for name in scores]
     run.tags({"mlflow.note.content": "\n".join(lines), tags.VERSION: version})
 
 
 def _close_parent(
-    store: Store, root: Path, runs: dict[str, Run], told: Recorded, better: Mapping[str, list[str]]
+    store: Store, root: Path, runs: dict[str, Run], facts: Recorded, better: Mapping[str, list[str]]
 ) -> None:
     """The parent's page links every dataset and model of the present state, also those made under an earlier one."""
     parent = open_parent(store, root)
@@ -183,7 +183,7 @@ def _close_parent(
     for key, run in runs.items():
         if run.run_id != parent:
             link = f"[{key}](#/experiments/{store.experiment}/runs/{run.run_id})"
-            lines.append(f"| {link} | `{run.run_id[:8]}` | {told.versions.get(key, '')} |")
+            lines.append(f"| {link} | `{run.run_id[:8]}` | {facts.versions.get(key, '')} |")
     for key, contests in better.items():
         if contests:
             lines += ["", f"Which is better on {key}:", "", *(f"- {words}" for words in contests)]

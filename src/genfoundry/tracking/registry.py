@@ -161,15 +161,15 @@ def _generator(store: Store, entry: "ModelVersion", weights: str, folder: Path, 
     Raises:
         DataError: The tags don't say what was registered.
     """
-    digest, told = entry.tags.get(tags.DIGEST, ""), entry.tags.get(tags.GENERATOR)
-    if told is not None:
+    digest, facts = entry.tags.get(tags.DIGEST, ""), entry.tags.get(tags.GENERATOR)
+    if facts is not None:
         try:
-            generator = dict(json.loads(told))
+            generator = dict(json.loads(facts))
         except (ValueError, TypeError):
             generator = {}
         if release_digest(weights, generator) != digest:
             raise DataError(
-                f"{shown}: weights {weights[:12]} with generator {told} are not what was registered as {digest[:12]}; "
+                f"{shown}: weights {weights[:12]} with generator {facts} are not what was registered as {digest[:12]}; "
                 "its tags were changed: restore the store"
             )
         return generator

@@ -40,9 +40,9 @@ REVIEW_SAMPLES = "genfoundry.review.samples."
 REVIEW_STATE = "genfoundry.review.state"
 
 
-def weights_of(told: Mapping[str, str]) -> str:
+def weights_of(facts: Mapping[str, str]) -> str:
     """Digest of the model folder of a version or LoggedModel, by its tags; those before generators had no other."""
-    return told.get(WEIGHTS) or told.get(DIGEST, "")
+    return facts.get(WEIGHTS) or facts.get(DIGEST, "")
 
 
 MEANING = {

@@ -142,8 +142,8 @@ def _by_record(root: Path, graph: Graph, source: str, name: str) -> list[Found]:
     for (digest, path), users in graph.used.items():
         if path == source:
             key = users[0]["key"]
-            told = "" if name == "." else "; ".join(fate(root, key, name)) or f"file {name}"
-            return [Found(digest, path, told)]
+            facts = "" if name == "." else "; ".join(fate(root, key, name)) or f"file {name}"
+            return [Found(digest, path, facts)]
     return []
 
 
@@ -151,22 +151,22 @@ def fate(root: Path, key: str, record: str) -> list[str]:
     """Fate of a record (or all of a file): rejected, dropped, removed as a duplicate, withheld, or its split."""
     folder = root / "artifacts/datasets" / key
     places = {
-        "records/rejected.parquet": ("id", lambda row: f"set aside at ingest: {row['reason']}"),
+        "records/rejected.parquet": ("id", lambda row: f"rejected at ingest: {row['reason']}"),
         "clean/rejected.parquet": ("id", lambda row: f"dropped in preprocessing: {row['reason']}"),
         "copies/duplicates.parquet": (
             "removed_id",
             lambda row: f"removed as {row['method']} copy of {row['kept_id']} (score {row['score']:.3f})",
         ),
-        "splits/set_aside.parquet": ("id", lambda row: "set aside from evaluation"),
+        "splits/withheld.parquet": ("id", lambda row: "withheld from evaluation"),
         "splits/ids.parquet": ("id", lambda row: f"in split {row['split']}"),
     }
-    told = []
+    facts = []
     for name, (column, words) in places.items():
         if (folder / name).is_file():
             table = read_table(folder / name)
             mine = table[(table[column] == record) | table[column].str.startswith(record + "#")]
-            told += [f"record {row[column]}: {words(row)}" for _, row in mine.head(5).iterrows()]
-    return told
+            facts += [f"record {row[column]}: {words(row)}" for _, row in mine.head(5).iterrows()]
+    return facts
 
 
 def _by_sample(root: Path, graph: Graph, query: str) -> list[Found]:
@@ -187,15 +187,15 @@ def _by_sample(root: Path, graph: Graph, query: str) -> list[Found]:
             ]
     dataset, colon, record = query.partition(":")
     if colon:
-        told = fate(root, dataset, record)
+        facts = fate(root, dataset, record)
         for record_made in graph.records.values():
-            if told and record_made["stage"] == "ingest" and record_made["key"] == dataset:
+            if facts and record_made["stage"] == "ingest" and record_made["key"] == dataset:
                 (path, digest), *_ = [
                     item
                     for item in record_made["inputs"].items()
                     if _raw(item[0], graph) and not item[0].startswith(CODE)
                 ]
-                return [Found(digest, path, "; ".join(told))]
+                return [Found(digest, path, "; ".join(facts))]
     return []
 
 

@@ -116,8 +116,8 @@ class Transfer:
         if run.inputs and run.inputs.dataset_inputs:
             client.log_inputs(run_id, run.inputs.dataset_inputs)
         self._outputs(run, run_id)
-        told = {name: self._said(value) for name, value in run.data.tags.items() if name != tags.COPIED}
-        for some in _batches([RunTag(name, value) for name, value in told.items()], 100):
+        facts = {name: self._said(value) for name, value in run.data.tags.items() if name != tags.COPIED}
+        for some in _batches([RunTag(name, value) for name, value in facts.items()], 100):
             client.log_batch(run_id, tags=some)
         client.set_terminated(run_id, run.info.status, end_time=run.info.end_time)
 
@@ -178,7 +178,7 @@ class Transfer:
         from mlflow.exceptions import MlflowException
 
         client = self.target.client
-        told = self.source.client.get_registered_model(name)
+        facts = self.source.client.get_registered_model(name)
         try:
             client.get_registered_model(name)
         except MlflowException:
@@ -193,18 +193,18 @@ class Transfer:
             else:
                 self._version(each, number, max(theirs, default=0))
                 theirs[number] = each
-        client.update_registered_model(name, self._said(told.description or ""))
+        client.update_registered_model(name, self._said(facts.description or ""))
         for alias, number in Registered(self.source, name).aliases().items():
             Registered(self.target, name).point(alias, number)
 
     def _version(self, version: "ModelVersion", number: int, last: int) -> None:
         client, model_id = self.target.client, self.ids[version.source.removeprefix("models:/")]
         run_id = self.ids.get(version.run_id or "")
-        told = {name: self._said(value) for name, value in version.tags.items()}
+        facts = {name: self._said(value) for name, value in version.tags.items()}
         with as_default(self.target.uri):
             while True:
                 made = client.create_model_version(
-                    version.name, f"models:/{model_id}", run_id, tags=told, model_id=model_id,
+                    version.name, f"models:/{model_id}", run_id, tags=facts, model_id=model_id,
                     description=self._said(version.description or ""),
                 )  # fmt: skip
                 if int(made.version) >= number:

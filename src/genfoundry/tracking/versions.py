@@ -60,10 +60,10 @@ class Registered:
 
     def _all(self) -> Iterator[Version]:
         for entry in self.store.client.search_model_versions(f"name = '{self.name}'"):
-            told = dict(entry.tags)
+            facts = dict(entry.tags)
             model_id = entry.source.removeprefix("models:/")
-            digest = told.get(tags.DIGEST, "")
-            yield Version(self.name, str(entry.version), digest, entry.run_id, model_id, entry.description or "", told)
+            digest = facts.get(tags.DIGEST, "")
+            yield Version(self.name, str(entry.version), digest, entry.run_id, model_id, entry.description or "", facts)
 
     def version(self, number: str) -> Version:
         """The version of that number.

@@ -74,9 +74,9 @@ def train(job: Job, run: Run | NoRun) -> None:
 
     def announce(module: Trainee) -> None:
         batch = stream.batch(module.done)
-        told = estimate(module, batch, checkpoints.folder)
+        facts = estimate(module, batch, checkpoints.folder)
         if rank_zero():
-            print(f"train@{paths.key}: {told}", flush=True)
+            print(f"train@{paths.key}: {facts}", flush=True)
         curve.peak = peak_flops(device_names(devices), training.precision) if devices.accelerator == "gpu" else 0.0
         if curve.peak:
             curve.flops = flops_of(module, batch)

@@ -61,8 +61,8 @@ def _blobs(root: Path) -> set[str]:
     git = Git(root)
     # No answer of git is not "nothing stands there": what a branch needs would be swept. So these two must not fail.
     facts = "%(objecttype) %(objectname)%0a%(*objecttype) %(*objectname)"
-    told = git("for-each-ref", f"--format={facts}").splitlines()
-    heads = {line.split()[1] for line in told if line.startswith(("commit ", "tree "))}
+    values = git("for-each-ref", f"--format={facts}").splitlines()
+    heads = {line.split()[1] for line in values if line.startswith(("commit ", "tree "))}
     heads |= {line.split()[1] for line in git("worktree", "list", "--porcelain").splitlines() if line[:5] == "HEAD "}
     heads |= {git("rev-parse", "HEAD", check=False)}  # empty before the first commit
     found = set()

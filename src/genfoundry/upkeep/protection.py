@@ -36,10 +36,10 @@ def workspaces(root: Path) -> list[Path]:
         InfrastructureError: git doesn't answer: what stands in another worktree would not be protected.
     """
     git = Git(root)
-    told = git("worktree", "list", "--porcelain").splitlines()
+    facts = git("worktree", "list", "--porcelain").splitlines()
     # The project need not be the top of its repository.
     inside = git("rev-parse", "--show-prefix")
-    found = [Path(line.removeprefix("worktree ")) / inside for line in told if line.startswith("worktree ")]
+    found = [Path(line.removeprefix("worktree ")) / inside for line in facts if line.startswith("worktree ")]
     found += [path.parent for path in sorted((root / ".dvc/tmp/exps").glob("*/dvc.yaml"))]
     return list(dict.fromkeys([root, *(path for path in found if path.is_dir())]))
 
@@ -111,11 +111,11 @@ def _held(place: Path) -> Iterable[str]:
 
 
 def _champions(state: Path, versions: Sequence["ModelVersion"]) -> set[tuple[str, str]]:
-    told = {
+    facts = {
         (str(event.get("model")), str(event.get("version")))
         for event in read_events(state, "promoted", "rolled_back", "restored")
     }
-    return told | {(each.name, str(each.version)) for each in versions if tags.CHAMPION_SINCE in each.tags}
+    return facts | {(each.name, str(each.version)) for each in versions if tags.CHAMPION_SINCE in each.tags}
 
 
 def _keep_newest(registry: Registry, keep: Keep, now: datetime) -> None:

@@ -233,7 +233,7 @@ def test_groups_of_evaluation_find_what_one_search_finds(tmp_path: Path, monkeyp
                                                     ("json", "html"))]  # fmt: skip
 
     one = split(SERIAL)
-    assert len(read_table(line.paths.splits / "set_aside.parquet")) > 5
+    assert len(read_table(line.paths.splits / "withheld.parquet")) > 5
     blocks = []
     found = leaksearch.nearest
     monkeypatch.setattr(leaksearch, "nearest", lambda *args: blocks.append(len(args[2])) or found(*args))

@@ -72,7 +72,7 @@ def test_a_given_split_wins(tmp_path: Path) -> None:
     assert dict(zip(line.clean()["id"], line.clean()["split"], strict=True))["mine"] == "val"
 
 
-def test_an_evaluation_record_inside_a_training_record_is_set_aside(tmp_path: Path) -> None:
+def test_an_evaluation_record_inside_a_training_record_is_withheld(tmp_path: Path) -> None:
     generator = np.random.default_rng(1)
     inner, half = words(generator, 50), words(generator, 50)
     rows = [
@@ -84,13 +84,13 @@ def test_an_evaluation_record_inside_a_training_record_is_set_aside(tmp_path: Pa
 
     line = line_of(tmp_path, rows).split()
 
-    aside = read_table(line.paths.splits / "set_aside.parquet")
+    aside = read_table(line.paths.splits / "withheld.parquet")
     assert aside.to_numpy().tolist() == [["quote", "test", "book", 1.0]]
     used = read_table(line.paths.splits / "ids.parquet")
     assert {"book", "half", "around"} < set(used["id"]) and "quote" not in set(used["id"])
     assert used["sha256"].is_monotonic_increasing
     report = line.report("split")
-    assert report["set_aside"] == {"test": 1, "val": 0} and report["leaks"] == 0
+    assert report["withheld"] == {"test": 1, "val": 0} and report["leaks"] == 0
     assert 0.3 < report["largest_containment"] < 0.7
     assert "book" in (line.paths.reports / "split.html").read_text()
 
@@ -180,6 +180,6 @@ def test_pictures_have_no_containment(tmp_path: Path) -> None:
         .split()
     )
 
-    assert len(read_table(line.paths.splits / "set_aside.parquet")) == 0
+    assert len(read_table(line.paths.splits / "withheld.parquet")) == 0
     assert sum(line.report("split")["records"].values()) == 60
     assert text.Dedup().threshold == 0.8

@@ -51,7 +51,7 @@ def root(tmp_path: Path) -> Path:
     removed = {"exact": {"train": 8, "val": 0, "test": 0}, "near": {"train": 0, "val": 0, "test": 0}}
     funnel.write_report(data, "deduplicate", {"records": {"in": 1788, "kept": 1780}, "removed": removed})
     funnel.write_report(
-        data, "split", {"records": {"test": 597, "train": 1041, "val": 141}, "set_aside": {"test": 1, "val": 0}}
+        data, "split", {"records": {"test": 597, "train": 1041, "val": 141}, "withheld": {"test": 1, "val": 0}}
     )
     splits = {"train": {"records": 1041}, "val": {"records": 141}, "test": {"records": 597}}
     funnel.write_report(data, "encode", {"records": 1779, **splits})

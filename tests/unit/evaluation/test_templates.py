@@ -13,7 +13,7 @@ from genfoundry.config.specs import Section, TokenSpec
 from genfoundry.core.errors import DataError
 from genfoundry.core.io import read_table
 from genfoundry.evaluation.extraction.likelihood import Plan
-from genfoundry.evaluation.extraction.templates import price_pairs, sentences
+from genfoundry.evaluation.extraction.templates import score_pairs, sentences
 from genfoundry.generation.modelfile import LoadedModel
 from genfoundry.metrics import pair_preference
 from genfoundry.nn.contract import Model
@@ -42,14 +42,14 @@ def test_both_sentences_of_a_pair_are_priced_whole(tmp_path: Path) -> None:
     dataset = write_texts(tmp_path)
     loaded = LoadedModel(Dear(), TokenSpec(vocab_size=12), "dear", Section())
 
-    fact = price_pairs(loaded, Evaluation(templates=TEMPLATES), Plan(16, 8), dataset.arrays, tmp_path)
+    fact = score_pairs(loaded, Evaluation(templates=TEMPLATES), Plan(16, 8), dataset.arrays, tmp_path)
 
     table = read_table(tmp_path / "pairs.parquet")
     assert table["first"].tolist() == ["3 1 2", "5 1 2", "7 3"]
     assert table["first_nats"].tolist() == [6.0, 8.0, 10.0]
     assert table["second_nats"].tolist() == [7.0, 9.0, 24.0]
     assert fact["n"] == 3
-    other = price_pairs(loaded, Evaluation(templates=TEMPLATES[:1]), Plan(16, 8), dataset.arrays, tmp_path)
+    other = score_pairs(loaded, Evaluation(templates=TEMPLATES[:1]), Plan(16, 8), dataset.arrays, tmp_path)
     assert other["digest"] != fact["digest"]
 
 

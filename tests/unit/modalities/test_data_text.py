@@ -196,7 +196,7 @@ def test_above_the_limit_the_error_lists_reasons_counts_and_examples(tmp_path: P
     with pytest.raises(DataError) as caught:
         Line(tmp_path, "text", source, ingest={"max_rejected": 0.5}).ingest()
 
-    assert "3 of 4 records (75.0%) are set aside, ingest.max_rejected allows 50.0%" in str(caught.value)
+    assert "3 of 4 records (75.0%) are rejected, ingest.max_rejected allows 50.0%" in str(caught.value)
     assert "empty: 2, such as raw.jsonl#2 (0 characters of white space); raw.jsonl#3" in str(caught.value)
     assert "no_text: 1, such as raw.jsonl#4 (needs a string, got NoneType)" in str(caught.value)
 
@@ -246,5 +246,5 @@ def test_short_long_and_blank_documents_are_dropped_and_shown(tmp_path: Path) ->
     assert "50 characters, at most 20" in page and "raw.jsonl#3" in page
 
     config["max_dropped"] = 0.5
-    with pytest.raises(DataError, match=r"3 of 5 records \(60.0%\) are set aside, preprocess.max_dropped allows 50.0%"):
+    with pytest.raises(DataError, match=r"3 of 5 records \(60.0%\) are dropped, preprocess.max_dropped allows 50.0%"):
         Line(tmp_path, "text", source, preprocess=config).preprocess()

@@ -222,7 +222,7 @@ def test_a_kill_at_any_point_and_a_rerun_come_to_the_same_end(tmp_path: Path) ->
         assert line.world["champion"] == {"m": "v1", "n": "v1"}, point
         assert len(line.world["branch"]) == 1, point
         outcomes = [event["outcome"] for event in events(state)]
-        if point in ("outcome", "event", "told"):
+        if point in ("outcome", "event", "notified"):
             # All was done, and is not done again; the event that was missing is made up for.
             assert done.code == Exit.NO_OP and outcomes == ["promoted", "no_op"], point
         else:

@@ -35,7 +35,7 @@ def lines(path: Path, *rows: Any) -> Path:
     return path
 
 
-def test_bad_lines_are_set_aside_with_their_reasons(plan: dict[str, Any], tmp_path: Path) -> None:
+def test_bad_lines_are_rejected_with_their_reasons(plan: dict[str, Any], tmp_path: Path) -> None:
     digest, item = plan_digest(plan), plan["items"][0]["id"]
     good = {"plan": digest, "rater": "ann", "item": item, "choice": "tie", "seconds": 3}
 
@@ -73,7 +73,7 @@ def test_bad_lines_are_set_aside_with_their_reasons(plan: dict[str, Any], tmp_pa
         "not JSON": 1,
         "seconds are no time": 3,
     }
-    assert found.set_aside[0] == ("a.jsonl", 2, "not JSON")
+    assert found.rejected[0] == ("a.jsonl", 2, "not JSON")
 
 
 def test_the_last_answer_counts_and_undo_takes_it_back(plan: dict[str, Any], tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_answers_of_two_raters_go_from_the_wire_to_the_results(server: ReviewSer
     results, _ = collect(root, folder(server))
 
     assert len(server.answers.read_text().splitlines()) == 2 * len(plan["items"]) == 26
-    assert results["answers"] == {"read": 26, "used": 26, "replaced": 0, "set_aside": {}}
+    assert results["answers"] == {"read": 26, "used": 26, "replaced": 0, "rejected": {}}
     assert set(results["raters"]) == {"ann", "bob"}
     assert results["plan"] == plan_digest(plan)
     assert results["agreement"]["value"] < 0

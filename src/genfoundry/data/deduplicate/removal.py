@@ -75,7 +75,7 @@ def drop_copies(
         page = (paths.reports / "deduplicate.html").relative_to(paths.root)
         raise DataError(
             f"datasets.{paths.key}: {len(duplicates)} of {len(records)} records ({share:.1%}) are copies, "
-            f"dedup.max_removed allows {config.max_removed:.1%}; look at {page}, then raise it or mend the data"
+            f"dedup.max_removed allows {config.max_removed:.1%}; look at {page}, then raise it or fix the data"
         )
     _publish(paths, records, duplicates, pairs, rule)
     write_report(paths, "deduplicate", report)

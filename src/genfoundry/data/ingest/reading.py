@@ -64,8 +64,8 @@ class Rejects:
             )
             for reason, count in counts.items()
         ]
-        share = f"{away} of {kept + away} records ({away / max(kept + away, 1):.1%}) are set aside"
-        raise DataError("\n".join([f"{where}: {share}, {setting} allows {limit:.1%}; mend them or raise it", *listed]))
+        share = f"{away} of {kept + away} records ({away / max(kept + away, 1):.1%}) are {setting.rpartition('_')[2]}"
+        raise DataError("\n".join([f"{where}: {share}, {setting} allows {limit:.1%}; fix them or raise it", *listed]))
 
 
 def read_source(

@@ -148,7 +148,7 @@ def _by_time(table: "pd.DataFrame", config: Split, val: float, test: float, wher
         wrong = table[times.isna()].head(3)
         shown = ", ".join(f"{row.id} ({row.time!s:.30})" for row in wrong.itertuples())
         raise DataError(
-            f"{where}: {int(times.isna().sum())} times are neither numbers nor ISO 8601, such as {shown}; mend them"
+            f"{where}: {int(times.isna().sum())} times are neither numbers nor ISO 8601, such as {shown}; fix them"
         )
     values = times.to_numpy()
     borders = {}

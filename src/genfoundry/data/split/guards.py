@@ -76,7 +76,7 @@ def read_guards(
         if not kept:
             raise DataError(
                 f"{where}: no record of {guard.source} can be used ({unread} unreadable, {dropped} dropped by "
-                "preprocess); mend its ingest settings"
+                "preprocess); fix its ingest settings"
             )
         counts[guard.source] = {"records": kept, "unusable": unread + dropped}
     records = pd.concat([table for table in tables if len(table)], ignore_index=True) if tables else pd.DataFrame()

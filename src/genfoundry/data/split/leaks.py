@@ -89,7 +89,7 @@ def guard_splits(
             page = (paths.reports / "split.html").relative_to(paths.root)
             raise DataError("\n".join([f"datasets.{paths.key}: the splits can't be used; look at {page}", *faults]))
         write_table(folder / "ids.parquet", used[["id", "sha256", "split"]])
-        write_table(folder / "set_aside.parquet", aside)
+        write_table(folder / "withheld.parquet", aside)
         write_table(folder / "removed.parquet", removed)
     write_report(paths, "split", report)
 
@@ -202,7 +202,7 @@ def _report(found: splitpage.Found, rule: Rule) -> dict[str, Any]:
     sets = found.removed["guard_id"].str.split(":").str[0]
     return {
         "records": {split: int((used["split"] == split).sum()) for split in SPLITS},
-        "set_aside": {split: int((found.aside["split"] == split).sum()) for split in EVALUATION_SPLITS},
+        "withheld": {split: int((found.aside["split"] == split).sum()) for split in EVALUATION_SPLITS},
         "guard": {
             "removed": {
                 "total": len(found.removed),

@@ -49,7 +49,7 @@ def write(paths: DatasetPaths, modality: ModuleType, report: dict[str, Any], fou
         paths.reports / "split.html",
         f"{paths.key}: splits",
         "Train learns, val picks, test judges. Every evaluation record in use was compared with every training record.",
-        pages.tiles({**report["records"], "set aside": len(found.aside), "leaks": report["leaks"]}),
+        pages.tiles({**report["records"], "withheld": len(found.aside), "leaks": report["leaks"]}),
         "<h2>Contract of the splits</h2>",
         contract_table(found.outcomes),
         "<h2>Records by label</h2>" if report["labels"] else "",

@@ -44,11 +44,11 @@ def validate(modality: ModuleType, config: Validation, paths: DatasetPaths, run:
     _write_page(page, paths.key, table, outcomes, drift.section(paths.key, drifted))
     if stops := [outcome for outcome in outcomes if outcome.stops]:
         lines = [f"  {sentence(outcome)}" for outcome in stops]
-        where = f"datasets.{paths.key}: {len(stops)} critical expectations failed; mend the data or the contract"
+        where = f"datasets.{paths.key}: {len(stops)} critical expectations failed; fix the data or the contract"
         raise DataError("\n".join([f"{where}, look at {page.relative_to(paths.root)}", *lines]))
     if faults:
         where = f"datasets.{paths.key}: the records differ from the accepted ones, look at"
-        remedy = f"mend them, or take them with genfoundry accept {paths.key}"
+        remedy = f"fix them, or take them with genfoundry accept {paths.key}"
         raise DataError("\n".join([f"{where} {page.relative_to(paths.root)}; {remedy}", *faults]))
     write_json(paths.reports / DRIFT, drifted)
     write_json(paths.reports / "validate.json", _report(table, outcomes))

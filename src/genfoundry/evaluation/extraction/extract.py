@@ -30,7 +30,7 @@ from genfoundry.evaluation.extraction.documents import read_documents
 from genfoundry.evaluation.extraction.embedding import embed_file, reference_networks
 from genfoundry.evaluation.extraction.likelihood import START_RULE, Window, add_up, batches, plan, read, scored, windows
 from genfoundry.evaluation.extraction.spread import Places, places, spread
-from genfoundry.evaluation.extraction.templates import price_pairs
+from genfoundry.evaluation.extraction.templates import score_pairs
 from genfoundry.evaluation.networks import domain
 from genfoundry.generation.modelfile import load_model
 from genfoundry.modalities.common.tokens import FILE as TOKENIZER
@@ -109,7 +109,7 @@ def _documents(
     here = lambda device: partial(read, model, documents, device)  # noqa: E731 -- where one process is enough
     job = partial(_reader, paths.model, dataset.arrays) if several else here
     started = time.monotonic()
-    with progress(int(tokens.sum()), f"held-out tokens priced by {paths.key}") as bar:
+    with progress(int(tokens.sum()), f"held-out tokens scored by {paths.key}") as bar:
         nats = add_up(groups, spread(job, groups, at, lambda group: bar.advance(scored(group))), len(tokens))
     run.metric("tokens_per_second", float(tokens.sum()) / (time.monotonic() - started))
     columns = {"nats": nats, "tokens": tokens, "bytes": documents.bytes}
@@ -117,7 +117,7 @@ def _documents(
     write_table(folder / "nats.parquet", index.assign(**columns))
     facts: dict[str, Any] = {"likelihood": {**chosen._asdict(), "start": START_RULE}, "device": {"kind": at.kind}}
     if config.templates:
-        facts["templates"] = price_pairs(loaded, config, chosen, paths.model, folder)
+        facts["templates"] = score_pairs(loaded, config, chosen, paths.model, folder)
     write_protocol(folder, **facts)
     counts = {"documents": len(tokens), "tokens": int(tokens.sum()), "windows": len(list(windows(tokens, chosen)))}
     return counts | chosen._asdict()
@@ -125,8 +125,8 @@ def _documents(
 
 def _reader(model: Path, arrays: Path, device: str) -> Callable[[list[Window]], np.ndarray]:
     """Load the model of a folder; returns a function that computes NLLs of windows of the test documents."""
-    priced: Any = load_model(model, device).model
-    return partial(read, priced, read_documents(arrays, "test"), device)
+    model_read: Any = load_model(model, device).model
+    return partial(read, model_read, read_documents(arrays, "test"), device)
 
 
 def _same_count(rows: int, ids: int, folder: Path) -> None:

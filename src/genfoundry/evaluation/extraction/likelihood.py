@@ -123,7 +123,7 @@ def add_up(groups: list[list[Window]], nats: list[np.ndarray], count: int) -> np
     return totals
 
 
-def price(
+def nats_of(
     model: Likelihood,
     documents: Documents,
     chosen: Plan,

@@ -14,7 +14,7 @@ from genfoundry.config.sections.evaluation import Evaluation, Template
 from genfoundry.config.specs import TokenSpec
 from genfoundry.core.io import digest_of, write_table
 from genfoundry.evaluation.extraction.documents import Documents
-from genfoundry.evaluation.extraction.likelihood import Plan, price
+from genfoundry.evaluation.extraction.likelihood import Plan, nats_of
 from genfoundry.generation.modelfile import LoadedModel
 from genfoundry.modalities.common.tokens import FILE as TOKENIZER
 
@@ -30,7 +30,7 @@ def sentences(templates: Sequence[Template]) -> list[tuple[str, str, str]]:
     ]
 
 
-def price_pairs(loaded: LoadedModel, config: Evaluation, chosen: Plan, model: Path, folder: Path) -> dict[str, Any]:
+def score_pairs(loaded: LoadedModel, config: Evaluation, chosen: Plan, model: Path, folder: Path) -> dict[str, Any]:
     """Write ``pairs.parquet`` with the nats of both sentences of each pair; returns the fact of the protocol.
 
     Args:
@@ -52,7 +52,7 @@ def price_pairs(loaded: LoadedModel, config: Evaluation, chosen: Plan, model: Pa
     sizes = np.array([len(text.encode()) for text in texts])
     documents = Documents(np.array([token for row in encoded for token in row], np.int64), offsets, sizes)
     device = str(next(loaded.model.parameters()).device)
-    nats = price(loaded.model, documents, chosen, config.batch, device).reshape(-1, 2)  # type: ignore[arg-type]
+    nats = nats_of(loaded.model, documents, chosen, config.batch, device).reshape(-1, 2)  # type: ignore[arg-type]
     table = {name: [row[place] for row in rows] for place, name in enumerate(("template", "first", "second"))}
     table |= {"first_nats": nats[:, 0], "second_nats": nats[:, 1]}
     write_table(folder / FILE, pd.DataFrame(table))

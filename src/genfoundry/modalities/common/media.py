@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
-from genfoundry.config.specs import DataSpec, GridSpec, TokenSpec
+from genfoundry.config.specs import DataSpec, GridSpec, Section, TokenSpec
 from genfoundry.core.errors import DataError
 from genfoundry.core.io import canonical_json
 from genfoundry.modalities.common.exhibits import SHEET, SHOWN_TEXTS, Exhibit
@@ -24,6 +25,28 @@ GRIDS, TEXTS = "samples.npy", "samples.jsonl"
 
 CELL = 48
 """Least pixels of a picture's side in a sheet: small pictures are enlarged by whole factors."""
+
+
+MOST = 1024
+"""Samples of one request."""
+
+
+class GridRequest(Section):
+    """A request for grids; beside these fields it may name conditions of the spec, which otherwise come in turn."""
+
+    n: int = Field(default=1, ge=1, le=MOST)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Sample i is that of the sample stage with the same ``sampling.seed``."""
+
+
+class TextRequest(Section):
+    """A request for one text."""
+
+    prompt: str = ""
+    """Text to continue; empty begins a new document."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Tokens at most; without it 256, as in ``sampling.length``."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class Media:
@@ -141,7 +164,7 @@ class GridMedia(Media):
         """How many samples, a seed and conditions: the label only where the model heeds it."""
         label = {"label": self.spec.labels[0]} if labelled and self.spec.labels else {}
         further = {name: one.in_turn(1)[0] for name, one in self.spec.conditions.items()}
-        return {"n": 2, "seed": 0} | label | further
+        return GridRequest(n=2).model_dump() | label | further
 
     def answers(self) -> dict[str, Any]:
         return {"dtype": self.spec.storage, "shape": (-1, self.spec.channels, *self.spec.shape)}
@@ -196,7 +219,7 @@ class TextMedia(Media):
 
     def request(self, labelled: bool) -> dict[str, Any]:
         """A prompt, a length and a seed."""
-        return {"prompt": "", "max_tokens": 64, "seed": 0}
+        return TextRequest(max_tokens=64).model_dump()
 
     def answers(self) -> dict[str, Any]:
         return {"text": ""}

@@ -3,7 +3,6 @@
 Each is a process of its own, as a person would start it; its result comes back as an exit code and a JSON file.
 """
 
-import os
 import shutil
 import sys
 import time
@@ -28,7 +27,7 @@ from genfoundry.retraining.notify import send as notify
 from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.protocol import Asked, Decision, Facts, Request, Snapshot, Work
 from genfoundry.state import children
-from genfoundry.state.checkout import PREFIX, Checkout, Git, clean_environment, has_remote
+from genfoundry.state.checkout import PREFIX, Checkout, Git, environment_in, has_remote
 from genfoundry.state.children import StepError, failure
 from genfoundry.state.heartbeat import beat
 from genfoundry.state.journal import home, read_whole, worktrees
@@ -176,9 +175,9 @@ class RealLine:
             ended = self._start(self._python("promote", *words), self.checkout(work).project, log, self._limit_s)
         except children.TimeUp:
             return Decision(model, Exit.INFRASTRUCTURE, {"message": f"no decision after {self._limit_s:.0f} s"})
-        told = read_whole(file)
-        if ended.code in (Exit.OK, Exit.NO_OP, Exit.REJECTED) and told:
-            return Decision(model, Exit(ended.code), {**told, "file": str(file)})
+        facts = read_whole(file)
+        if ended.code in (Exit.OK, Exit.NO_OP, Exit.REJECTED) and facts:
+            return Decision(model, Exit(ended.code), {**facts, "file": str(file)})
         known = ended.code in set(Exit) and ended.code not in (Exit.OK, Exit.NO_OP, Exit.REJECTED)
         code = Exit(ended.code) if known else Exit.INFRASTRUCTURE
         return Decision(model, code, {"message": f"promote ended with {ended.code}: {ended.last()}", "log": str(log)})
@@ -288,18 +287,8 @@ class RealLine:
         return {"seconds": round(time.monotonic() - started, 1)}
 
     def _start(self, command: Sequence[str], project: Path, log: Path, timeout_s: float) -> children.Ended:
-        environment = clean_environment(os.environ)
-        environment |= {
-            "GENFOUNDRY_STATE": str(self.state),
-            FAILURE_FILE: str(home(self.state) / "failure.json"),
-            children.MARK: str(self.state),
-            "PYTHONPATH": str(project / "src"),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            # No child may take the user's own checkout, which contains the worktree, for its project.
-            "GIT_CEILING_DIRECTORIES": str(worktrees(self.state)),
-            "DVC_NO_ANALYTICS": "1",
-            "PYTHONUNBUFFERED": "1",
-        }
+        more = {"GENFOUNDRY_STATE": str(self.state), FAILURE_FILE: str(home(self.state) / "failure.json")}
+        environment = environment_in(project, self.state, **more, **{children.MARK: str(self.state)})
         (home(self.state) / "failure.json").unlink(missing_ok=True)
         return children.run(command, project, environment, log, timeout_s, echo=self.echo)
 

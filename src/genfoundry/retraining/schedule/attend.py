@@ -104,7 +104,7 @@ def attend(root: Path, state: Path) -> Exit:
 
     def tell(event: Mapping[str, Any]) -> None:
         for failure in notify.tell(event, current.held, state, project):
-            say(f"not told: {failure}")
+            say(f"not notified: {failure}")
 
     def sign(facts: dict[str, Any]) -> None:
         beat(state, clock, **facts)

@@ -109,12 +109,12 @@ class Depot:
         """Manifests, oldest first."""
         return sorted((self.folder / "snapshots").glob("*.json"))
 
-    def publish(self, at: datetime, told: dict[str, Any]) -> Path:
+    def publish(self, at: datetime, facts: dict[str, Any]) -> Path:
         """Write the manifest of a backup whose files are all here."""
         if hasattr(os, "sync"):
             os.sync()  # one for all files: thousands of small ones would each wait for the disk
         path = self.folder / "snapshots" / f"{at.strftime('%Y-%m-%dT%H-%M-%SZ')}.json"
-        write_json(path, told)
+        write_json(path, facts)
         return path
 
     def read(self, name: str = "") -> tuple[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ from genfoundry.core.pin import surroundings
 from genfoundry.data.embedded.packages import EMBEDDED_MD5
 from genfoundry.pipeline.stage import FAILURE_FILE
 from genfoundry.state import children
-from genfoundry.state.checkout import Checkout, Git, clean_environment
+from genfoundry.state.checkout import Checkout, Git, environment_in
 from genfoundry.state.children import failure
 from genfoundry.state.events import append_event
 from genfoundry.state.journal import home, read_whole, worktrees
@@ -170,18 +170,9 @@ def _rebuild(project: Path, state: Path, name: str, from_arrays: bool, echo: boo
     log = home(state) / "reproduce.log"
     log.unlink(missing_ok=True)
     failed = project / ".failure.json"
-    environment = clean_environment(os.environ)
+    # A state root of its own, inside the worktree, where git ignores it.
+    environment = environment_in(project, state, **{"GENFOUNDRY_STATE": str(project), FAILURE_FILE: str(failed)})
     environment.pop("MLFLOW_TRACKING_URI", None)
-    environment |= {
-        # Of its own, inside the worktree, where git ignores it.
-        "GENFOUNDRY_STATE": str(project),
-        FAILURE_FILE: str(failed),
-        "PYTHONPATH": str(project / "src"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "GIT_CEILING_DIRECTORIES": str(worktrees(state)),
-        "DVC_NO_ANALYTICS": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
 
     def run(*words: str, tolerant: bool = False) -> bool:
         command = [sys.executable, "-m", *words]

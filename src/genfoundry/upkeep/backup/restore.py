@@ -56,12 +56,12 @@ def restore(root: Path, state: Path, project: str, source: Path, clock: Clock, n
         DiskError: No room.
     """
     depot = Depot(source.resolve())
-    name, told = depot.read(name)
-    if told["project"] != project:
-        raise ConfigError(f"{source}: a backup of project {told['project']!r}, this is {project!r}")
+    name, facts = depot.read(name)
+    if facts["project"] != project:
+        raise ConfigError(f"{source}: a backup of project {facts['project']!r}, this is {project!r}")
     if (state / DATABASE).exists():
         raise ConfigError(f"{state / DATABASE}: there is a store already; move mlruns/ away, then run again")
-    files = told["files"]
+    files = facts["files"]
     done = Restored(name, len(files), sum(entry["bytes"] for entry in files.values()))
     if done.bytes * 1.05 > free_bytes(state):
         raise DiskError(f"{state}: needs {done.bytes / 2**30:.1f} GiB; free some space, run again")
@@ -74,9 +74,9 @@ def restore(root: Path, state: Path, project: str, source: Path, clock: Clock, n
             fail(store, run.info.run_id, "its machine is gone: this store was restored from a backup")
         done.models = _verified(store)
     head = Git(root)("rev-parse", "HEAD", check=False)
-    if told["head"] and head != told["head"]:
-        done.notes.append(f"the backup was made at commit {told['head'][:12]}, here is {head[:12]}; git log backup/...")
-    done.notes += [f"was damaged when the backup was made: {fault}" for fault in told["damaged"]]
+    if facts["head"] and head != facts["head"]:
+        done.notes.append(f"made at commit {facts['head'][:12]}, here is {head[:12]}; git log backup/...")
+    done.notes += [f"was damaged when the backup was made: {fault}" for fault in facts["damaged"]]
     append_event(state, "restored_backup", clock.now(), snapshot=name, files=done.files, bytes=done.bytes)
     return done
 

@@ -78,7 +78,7 @@ def backup(
         taker.take(name, path)
     refs = _bundle(root, before, taker)
     faults = _objects(root, texts, whole, taker)
-    told = {
+    facts = {
         "format": FORMAT,
         "project": project,
         "at": stamp(clock.now()),
@@ -87,7 +87,7 @@ def backup(
         "damaged": faults,
         "files": files,
     }
-    done = Backup(depot.publish(clock.now(), told), len(files), sum(each["bytes"] for each in files.values()))
+    done = Backup(depot.publish(clock.now(), facts), len(files), sum(each["bytes"] for each in files.values()))
     done.new, done.notes = taker.new, notes
     if keep:
         depot.prune(keep)
@@ -95,7 +95,7 @@ def backup(
     if faults:
         raise DataError(
             "\n".join(f"DVC's cache: {fault}" for fault in faults)
-            + f"\nThe backup {done.snapshot.stem} holds everything else; genfoundry verify says how to mend them"
+            + f"\nThe backup {done.snapshot.stem} holds everything else; genfoundry verify says how to fix them"
         )
     return done
 
