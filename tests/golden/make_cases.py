@@ -304,8 +304,8 @@ def inception_cases() -> list[dict[str, Any]]:
             splits=2,
         ),
         inception_case("soft, one split", soft, [11]),
-        inception_case("soft, 11 rows in 3 splits", soft, [4, 4, 3]),
-        inception_case("soft, 11 rows in 10 splits", soft, [2, *[1] * 9]),
+        inception_case("soft, 11 rows in 3 splits", soft, [3, 4, 4]),
+        inception_case("soft, 11 rows in 10 splits", soft, [*[1] * 9, 2]),
         inception_case("gaps of 200 nats among soft ones", np.vstack([soft, soft * 100]), [22]),
         inception_case("bfloat16", soft, [11], dtype="bfloat16"),
     ]

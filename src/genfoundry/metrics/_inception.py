@@ -4,6 +4,7 @@
 between logits, is a probability of 0 times a finite number, not 0 times infinity.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,8 +58,9 @@ def inception_score(logits: Any, splits: int = 1) -> InceptionScore:
 
     Args:
         logits: (N, K) before the softmax, in the order in which they are to be split.
-        splits: Number of contiguous parts that are scored on their own. Where it doesn't divide N the first
-            ``N % splits`` parts have one sample more, as ``numpy.array_split`` does. Nothing is shuffled.
+        splits: Number of contiguous parts that are scored on their own, cut at ``i * N // splits`` as by the published
+            code (openai/improved-gan): where it doesn't divide N, later parts have one sample more. Nothing is
+            shuffled.
 
     Returns:
         Mean of the parts' scores and their population deviation, 0 for one part.
@@ -69,7 +71,8 @@ def inception_score(logits: Any, splits: int = 1) -> InceptionScore:
     values = rows("inception_score: logits", logits)
     if not 1 <= splits <= len(values):
         raise DataError(f"inception_score: {splits} splits of {len(values)} rows; choose from 1 to the number of rows")
-    scores = np.array([_from_nats(divergences(part)) for part in np.array_split(values, splits)])
+    bounds = [part * len(values) // splits for part in range(splits + 1)]
+    scores = np.array([_from_nats(divergences(values[low:high])) for low, high in pairwise(bounds)])
     return InceptionScore(float(scores.mean()), float(scores.std()))
 
 

@@ -1,10 +1,10 @@
 """Inception score by a published network (Salimans et al. 2016, arXiv:1606.03498, section 4).
 
 ``exp(mean_x KL(p(y|x) || p(y)))``, high where the network is sure of each sample and of all classes alike, in ten
-contiguous parts whose mean is reported. By Inception-v3 it is ``isc``, over the 1,008 outputs of TensorFlow's weights,
-logits without the bias as in the published code. It says nothing of data that are not of the network's classes (Barratt
-and Sharma 2018, arXiv:1801.01973), and a part with few images can't reach many classes: at n images it is below
-n / splits.
+contiguous parts, cut at ``i * n // splits``, whose mean is reported. By Inception-v3 it is ``isc``, over the 1,008
+outputs of TensorFlow's weights, logits without the bias as in the published code. It says nothing of data that are not
+of the network's classes (Barratt and Sharma 2018, arXiv:1801.01973), and a part with few images can't reach many
+classes: at n images it is below n / splits.
 """
 
 import math
@@ -24,7 +24,7 @@ CAVEAT = (
 )
 COST = "the network on every image once (shared with fd), then under 1 s for 10,000 images"
 HIGHER_IS_BETTER = True
-VERSION = 1
+VERSION = 2
 RANGE = (1.0, math.inf)
 NAMES = {"inception": "isc"}
 """What the score is called where a tool gave the name; else ``is_`` and the network."""
