@@ -117,10 +117,10 @@ def window_cases() -> list[dict[str, Any]]:
             stride=2,
         ),
         case(
-            "windows: a last one that is cut",
+            "windows: a last one that is filled to the left",
             "sliding_windows",
-            [[0, 1, 4], [2, 5, 6], [4, 7, 7]],
-            HAND + "4 + 2 + 1 positions",
+            [[0, 1, 4], [2, 5, 6], [3, 7, 7]],
+            HAND + "4 + 2 + 1 positions, 4 shown before each last one",
             length=7,
             window=4,
             stride=2,
@@ -139,13 +139,13 @@ def window_cases() -> list[dict[str, Any]]:
 
 
 def sliding_cases() -> list[dict[str, Any]]:
-    # A model whose price is 1 over the number of tokens it sees before: 1, 1/2, 1/3, 1/4, then of 3 and 4 again.
+    # A model whose price is 1 over the number of tokens it sees before: 1, 1/2, 1/3, 1/4, then of 3 and 4, then of 4.
     return [
         case(
             "sliding: price by context",
             "score_sliding",
-            [1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 3 + 1 / 4 + 1 / 3, 7],
-            HAND + "contexts 1 2 3 4, 3 4, 3",
+            [1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 3 + 1 / 4 + 1 / 4, 7],
+            HAND + "contexts 1 2 3 4, 3 4, 4",
             tokens=[5, 6, 7, 8, 9, 10, 11],
             window=4,
             stride=2,

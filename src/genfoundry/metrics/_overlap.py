@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genfoundry.core.errors import DataError
-from genfoundry.metrics._text import as_numbers
+from genfoundry.metrics._text import as_numbers, as_tokens
 
 BLOCK = 2**20
 """Tokens of the training stream held at once: some 60 MB of hashes and sums."""
@@ -113,7 +113,7 @@ def _blocks(where: str, stream: Any, offsets: Any, overlap: int) -> Any:
     """Blocks of the stream as lines, each with the number of window starts that are its own and its first position.
 
     Raises:
-        DataError: Offsets that don't rise from 0 to the end of the stream.
+        DataError: Offsets that don't rise from 0 to the end of the stream, or tokens of it that are floats.
     """
     bounds = as_numbers(f"{where}: offsets", offsets)
     if (
@@ -126,7 +126,7 @@ def _blocks(where: str, stream: Any, offsets: Any, overlap: int) -> Any:
         raise DataError(f"{where}: offsets must rise from 0 to {len(stream)}, the stream's length; read both again")
     for first in range(0, len(stream), BLOCK):
         last = min(first + BLOCK, len(stream))
-        tokens = np.asarray(stream[first : last + overlap]).astype(np.int64)
+        tokens = as_tokens(f"{where}: stream", stream[first : last + overlap])
         place = np.arange(first, first + len(tokens))
         ends = bounds[np.searchsorted(bounds, place, side="right")] - first
         yield _Lines(tokens, np.minimum(ends, len(tokens))), last - first, first

@@ -40,6 +40,19 @@ def as_numbers(what: str, values: Any) -> np.ndarray:
     return array.astype(np.int64) if array.dtype.kind in "iub" else as_float64(what, array)
 
 
+def as_tokens(what: str, values: Any) -> np.ndarray:
+    """Token numbers as int64, of any shape.
+
+    Raises:
+        DataError: As ``as_numbers``, or floats: their fractions would be cut off.
+    """
+    array = as_numbers(what, values)
+    # An empty list has no type of its own: numpy makes it float64.
+    if array.size and array.dtype.kind == "f":
+        raise DataError(f"{what} are floats, first {array.flat[0]}; give token numbers of an integer type")
+    return array.astype(np.int64)
+
+
 def _columns(metric: str, nats: Any, units: Any, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 (N,), checked.
 
@@ -175,16 +188,16 @@ def score_sliding(
 
     Args:
         nats_fn: Takes int64 (T+1,) tokens and gives the (T,) NLLs in nats of all but the first.
-        tokens: (L,) tokens, all of them scored.
+        tokens: (L,) tokens, all of them scored, of an integer type.
         window: Most tokens given to ``nats_fn`` before the last, see ``sliding_windows``.
         stride: Tokens newly scored by each reading after the first.
         start: The start symbol before the first token; given, not scored.
 
     Raises:
         ConfigError: A window or stride that can't be.
-        DataError: No tokens, a number of NLLs other than T, or an NLL that is NaN or infinite.
+        DataError: No tokens, tokens that are floats, a number of NLLs other than T, or an NLL that is NaN or infinite.
     """
-    line = np.concatenate([[start], as_numbers("score_sliding: tokens", tokens).astype(np.int64)])
+    line = np.concatenate([[start], as_tokens("score_sliding: tokens", tokens)])
     each = np.zeros(len(line) - 1)
     for begin, first, end in sliding_windows(len(each), window, stride):
         prices = as_numbers("score_sliding: prices", nats_fn(line[begin : end + 1]))
@@ -199,19 +212,19 @@ def nats_from_logits(logits: Any, targets: Any, ignore_index: int | None = None)
 
     Args:
         logits: (..., V) before the softmax, in any precision; minus infinity marks what can't be.
-        targets: (...) token numbers below V.
+        targets: (...) token numbers below V, of an integer type.
         ignore_index: Target that is not scored, such as padding.
 
     Raises:
-        DataError: Shapes that don't fit, no token or none that is scored, a target outside V, a logit that is NaN or
-            plus infinity, or a target that the model holds to be impossible.
+        DataError: Targets that are floats, shapes that don't fit, no token or none that is scored, a target outside V,
+            a logit that is NaN or plus infinity, or a target that the model holds to be impossible.
     """
     where = "nats_from_logits"
-    wanted = as_numbers(f"{where}: targets", targets)
+    wanted = as_tokens(f"{where}: targets", targets)
     shape = tuple(logits.shape) if hasattr(logits, "shape") else np.shape(logits)
     if not shape or shape[:-1] != wanted.shape or shape[-1] == 0:
         raise DataError(f"{where}: logits have shape {shape}, targets {wanted.shape}; give (..., V) and (...)")
-    flat = wanted.reshape(-1).astype(np.int64)
+    flat = wanted.reshape(-1)
     scored = np.ones(len(flat), bool) if ignore_index is None else flat != ignore_index
     if not scored.any():
         reason = f"all {len(flat)} targets are ignore_index {ignore_index}" if len(flat) else "there are no targets"

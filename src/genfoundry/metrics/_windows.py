@@ -22,7 +22,9 @@ def sliding_windows(length: int, window: int, stride: int) -> list[Span]:
     """Readings that score positions 1 to ``length`` once each: the first window whole, then by ``stride``.
 
     Position 0 is the start symbol, given and never scored. A reading scores at most ``window`` tokens from the
-    ``window`` positions before them, so each token sees all before it, or at least ``window - stride + 1`` of it.
+    ``window`` positions before them, so each token sees all before it, or at least ``window - stride + 1`` of it. The
+    last reading scores what is left, and begins as far to the left as the window allows: the rule of lm-eval
+    (``get_rolling_token_windows``).
 
     Args:
         length: Tokens to score; 0 gives no reading.
@@ -36,9 +38,9 @@ def sliding_windows(length: int, window: int, stride: int) -> list[Span]:
         raise ConfigError(
             f"sliding_windows: window {window}, stride {stride}; give a window of at least 1 and a stride from 1 to it"
         )
-    spans, begin, scored = [], 0, 0
+    spans, scored = [], 0
     while scored < length:
-        end = min(begin + window, length)
-        spans.append(Span(begin, scored + 1, end))
-        begin, scored = begin + stride, end
+        end = min(scored + stride if spans else window, length)
+        spans.append(Span(max(end - window, 0), scored + 1, end))
+        scored = end
     return spans

@@ -90,7 +90,12 @@ def test_each_document_is_priced_once_and_keeps_its_id(texts: tuple[ModelPaths, 
     assert table["sha256"].tolist() == index["sha256"].tolist()
     np.testing.assert_allclose(table["nats"], table["tokens"] * math.log(12), rtol=1e-6)
     np.testing.assert_array_equal(table["bytes"], np.load(dataset.arrays / "test_bytes.npy"))
-    assert read_json(paths.features / "protocol.json")["likelihood"]["stride"] == 4
+    assert read_json(paths.features / "protocol.json")["likelihood"] == {
+        "window": 8,
+        "stride": 4,
+        "start": "boundary token given, not scored",
+        "last": "last window filled to the left",
+    }
 
 
 @pytest.mark.parametrize("kind", ["images", "texts"])

@@ -206,6 +206,7 @@ def test_influences_carry_the_error_bar(rows: list[list[int]], texts: list[list[
         (lambda s: longest_common_runs([[1], [-1]], *s), "row 1 holds no token numbers"),
         (lambda s: longest_common_runs([[1]], s.tokens, [0, 2]), "offsets must rise from 0 to 4"),
         (lambda s: longest_common_runs([[1]], s.tokens, [0, 3, 1, 4]), "offsets must rise"),
+        (lambda s: longest_common_runs([[1]], s.tokens + 0.5, s.offsets), "stream are floats, first 0.5"),
         (lambda s: copied_grams([[1]], *s, 0), "n is 0"),
         (lambda s: copied_ngrams.score([[1] * 40, [1]], s, copied_ngrams.Config()), "1 of 2 samples have 32 tokens"),
         (lambda s: longest_overlap.score([[1], []], s, longest_overlap.Config()), "1 of 2 samples hold a token"),

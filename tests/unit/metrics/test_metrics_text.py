@@ -182,13 +182,13 @@ def test_ratio_of_one_document() -> None:
 
 
 def test_windows_by_hand() -> None:
-    assert sliding_windows(7, 4, 2) == [(0, 1, 4), (2, 5, 6), (4, 7, 7)]
+    assert sliding_windows(7, 4, 2) == [(0, 1, 4), (2, 5, 6), (3, 7, 7)]
     assert sliding_windows(4, 4, 4) == [(0, 1, 4)]
     assert sliding_windows(0, 4, 4) == []
 
 
 @given(st.integers(0, 60), st.integers(1, 12).flatmap(lambda w: st.tuples(st.just(w), st.integers(1, w))))
-def test_every_token_is_scored_once_by_the_same_rule_as_extract(length: int, plan: tuple[int, int]) -> None:
+def test_every_token_is_scored_once_by_the_rule_of_lm_eval(length: int, plan: tuple[int, int]) -> None:
     window, stride = plan
     spans = sliding_windows(length, window, stride)
 
@@ -196,6 +196,15 @@ def test_every_token_is_scored_once_by_the_same_rule_as_extract(length: int, pla
     for span in spans:
         assert span.end - span.begin <= window
         assert span.first - span.begin >= min(span.first, window - stride + 1)
+    # ``get_rolling_token_windows`` of lm-eval 0.4 with token i as the number i, and 0 before the first.
+    tokens, readings, predicted = list(range(1, length + 1)), [], 0
+    while predicted < length:
+        count = min(length - predicted, stride if predicted else window)
+        end = predicted + count
+        shown = tokens[end - window - 1 : end - 1] if predicted else [0, *tokens[: count - 1]]
+        readings.append((shown, tokens[end - count : end]))
+        predicted = end
+    assert [(list(range(begin, end)), list(range(first, end + 1))) for begin, first, end in spans] == readings
 
 
 @pytest.mark.parametrize(("window", "stride"), [(0, 0), (4, 0), (4, 5), (-1, 1)])
@@ -240,9 +249,10 @@ def test_a_window_of_all_is_the_whole_sequence_at_once() -> None:
         (lambda line: np.zeros(len(line)), [1, 2], "3 tokens were priced with shape"),
         (lambda line: np.full(len(line) - 1, np.nan), [1, 2], "token 0 costs nan nats"),
         (lambda line: np.zeros(0), [], "0 tokens to score"),
+        (lambda line: np.zeros(len(line) - 1), [1.0, 2.7], "tokens are floats, first 1.0"),
     ],
 )
-def test_prices_that_can_not_be_are_refused(prices: object, tokens: list[int], words: str) -> None:
+def test_prices_that_can_not_be_are_refused(prices: object, tokens: list[float], words: str) -> None:
     with pytest.raises(DataError, match=words):
         score_sliding(prices, tokens, 4, 2, start=0)  # type: ignore[arg-type]
 
@@ -317,10 +327,13 @@ def test_logits_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         (np.array([[0.0, 1], [0, np.inf]]), [0, 0], None, "token 1 hold NaN or infinity"),
         (np.full((1, 2), -np.inf), [0], None, "token 0 hold NaN or infinity"),
         (np.array([[0.0, -np.inf]]), [1], None, "token 0 costs inf nats"),
+        (np.zeros((2, 3)), [0.0, 1.9], None, "targets are floats, first 0.0; give token numbers of an integer type"),
+        (np.zeros((2, 3)), torch.tensor([1.9, 0.0], dtype=torch.bfloat16), -100, "targets are floats, first 1.89"),
+        (np.zeros((1, 3)), [np.nan], None, "targets are floats, first nan"),
     ],
 )
 def test_logits_that_price_nothing_are_refused(
-    logits: np.ndarray, targets: list[int], ignore: int | None, words: str
+    logits: np.ndarray, targets: object, ignore: int | None, words: str
 ) -> None:
     with pytest.raises(DataError, match=words):
         nats_from_logits(logits, targets, ignore)

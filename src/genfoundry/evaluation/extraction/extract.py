@@ -28,7 +28,7 @@ from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.core.progress import progress
 from genfoundry.evaluation.extraction.documents import read_documents
 from genfoundry.evaluation.extraction.embedding import embed_file, reference_networks
-from genfoundry.evaluation.extraction.likelihood import START_RULE, Window, add_up, batches, plan, read, scored, windows
+from genfoundry.evaluation.extraction.likelihood import RULES, Window, add_up, batches, plan, read, scored, windows
 from genfoundry.evaluation.extraction.spread import Places, places, spread
 from genfoundry.evaluation.extraction.templates import score_pairs
 from genfoundry.evaluation.networks import domain
@@ -115,7 +115,7 @@ def _documents(
     columns = {"nats": nats, "tokens": tokens, "bytes": documents.bytes}
     columns |= {name: np.load(dataset.arrays / f"test_{name}.npy") for name in ("characters", "words")}
     write_table(folder / "nats.parquet", index.assign(**columns))
-    facts: dict[str, Any] = {"likelihood": {**chosen._asdict(), "start": START_RULE}, "device": {"kind": at.kind}}
+    facts: dict[str, Any] = {"likelihood": chosen._asdict() | RULES, "device": {"kind": at.kind}}
     if config.templates:
         facts["templates"] = score_pairs(loaded, config, chosen, paths.model, folder)
     write_protocol(folder, **facts)

@@ -1,7 +1,8 @@
 """NLL of each held-out document under a language model, in nats, by sliding windows.
 
 A document of L tokens is read as its boundary token and then these; the boundary is given and not scored, each of the
-L tokens is scored exactly once, and no document sees another. Letters in tensor names: B windows, T tokens.
+L tokens is scored exactly once, and no document sees another. The last window of a document is filled to the left.
+Letters in tensor names: B windows, T tokens.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ from genfoundry.nn.contract import Likelihood
 MOST_TOKENS = {"cpu": 2**11, "cuda": 2**15}
 """Tokens scored at once, at most: on a CPU 2,048 were 1.4 times as fast as 16,384, whose logits leave the cache."""
 
-START_RULE = "boundary token given, not scored"
+RULES = {"start": "boundary token given, not scored", "last": "last window filled to the left"}
+"""How a document is read, for the protocol of each score that rests on it."""
 
 
 class Plan(NamedTuple):
