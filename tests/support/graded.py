@@ -140,7 +140,7 @@ class Told(NoRun):
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def metric(self, name: str, value: float, step: int = 0) -> None:
+    def metric(self, name: str, value: float, step: int | None = None) -> None:
         assert value > 0
         self.names.append(name)
 

@@ -27,7 +27,7 @@ def log_stage(run: Run, root: Path, node: Node, record: Mapping[str, Any], param
         run.metrics({name: value for name, value in numbers(read_json(root / out)).items() if name not in known})
     run.artifact(lineage_file(root, node.address), "lineage")
     _log_inputs(run, root, node, record)
-    run.flush()
+    run.complete()
     digests = {tags.OUTPUT + name: digest for name, digest in record["outputs"].items()}
     run.tags({**digests, tags.STAGE + node.stage: record["fingerprint"]})
 

@@ -20,6 +20,7 @@ from genfoundry.metrics._record import read_scores_file
 from genfoundry.tracking import tags
 from genfoundry.tracking.glance import COMPARISON
 from genfoundry.tracking.lineage import results
+from genfoundry.tracking.names import from_mlflow
 from genfoundry.tracking.publish import log_stage
 from genfoundry.tracking.recipe import log_recipe
 from genfoundry.tracking.registry import register
@@ -137,10 +138,11 @@ def _copy_timings(store: Store, run: Run, node: Node, stage_fingerprint: str) ->
     for other in store.client.search_runs([store.experiment], filter_string=query):
         if other.info.run_id == run.run_id:
             continue
-        for name, value in other.data.metrics.items():
+        for key, value in other.data.metrics.items():
+            name = from_mlflow(key)
             if name.startswith(prefix) and name.removeprefix(prefix) not in known:
                 run.metric(name.removeprefix(prefix), value)
-        run.flush()
+        run.complete()
         return
 
 

@@ -26,6 +26,7 @@ from genfoundry.core.io import MANIFEST, folder_digest, listed, publish_folder, 
 from genfoundry.metrics._record import read_scores_file
 from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
+from genfoundry.tracking.names import admitted
 from genfoundry.tracking.runs import Run, numbers
 from genfoundry.tracking.store import Store
 from genfoundry.tracking.store import shown as shown_uri
@@ -72,7 +73,7 @@ def register(
     """
     store, made = run.store, _Release(model, dict(generator), loader)
     values = {name: score["value"] for name, score in read_scores_file(reports).items()}
-    scores = numbers(values, "evaluate/")
+    scores = admitted(numbers(values), "evaluate/")
     with locked(store.lock):
         model_id = _logged_model(run, key, made)
         _log_scores(run, model_id, scores)

@@ -63,7 +63,7 @@ def _log_results(run: Run, results: Mapping[str, Any], reports: Path, state: str
             run.metric(f"agreement{suffix}", float(agreement[name]))
     run.metrics({"raters": float(len(results["raters"])), "comparisons": float(results["comparisons"])})
     run.metric("side_p", float(results["sides"]["p"]))
-    run.flush()
+    run.complete()
     run.artifact(reports)
     models = results["models"]
     run.tags(
@@ -104,5 +104,5 @@ def _log_on_model(store: Store, key: str, model: Mapping[str, Any], state: str) 
         return
     run = Run(store, found[0].info.run_id, STAGE)
     run.metrics(_strength(model))
-    run.flush()
+    run.complete()
     run.tags({tags.REVIEW_STATE: state})

@@ -7,6 +7,7 @@ process left open is reaped by whoever opens the store next.
 import getpass
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from genfoundry.core.pin import surroundings
 from genfoundry.core.processes import alive, start_of
 from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
+from genfoundry.tracking.names import admitted, from_mlflow
 from genfoundry.tracking.store import Store
 
 FLUSH_S, FLUSH_POINTS = 5.0, 400
@@ -39,17 +41,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers among nested values, by names MLflow admits: ``fid@ab.value`` becomes ``fid:ab``."""
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers among nested values, by dotted names: the score ``fid@ab.value`` becomes ``fid:ab``."""
     return {
-        prefix + _metric_name(name.removesuffix(".value")): float(value)
+        re.sub(r"\A(\w+)@", r"\1:", name.removesuffix(".value")): float(value)
         for name, value in flatten(values).items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
-
-
-def _metric_name(name: str) -> str:
-    return "".join(char if char.isalnum() or char in "_-. :/" else "_" for char in name.replace("@", ":"))
 
 
 def process_tag() -> str:
@@ -110,53 +108,80 @@ class Run:
     def __init__(self, store: Store, run_id: str, stage: str) -> None:
         self.store, self.client, self.run_id, self.stage = store, store.client, run_id, stage
         self._points: list[tuple[int, int, dict[str, float]]] = []
-        """Step, time in ms, numbers by name."""
+        """Step, time in ms, numbers by MLflow's names."""
+        self._held: dict[str, float] = {}
+        """Numbers without a step, by their own names."""
         self._warned, self._full = False, FLUSH_POINTS
         self._flushed = time.monotonic()
 
-    def metric(self, name: str, value: float, step: int = 0) -> None:
-        """A number under the stage's prefix, such as a timing; non-finite numbers are left out."""
+    def metric(self, name: str, value: float, step: int | None = None) -> None:
+        """A number under the stage's prefix, see ``metrics``."""
         self.metrics({name: value}, step)
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """A point of several curves; it waits for others to be written with."""
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """A point of several curves, which waits for others to be written with; non-finite numbers are left out.
+
+        Without a step: facts of the stage such as timings, written by ``complete``, so that a stage that is killed
+        and runs again logs them once.
+        """
         finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-        if finite:
-            self._points.append((step, int(time.time() * 1000), finite))
+        if step is None:
+            self._held |= finite
+            return
+        self._add(finite, step)
         if len(self._points) >= self._full or time.monotonic() - self._flushed > FLUSH_S:
             self.flush()
 
+    def _add(self, values: Mapping[str, float], step: int) -> None:
+        if named := admitted(values, f"{self.stage}/"):
+            self._points.append((step, int(time.time() * 1000), named))
+
+    def complete(self) -> None:
+        """Write the buffered metrics and those without a step, as the stage has ended.
+
+        Raises:
+            MlflowException, SQLAlchemyError: The store did not take them: nothing may then say that all is logged.
+        """
+        self._add(self._held, 0)
+        self._held = {}
+        self._write()
+
     def flush(self) -> None:
         """Write the buffered metrics; a store that fails is said once and tried again at the next flush."""
-        from mlflow.entities import Metric
-
         try:
-            while self._points:
-                # As many points as a batch of at most 1,000 numbers holds.
-                sizes = accumulate(len(values) for _, _, values in self._points)
-                count = max(sum(size <= 1000 for size in sizes), 1)
-                metrics = [
-                    Metric(f"{self.stage}/{_metric_name(name)}", value, at_ms, step)
-                    for step, at_ms, values in self._points[:count]
-                    for name, value in values.items()
-                ]
-                self.client.log_batch(self.run_id, metrics=metrics)
-                del self._points[:count]
+            self._write()
             self._full = FLUSH_POINTS
         except tracking_errors() as error:
             if not self._warned:
                 print(
-                    f"genfoundry: MLflow does not answer ({first_line(error)}); going on, metrics wait", file=sys.stderr
+                    f"genfoundry: {self.stage}: MLflow did not take metrics ({first_line(error)}); going on, they wait",
+                    file=sys.stderr,
                 )
             self._warned, self._full = True, len(self._points) + FLUSH_POINTS
         self._flushed = time.monotonic()
+
+    def _write(self) -> None:
+        from mlflow.entities import Metric
+
+        while self._points:
+            # As many points as a batch of at most 1,000 numbers holds.
+            sizes = accumulate(len(values) for _, _, values in self._points)
+            count = max(sum(size <= 1000 for size in sizes), 1)
+            metrics = [
+                Metric(name, value, at_ms, step)
+                for step, at_ms, values in self._points[:count]
+                for name, value in values.items()
+            ]
+            self.client.log_batch(self.run_id, metrics=metrics)
+            del self._points[:count]
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Parameters not yet logged (MLflow refuses to change one; a state's parameters never change)."""
         from mlflow.entities import Param
 
         known = self.client.get_run(self.run_id).data.params
-        new = [Param(name, str(value)[:6000]) for name, value in flatten(values).items() if name not in known]
+        named = admitted(flatten(values))
+        new = [Param(name, str(value)[:6000]) for name, value in named.items() if name not in known]
         for start in range(0, len(new), 100):
             self.client.log_batch(self.run_id, params=new[start : start + 100])
 
@@ -178,7 +203,8 @@ class Run:
         self.flush()
         prefix = f"{self.stage}/"
         found = self.client.get_run(self.run_id).data._metric_objs
-        return {metric.key.removeprefix(prefix): metric.step for metric in found if metric.key.startswith(prefix)}
+        names = {from_mlflow(metric.key): metric.step for metric in found}
+        return {name.removeprefix(prefix): step for name, step in names.items() if name.startswith(prefix)}
 
     @contextmanager
     def system_metrics(self) -> Iterator[None]:
@@ -198,10 +224,10 @@ class Run:
 class NoRun:
     """A run that logs nothing: ranks other than zero, and direct calls of a stage."""
 
-    def metric(self, name: str, value: float, step: int = 0) -> None:
+    def metric(self, name: str, value: float, step: int | None = None) -> None:
         pass
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         pass
 
     def tags(self, values: Mapping[str, str]) -> None:

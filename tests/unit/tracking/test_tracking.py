@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from genfoundry.config.dag import Node
 from genfoundry.core.errors import InfrastructureError
+from genfoundry.core.io import write_json
 from genfoundry.tracking import tags
-from genfoundry.tracking.runs import Run, fail, find_run, finish, numbers, process_tag, reap, start
+from genfoundry.tracking.lineage import lineage_file
+from genfoundry.tracking.names import from_mlflow, to_mlflow
+from genfoundry.tracking.publish import log_stage
+from genfoundry.tracking.runs import Run, fail, find_run, finish, numbers, process_tag, reap, start, tracking_errors
 from genfoundry.tracking.store import Store, open_store
 
 
@@ -123,6 +130,85 @@ def test_parameters_are_logged_once(store: Store) -> None:
 
 def test_score_keys_become_names_that_mlflow_admits() -> None:
     assert numbers({"fid@ab": {"value": 1, "se": float("inf")}, "name": "x"}) == {"fid:ab": 1.0}
+
+
+LABELS = ("c#", "c+", "c?", "c_", "a//b", "a/", "a/../b", "..", "a@b", "a:b", "_x0023_", "_x0041#", "日本", "🐱", "a\n")
+"""Class names of people's data."""
+
+
+def test_every_label_is_logged_under_its_own_name_and_read_back(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run(store)
+    counts = {label: number for number, label in enumerate((*LABELS, "long " * 60))}
+    for _ in range(2):
+        found = numbers({"records": 7, "labels": counts})
+        run.metrics({name: value for name, value in found.items() if name not in run.last_steps()})
+        run.complete()
+
+    logged = run.client.get_run(run.run_id).data.metrics
+    assert len(logged) == len(LABELS) + 1
+    assert logged["train/records"] == 7 and logged["train/labels.c_x0023_"] == 0
+    assert set(run.last_steps()) == {"records", *(f"labels.{label}" for label in LABELS)}
+    assert {from_mlflow(name) for name in logged} == {f"train/{name}" for name in run.last_steps()}
+    said = capsys.readouterr().err
+    assert (
+        said.count("\n") == 1
+        and "at most 250 characters: 1 values are not logged" in said
+        and "labels.long long" in said
+    )
+
+
+@given(st.one_of(st.text(max_size=9), st.text("/._xF01#:\n", max_size=12)))
+def test_a_name_is_admitted_and_comes_back(name: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    shown = to_mlflow("encode/" + name)
+
+    _validate_metric_name(shown)
+    assert from_mlflow(shown) == "encode/" + name
+
+
+def test_parameters_are_logged_by_names_that_mlflow_admits(store: Store) -> None:
+    run = a_run(store)
+    for _ in range(2):
+        run.params({"encode": {"c#": 1, "c+": 2}})
+
+    assert run.client.get_run(run.run_id).data.params == {"encode.c_x0023_": "1", "encode.c_x002B_": "2"}
+
+
+def test_a_stage_killed_before_its_end_logs_its_timings_once(store: Store) -> None:
+    killed = a_run(store)
+    killed.metric("seconds", 40.0)
+    killed.metric("loss", 1.0, 8)
+    killed.flush()
+
+    again = Run(store, killed.run_id, "train")
+    again.metric("seconds", 2.0)
+    again.complete()
+
+    history = {name: again.client.get_metric_history(again.run_id, f"train/{name}") for name in ("seconds", "loss")}
+    assert {name: [(point.step, point.value) for point in points] for name, points in history.items()} == {
+        "seconds": [(0, 2.0)],
+        "loss": [(8, 1.0)],
+    }
+
+
+def test_a_stage_whose_numbers_the_store_does_not_take_is_not_logged_as_done(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run(store)
+    with sqlite3.connect(tmp_path / "mlruns/mlflow.db") as connection:
+        connection.execute("alter table metrics rename to gone")
+    run.metric("seconds", 2.0, 1)
+    run.flush()
+    assert "train: MLflow did not take metrics (" in capsys.readouterr().err
+
+    node = Node("train", "m", "", (), (), ())
+    write_json(lineage_file(tmp_path, node), {})
+    with pytest.raises(tracking_errors()):
+        log_stage(run, tmp_path, node, {"outputs": {}, "fingerprint": "f", "inputs": {}}, {})
+    assert tags.STAGE + "train" not in run.client.get_run(run.run_id).data.tags
 
 
 def _open(state: str, barrier: object) -> None:
