@@ -24,7 +24,7 @@ $(VENV)/.done: requirements.lock pyproject.toml
 	@touch $@
 
 repro: install
-	@test -d .git || git init --quiet
+	@LC_ALL=C git rev-parse --git-dir 2>&1 | grep -q "not a git repository" && git init --quiet || true
 	genfoundry bootstrap
 	genfoundry check
 	dvc repro

@@ -35,7 +35,8 @@ def _check(options: argparse.Namespace, root: Path) -> int:
         print(f"note: {line}")
     for line in faults:
         print(f"fault: {line}", file=sys.stderr)
-    print(f"{len(faults)} faults" if faults else "params.yaml, dvc.yaml, data and environment are in order")
+    count = f"{len(faults)} fault{'s' if faults[1:] else ''}"
+    print(count if faults else "params.yaml, dvc.yaml, data and environment are in order")
     return Exit.USAGE if faults else Exit.OK
 
 

@@ -30,7 +30,7 @@ def _why(root: Path) -> str:
     now = kinds(file.read_text(encoding="utf-8") for file in reports)
     listed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", "reports/models") or ""
     trained = [name for name in listed.splitlines() if name.endswith(f"/{TRAIN}")]
-    then = kinds(_git(root, "show", f"HEAD:{name}") or "" for name in trained)
+    then = kinds(_git(root, "show", f"HEAD:./{name}") or "" for name in trained)
     if causes := _differing(root, CAUSES):
         return f"as {_grouped(causes)} differ too"
     if now != then:

@@ -18,12 +18,13 @@ from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.numerics import Numerics
 from genfoundry.config.sections.table import DATASET_SECTIONS, MODEL_SECTIONS
 from genfoundry.core import parts
-from genfoundry.core.errors import ConfigError, GenfoundryError
+from genfoundry.core.errors import ConfigError, GenfoundryError, InfrastructureError
 from genfoundry.data.embedded.bootstrap import data_difference
 from genfoundry.evaluation.metrics import Metric, load_metric
 from genfoundry.evaluation.networks import network_faults
 from genfoundry.gate.rules import Gate, unknown_metrics
 from genfoundry.retraining.options import Retraining
+from genfoundry.state.checkout import Git
 
 LEAST_FREE_GIB = 3
 """The default pipeline writes about half a gigabyte; below this a user's own data will not fit."""
@@ -46,8 +47,13 @@ def check(root: Path) -> tuple[list[str], list[str]]:
 def _environment(root: Path) -> Iterator[str]:
     if sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)):
         yield f"Python is {sys.version.split()[0]}; the lock holds for 3.11 to 3.13: run make install PYTHON=python3.11"
-    if not (root / ".git").exists():
-        yield f"{root}: no git repository, and DVC refuses to work without; run git init"
+    try:
+        # Not by looking for .git: the project may be a folder of a larger repository.
+        Git(root)("rev-parse", "--git-dir")
+    except ConfigError as error:
+        yield str(error)
+    except InfrastructureError as error:
+        yield f"{root}: no git repository that DVC could work in ({error}); run git init"
     if not (root / ".dvc").is_dir():
         yield f"{root}: no .dvc folder; run dvc init"
     for line in (root / "requirements.lock").read_text().splitlines():

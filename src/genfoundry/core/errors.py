@@ -1,5 +1,7 @@
 """Errors raised on purpose, each with the exit code that a scheduler may act on (docs/exit-codes.md)."""
 
+import re
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -71,3 +73,19 @@ class PreemptedError(GenfoundryError):
     """Asked to stop (SIGTERM or SIGINT); the state was saved, a rerun goes on from it."""
 
     exit_code = Exit.PREEMPTED
+
+
+_MARKED = re.compile(r"(ERROR|error|fatal|fault): ")
+"""How an error of DVC, of git or of `genfoundry check` begins."""
+
+
+def error_line(lines: Iterable[str]) -> str:
+    """What went wrong, from a program's output: the first line that is marked as an error, with how many follow.
+
+    Without one: the last that speaks of an error, as a traceback's does, or else the last that isn't empty.
+    """
+    said = [line.strip() for line in lines if line.strip()]
+    if marked := [line for line in said if _MARKED.match(line)]:
+        more = len(set(marked)) - 1
+        return marked[0] + (f" (and {more} more)" if more else "")
+    return ([line for line in said if "error" in line.lower()] or said or ["it said nothing"])[-1]

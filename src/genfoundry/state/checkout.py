@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from genfoundry.core.errors import ConfigError, InfrastructureError
+from genfoundry.core.errors import ConfigError, InfrastructureError, error_line
 from genfoundry.state.journal import worktrees
 from genfoundry.state.secrets import redact
 
@@ -69,6 +69,7 @@ class Git:
         """Output of a git command, without the final newline.
 
         Raises:
+            ConfigError: There is no git, or it refuses the folder as somebody else's.
             InfrastructureError: git failed, or took too long; unless ``check`` is off, then the answer is empty.
         """
         environment = {**clean_environment(os.environ), "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
@@ -88,9 +89,15 @@ class Git:
         except subprocess.TimeoutExpired:
             raise InfrastructureError(f"git {words[0]}: no end after {timeout_s:.0f} s") from None
         if done.returncode:
+            said = error_line(done.stderr.decode("utf-8", "replace").splitlines())
+            if "dubious ownership" in said:
+                # No answer to the question, so it must not count as "no".
+                raise ConfigError(
+                    f"git {words[0]}: {said}: it belongs to another user; work as its owner, or allow it with "
+                    "`git config --global --add safe.directory <that folder>`"
+                )
             if not check:
                 return ""
-            said = (done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
             raise InfrastructureError(redact(f"git {words[0]}: {said}"))
         return done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
@@ -104,6 +111,8 @@ class Git:
         """The commit that a branch, or what is checked out, stands at."""
         found = self("rev-parse", "--verify", "--quiet", f"{branch or 'HEAD'}^{{commit}}", check=False)
         if not found:
+            if not self("rev-parse", "--git-dir", check=False):
+                raise ConfigError(f"{self.folder}: no git repository; run git init, and commit the project")
             what = f"branch {branch!r} of retraining.branch" if branch else "HEAD"
             raise ConfigError(f"{self.folder}: git knows no {what}; commit the project first, or correct the name")
         return found
@@ -128,7 +137,16 @@ class Checkout:
         return Git(self.folder)("rev-parse", "--show-toplevel", check=False) == str(self.folder.resolve())
 
     def add(self, commit: str) -> None:
-        """Create it again at a commit, with the project's DVC cache and remotes."""
+        """Create it again at a commit, with the project's DVC cache and remotes.
+
+        Raises:
+            ConfigError: The project is a git submodule, or has no usable DVC configuration.
+        """
+        if above := self.git("rev-parse", "--show-superproject-working-tree"):
+            raise ConfigError(
+                f"{self.root}: a git submodule of {above}, and DVC does not work in a worktree of one; clone the "
+                "project on its own, and run this there"
+            )
         self.remove()
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self.git("worktree", "add", "--quiet", "--detach", "--force", str(self.folder), commit)

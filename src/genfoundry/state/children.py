@@ -18,7 +18,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from genfoundry.core.errors import ConfigError, DiskError, Exit, GenfoundryError, InfrastructureError, PreemptedError
+from genfoundry.core.errors import (
+    ConfigError,
+    DiskError,
+    Exit,
+    GenfoundryError,
+    InfrastructureError,
+    PreemptedError,
+    error_line,
+)
 from genfoundry.core.processes import alive, stat_fields
 from genfoundry.state.secrets import redact
 
@@ -257,8 +265,7 @@ def failure(command: Sequence[str], ended: Ended, failed: dict[str, Any] | None,
         return InfrastructureError(f"{words}: killed by signal {-ended.code} (out of memory?); log: {log}")
     if "No space left on device" in text or "[Errno 28]" in text:
         return DiskError(f"{words}: no space left; free some and run again (log: {log})")
-    errors = [line for line in ended.tail if "error" in line.lower() or "fault" in line.lower()]
-    said = (errors or [ended.last()])[-1].strip()
+    said = error_line(ended.tail)
     # 1 is any program's failure, and 255 is DVC's: the others are ours, or a command of the user's that means them.
     known = ended.code in set(Exit) and ended.code not in (Exit.ERROR, Exit.NO_OP, Exit.REJECTED)
     if ended.code == Exit.PREEMPTED:

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.config.dag import Node, repository_state, state
+from genfoundry.core.errors import GenfoundryError
 from genfoundry.core.pin import surroundings
 from genfoundry.core.processes import alive, start_of
+from genfoundry.state.checkout import Git
 from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
 from genfoundry.tracking.names import admitted, from_mlflow
@@ -73,14 +74,15 @@ def user() -> str:
 def git_tags(root: Path) -> dict[str, str]:
     """Commit and cleanness of the checkout, if it is one."""
 
-    def git(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
+    git = Git(root)
+    try:
+        commit = git("rev-parse", "--verify", "--quiet", "HEAD", check=False)
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", check=False))
+    except GenfoundryError as error:
+        print(f"genfoundry: the run will not say which commit it is of: {error}", file=sys.stderr)
         return {}
-    dirty = bool(git("status", "--porcelain", "--untracked-files=no"))
+    if not commit:
+        return {}
     return {tags.COMMIT: commit, tags.DIRTY: str(dirty).lower(), "mlflow.source.git.commit": commit}
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from genfoundry.core.errors import BusyError, DataError, InfrastructureError
+from genfoundry.core.errors import BusyError, DataError, InfrastructureError, error_line
 from genfoundry.core.processes import alive
 from genfoundry.state.checkout import Git
 from genfoundry.upkeep.protection import workspaces
@@ -33,7 +33,7 @@ def cache_folder(root: Path) -> Path:
         [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise InfrastructureError(f"dvc cache dir: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        raise InfrastructureError(f"dvc cache dir: {error_line(done.stderr.splitlines())}")
     return Path(done.stdout.strip())
 
 

@@ -47,6 +47,17 @@ def test_another_kind_of_processor_is_named_with_each_file(root: Path) -> None:
     assert "trained on amd-avx2, there on intel-avx2: other kinds of processor round differently" in line
 
 
+def test_a_project_in_a_folder_of_a_repository_is_compared_with_its_own_reports(tmp_path: Path) -> None:
+    project = tmp_path / "models/ours"
+    git(tmp_path, "init", "-q")
+    trained_on(project, "intel-avx2")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    trained_on(project, "amd-avx2")
+
+    assert "trained on amd-avx2, there on intel-avx2" in changed_line(project)
+
+
 def test_a_report_that_was_never_committed_and_one_that_is_gone_count(root: Path) -> None:
     (root / "reports/models/m1/train.json").unlink()
     (root / "reports/new.json").write_text("{}")

@@ -22,13 +22,14 @@ from genfoundry.core.processes import alive
 from genfoundry.pipeline import stage
 from genfoundry.retraining.engine import Outcome, retrain
 from genfoundry.retraining.line import preflight
+from genfoundry.retraining.line.preflight import check_branch
 from genfoundry.retraining.line.real import RealLine
 from genfoundry.retraining.options import Retraining
 from genfoundry.retraining.plan import plan
 from genfoundry.retraining.protocol import Request, Snapshot, Work
 from genfoundry.retraining.triggers import learnt
 from genfoundry.state import children
-from genfoundry.state.checkout import Checkout
+from genfoundry.state.checkout import Checkout, Git
 from genfoundry.state.children import failure
 from genfoundry.state.events import read_events
 from genfoundry.state.journal import Journal, home, worktrees
@@ -270,6 +271,10 @@ def test_twenty_started_at_once_one_runs_and_nineteen_are_recorded_as_skipped(tm
         (13, ["genfoundry check: data/ is not what data.dvc says"], None, (13, "data.dvc says")),
         (1, ["Traceback", "KeyError: 'x'"], None, (16, "KeyError")),
         (143, ["stopped"], None, (143, "stopped")),
+        (255, ["ERROR: no bucket", "ERROR: failed to push"], None, (16, "255: ERROR: no bucket (and 1 more)")),
+        (2, ["fault: unknown key 'x'", "1 fault"], None, (2, "2: fault: unknown key 'x' (log")),
+        (2, ["note: 1 GiB", "fault: a", "fault: b", "2 faults"], None, (2, "2: fault: a (and 1 more) (log")),
+        (1, [], None, (16, "it said nothing")),
     ],
 )  # fmt: skip
 def test_what_the_end_of_a_command_means(
@@ -339,6 +344,44 @@ def test_what_stands_in_the_way_of_a_snapshot_is_said(root: Path) -> None:
     git(root, "commit", "-q", "-m", "without")
     with pytest.raises(ConfigError, match="`dvc add data` and commit it"):
         line_of(root).snapshot()
+
+
+def test_a_branch_in_the_way_of_the_results_is_refused_before_anything_is_made(root: Path) -> None:
+    git(root, "branch", "retrain")
+
+    outcome = go(root)
+
+    assert outcome.code == Exit.USAGE
+    assert "branch 'retrain' here leaves no room for 'retrain/" in last_event(root)["message"]
+    assert not list(worktrees(root).glob("*")), "trained for nothing"
+
+
+def test_a_branch_in_the_way_at_the_remote_is_refused_and_a_remote_that_is_down_is_not(
+    root: Path, tmp_path: Path
+) -> None:
+    here = Git(root)
+    check_branch(here, "retrain/k", str(tmp_path / "down"))
+    git(root, "init", "-q", "--bare", str(tmp_path / "remote"))
+    check_branch(here, "retrain/k", str(tmp_path / "remote"))
+    git(root, "push", "-q", str(tmp_path / "remote"), "main:retrain")
+
+    with pytest.raises(ConfigError, match=r"branch 'retrain' at .*/remote leaves no room for 'retrain/k'"):
+        check_branch(here, "retrain/k", str(tmp_path / "remote"))
+    git(root, "checkout", "-q", "-b", "retrain/k")
+    with pytest.raises(InfrastructureError, match="checked out in"):
+        check_branch(here, "retrain/k")
+
+
+def test_what_dvc_says_of_a_remote_that_lacks_the_data_is_handed_on(root: Path, tmp_path: Path) -> None:
+    tinyline.dvc(root, "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    git(root, "commit", "-q", "-a", "-m", "remote")
+    shutil.rmtree(root / ".dvc/cache")
+
+    outcome = go(root)
+
+    message = last_event(root)["message"]
+    assert outcome.code == Exit.INFRASTRUCTURE and "said nothing" not in message
+    assert "dvc pull ended with" in message and "ERROR: " in message
 
 
 def test_too_little_disk_is_refused_before_anything_is_made(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from genfoundry.config.pointers import listing, md5, read_pointer
-from genfoundry.core.errors import DataError
+from genfoundry.core.errors import DataError, error_line
 from genfoundry.data.embedded.packages import EMBEDDED_MD5, build
 
 SHOWN = 5
@@ -46,9 +46,8 @@ def _fetched(root: Path) -> str:
         )
         if done.returncode == 0 and (root / "data").exists():
             return f", by dvc {command}"
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     raise DataError(
-        f"data/: not there, and dvc pull can't bring it ({last}); "
+        f"data/: not there, and dvc pull can't bring it ({error_line(done.stderr.splitlines())}); "
         "add the remote (dvc remote add -d) or put the files back"
     )
 

@@ -1,11 +1,14 @@
-"""Checks before a retrain of what it needs at its end: disk space, tracking store, champions that load."""
+"""Checks before a retrain of what it needs at its end: disk space, tracking store, champions that load, its branch."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from genfoundry.core.errors import DiskError, InfrastructureError
+from genfoundry.core.errors import ConfigError, DiskError, InfrastructureError
 from genfoundry.retraining.protocol import Facts
+from genfoundry.state.checkout import Git
+from genfoundry.state.secrets import redact
 from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.runs import first_line, reap, tracking_errors
 from genfoundry.tracking.store import Store, open_store
@@ -33,6 +36,36 @@ def preflight(state: Path, project: str, models: Sequence[str], free_gib: float)
             # Downloads at most once for each digest, and hashes every file: no torch, a second or two.
             _, champions[model] = fetch_model(store, model, CHAMPION, state / "mlruns/gate/models")
     return {"free_gib": round(free, 1), "champions": champions, "closed_runs": closed}
+
+
+def check_branch(git: Git, branch: str, remote: str = "") -> None:
+    """Raise unless a branch can be written here, and at the remote if one is given.
+
+    Args:
+        git: In the project.
+        branch: With the results, such as ``retrain/<key>``.
+        remote: Where it will be pushed to.
+
+    Raises:
+        ConfigError: A branch has the name of the folder that git keeps it in.
+        InfrastructureError: It is checked out.
+    """
+    folder = branch.partition("/")[0]
+    where = ""
+    if git("for-each-ref", "--format=%(refname)", "--count=1", f"refs/heads/{folder}") == f"refs/heads/{folder}":
+        where = "here"
+    elif remote:
+        # One that does not answer now may do so at the end.
+        with contextlib.suppress(InfrastructureError):
+            if git("ls-remote", "--heads", remote, f"refs/heads/{folder}", timeout_s=60.0):
+                where = f"at {redact(remote)}"
+    if where:
+        raise ConfigError(
+            f"git: branch {folder!r} {where} leaves no room for {branch!r}, the branch of the results; rename it "
+            f"(git branch -m {folder} <other name>)"
+        )
+    if at := git("for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}"):
+        raise InfrastructureError(f"branch {branch} is checked out in {at}; leave it there, and run again")
 
 
 def _aliases(store: Store, model: str) -> dict[str, str]:

@@ -97,7 +97,7 @@ class RealLine:
         if not (project / "data").is_dir():
             raise DataError(f"retraining.update ({self.options.update[0]}): left no data/ behind")
         if md5(project / "data") != read_pointer(project):
-            self._dvc(project, log, "add", "--quiet", "data")
+            self._dvc(project, log, "add", "data")
         found = snapshots.pointers_in(project)
         checkout.remove()
         return found
@@ -110,8 +110,9 @@ class RealLine:
     # Steps.
 
     def preflight(self, work: Work) -> Facts:
-        from genfoundry.retraining.line.preflight import preflight
+        from genfoundry.retraining.line.preflight import check_branch, preflight
 
+        check_branch(self.git, f"{PREFIX}{work.key}", self.options.push)
         return preflight(self.state, self.project, work.snapshot.models, self.options.free_gib)
 
     def checkout(self, work: Work) -> Checkout:
@@ -131,7 +132,7 @@ class RealLine:
         self._place(project, facts.get("pointers") or {})
         if facts.get("workspace"):
             snapshots.copy_data(self.root / "data", project / "data", work.snapshot.data[snapshots.POINTER])
-            self._dvc(project, log, "add", "--quiet", "data")
+            self._dvc(project, log, "add", "data")
         else:
             self._bring(project, log)
         snapshots.verify(project, work.snapshot.data)
@@ -183,6 +184,8 @@ class RealLine:
         return Decision(model, code, {"message": f"promote ended with {ended.code}: {ended.last()}", "log": str(log)})
 
     def commit(self, work: Work) -> Facts:
+        from genfoundry.retraining.line.preflight import check_branch
+
         checkout = self.checkout(work)
         git, branch = Git(checkout.project), f"{PREFIX}{work.key}"
         # By name, not all that lies there: what a stage leaves beside its outputs is no part of the result.
@@ -203,16 +206,14 @@ class RealLine:
         before = git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False)
         if before and git("rev-parse", f"{before}^{{tree}}") == git("rev-parse", f"{made}^{{tree}}"):
             return {"branch": branch, "commit": before}
-        where = self.git("for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}")
-        if where:
-            raise InfrastructureError(f"branch {branch} is checked out in {where}; leave it there, and run again")
+        check_branch(self.git, branch)
         git("update-ref", f"refs/heads/{branch}", made)
         return {"branch": branch, "commit": made}
 
     def push(self, work: Work) -> Facts:
         project, log, pushed = self.checkout(work).project, work.folder / "push.log", []
         if has_remote(project):
-            self._dvc(project, log, "push", "--quiet")
+            self._dvc(project, log, "push")
             pushed.append("dvc")
         if self.options.push:
             branch = f"refs/heads/{PREFIX}{work.key}"
@@ -255,7 +256,7 @@ class RealLine:
         """Data as the pointers of a worktree say: from the cache, else built or from the remote."""
         names = sorted(snapshots.pointers_in(project))
         try:
-            self._dvc(project, log, "checkout", "--quiet", "--force", *names)
+            self._dvc(project, log, "checkout", "--force", *names)
             return
         except StepError as error:
             missing = error
@@ -268,7 +269,7 @@ class RealLine:
                 raise InfrastructureError(
                     f"data are not in DVC's cache, and there is no remote to pull them from: {missing}"
                 )
-            self._dvc(project, log, "pull", "--quiet", "--force", *names)
+            self._dvc(project, log, "pull", "--force", *names)
 
     def _python(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "genfoundry.cli", *words]

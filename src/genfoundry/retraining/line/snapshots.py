@@ -96,7 +96,7 @@ def take(
         raise ConfigError(f"params.yaml: not in commit {commit[:12]}; commit it")
     facts: dict[str, Any] = {"branch": options.branch or git("rev-parse", "--abbrev-ref", "HEAD")}
     # Uncommitted changes do not take part; the journal records that there were some.
-    facts["dirty"] = bool(git("status", "--porcelain", "--untracked-files=no"))
+    facts["dirty"] = bool(git("status", "--porcelain", "--untracked-files=no", "--", "."))
     facts |= {"pointers": changed} if changed else {}
     facts |= {"workspace": True} if workspace else {}
     return Snapshot(

@@ -182,8 +182,8 @@ def _rebuild(project: Path, state: Path, name: str, from_arrays: bool, echo: boo
         return ended.code == 0
 
     def bring(*targets: str) -> None:
-        if not run("dvc", "checkout", "--quiet", "--force", *targets, tolerant=True):
-            run("dvc", "pull", "--quiet", "--force", *targets)
+        if not run("dvc", "checkout", "--force", *targets, tolerant=True):
+            run("dvc", "pull", "--force", *targets)
 
     if from_arrays:
         bring(*find(project, f"train@{name}").data)

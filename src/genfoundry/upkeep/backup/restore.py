@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.core.clock import Clock
-from genfoundry.core.errors import ConfigError, DiskError
+from genfoundry.core.errors import ConfigError, DiskError, error_line
 from genfoundry.state.checkout import Git
 from genfoundry.state.events import append_event
 from genfoundry.tracking.registry import fetch_model
@@ -109,8 +109,7 @@ def _refs(root: Path, depot: Depot, files: dict[str, Any], done: Restored) -> No
                 check=False,
             )
             if fetched.returncode:
-                last = (fetched.stderr.strip().splitlines() or ["no message"])[-1]
-                done.notes.append(f"git fetch of {refs}: {last}")
+                done.notes.append(f"git fetch of {refs}: {error_line(fetched.stderr.splitlines())}")
 
 
 def _state(state: Path, depot: Depot, files: dict[str, Any]) -> None:

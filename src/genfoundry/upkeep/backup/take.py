@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genfoundry.core.clock import Clock, stamp
-from genfoundry.core.errors import DataError, DiskError, InfrastructureError
+from genfoundry.core.errors import DataError, DiskError, InfrastructureError, error_line
 from genfoundry.core.io import FORMAT
 from genfoundry.state.checkout import Git
 from genfoundry.state.events import append_event
@@ -185,7 +185,7 @@ def _bundle(root: Path, before: dict[str, Any], taker: _Taker) -> str:
             check=False,
         )
         if done.returncode:
-            raise InfrastructureError(f"git bundle: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+            raise InfrastructureError(f"git bundle: {error_line(done.stderr.splitlines())}")
         taker.take(BUNDLE, bundle)
     finally:
         bundle.unlink(missing_ok=True)
