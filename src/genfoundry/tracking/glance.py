@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genfoundry.core.errors import InfrastructureError
-from genfoundry.tracking.store import store_uri
+from genfoundry.tracking.store import embedded_uri, store_uri
 
 COMPARISON = "reports/comparison.json"
 """The report's verdicts in words, for MLflow."""
@@ -35,7 +35,7 @@ def glances(state: Path, project: str) -> list[Glance]:
         InfrastructureError: The store can't be read.
     """
     uri, database = store_uri(state), state / "mlruns/mlflow.db"
-    if uri != f"sqlite:///{database}":
+    if uri != embedded_uri(state):
         return list(_of_server(state, project))
     if not database.is_file():
         return []

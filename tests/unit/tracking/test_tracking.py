@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import URL, make_url
 
 from genfoundry.config.dag import Node
 from genfoundry.core.errors import InfrastructureError
 from genfoundry.core.io import write_json
 from genfoundry.tracking import tags
+from genfoundry.tracking.glance import glances
 from genfoundry.tracking.lineage import lineage_file
 from genfoundry.tracking.names import from_mlflow, to_mlflow
 from genfoundry.tracking.publish import log_stage
 from genfoundry.tracking.runs import Run, fail, find_run, finish, numbers, process_tag, reap, start, tracking_errors
-from genfoundry.tracking.store import Store, open_store
+from genfoundry.tracking.store import Store, embedded_uri, open_store
 
 
 @pytest.fixture()
@@ -60,8 +62,45 @@ def test_a_broken_database_ends_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "mlruns").mkdir()
     (tmp_path / "mlruns/mlflow.db").write_bytes(b"no database" * 100)
 
-    with pytest.raises(InfrastructureError, match="genfoundry record"):
+    with pytest.raises(InfrastructureError, match=r"restore a backup .* rename .* aliases, versions, timings"):
         open_store(tmp_path, "p")
+
+
+def test_a_database_that_can_not_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "mlruns/mlflow.db").mkdir(parents=True)
+
+    with pytest.raises(InfrastructureError, match="unable to open database file; keep the file"):
+        open_store(tmp_path, "p")
+
+
+@pytest.mark.parametrize("folder", ["a%20b", "what?", "c#4", "é 100%"])
+def test_a_store_lies_below_a_folder_of_any_name(store: Store, tmp_path: Path, folder: str) -> None:
+    run = a_run(store)
+    here = tmp_path / folder
+    here.mkdir()
+    shutil.move(tmp_path / "mlruns", here / "mlruns")
+
+    moved = open_store(here, "p")
+
+    assert make_url(embedded_uri(here)) == URL.create("sqlite", database=f"{here}/mlruns/mlflow.db")
+    assert find_run(moved, "model", "m", "s") == run.run_id
+    assert moved.client.get_run(run.run_id).info.artifact_uri.startswith((here / "mlruns/artifacts").as_uri())
+    assert glances(here, "p") == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_relative_to(here / "mlruns")] == []
+
+
+def test_addresses_of_a_store_of_a_similar_name_stay(store: Store, tmp_path: Path) -> None:
+    """As a pattern of SQL, ``a%20b`` stands for ``another20b`` too."""
+    here, similar = tmp_path / "a b", tmp_path / "another20b"
+    here.mkdir()
+    shutil.move(tmp_path / "mlruns", here / "mlruns")
+    first = open_store(here, "p")
+    other = first.client.create_experiment("other", artifact_location=(similar / "mlruns/artifacts/x").as_uri())
+
+    shutil.move(here, tmp_path / "moved")
+    moved = open_store(tmp_path / "moved", "p")
+
+    assert moved.client.get_experiment(other).artifact_location == (similar / "mlruns/artifacts/x").as_uri()
 
 
 def test_a_run_is_found_by_its_state(store: Store) -> None:

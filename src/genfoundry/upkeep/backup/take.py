@@ -15,7 +15,7 @@ from genfoundry.core.errors import DataError, DiskError, InfrastructureError, er
 from genfoundry.core.io import FORMAT
 from genfoundry.state.checkout import Git
 from genfoundry.state.events import append_event
-from genfoundry.tracking.store import open_store, store_uri
+from genfoundry.tracking.store import embedded_uri, open_store, remedy, store_uri
 from genfoundry.upkeep import dvccache, protection
 from genfoundry.upkeep.backup.depot import Depot, free_bytes
 from genfoundry.upkeep.options import Keep
@@ -131,7 +131,7 @@ def _registry_recipes(root: Path, state: Path, project: str, now: datetime, note
         return []
     store = open_store(state, project)
     registry = protection.read_registry(store, root, state, Keep(), now)
-    if not uri.endswith(str(state / DATABASE)):
+    if uri != embedded_uri(state):
         notes.append("the MLflow store is a server's or another database: its owner backs it up; all else is here")
     recipes = protection.recipes(registry)
     notes += [f"{name}: its run has no recipe, so its DVC objects are here only as far as git leads to them"
@@ -149,9 +149,7 @@ def _database(path: Path, taker: _Taker) -> None:
             target.execute("pragma journal_mode=delete")
         taker.take(DATABASE, copy)
     except sqlite3.DatabaseError as error:
-        raise InfrastructureError(
-            f"{path}: sqlite can't copy it ({error}); genfoundry record rebuilds a store"
-        ) from error
+        raise InfrastructureError(f"{path}: sqlite can't copy it ({error}); {remedy(str(path), str(error))}") from error
     finally:
         copy.unlink(missing_ok=True)
 

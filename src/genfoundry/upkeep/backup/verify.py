@@ -9,7 +9,7 @@ from genfoundry.core.errors import DataError, InfrastructureError
 from genfoundry.tracking import tags
 from genfoundry.tracking.registry import fetch_model
 from genfoundry.tracking.removal import all_models, all_versions
-from genfoundry.tracking.store import open_store, store_uri
+from genfoundry.tracking.store import embedded_uri, open_store, store_uri
 from genfoundry.upkeep import dvccache
 from genfoundry.upkeep.backup.depot import Depot
 
@@ -40,7 +40,7 @@ def verify(root: Path, state: Path, project: str, backups: Sequence[Path] = (), 
         done.objects += 1
         if dvccache.damaged(md5, path):
             done.faults.append(_object_fault(path, remove))
-    if store_uri(state) != f"sqlite:///{state / 'mlruns/mlflow.db'}" or (state / "mlruns/mlflow.db").is_file():
+    if store_uri(state) != embedded_uri(state) or (state / "mlruns/mlflow.db").is_file():
         _models(state, project, done)
     for folder in backups:
         done.faults += Depot(folder).faults()
