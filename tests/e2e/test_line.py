@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Project
+from registry import add_version
 
 from genfoundry.config.params import read_yaml
 from genfoundry.core.io import read_json, read_table, verify_folder
@@ -288,6 +289,21 @@ def test_a_deleted_store_is_rebuilt_and_a_copied_project_mended(project: Project
         assert run.info.artifact_uri.startswith(project.root.as_uri())
     assert store_of(project).client.get_model_version("notes-transformer", "1")
     assert "logged to MLflow from files" not in project.genfoundry("record").stdout
+
+
+def test_deleted_artifacts_are_logged_again_and_versions_without_files_are_named(project: Project) -> None:
+    old = add_version(store_of(project), project.root, "of another state")
+    shutil.rmtree(project.root / "mlruns/artifacts")
+
+    said = project.genfoundry("record").stdout
+
+    assert "files were no longer in the store, logged again: bars-vae/1, notes-transformer/1" in said
+    lost = f"versions without files (restore a backup, or genfoundry reproduce <version>)\n  bars-vae/{old}\n"
+    assert lost in said
+    files = {path.name for path in (project.root / "mlruns/artifacts").rglob("*")}
+    assert {"weights.safetensors", "MLmodel", "card.md", "train@bars-vae.json", "generator.json"} <= files
+    again = project.genfoundry("record").stdout
+    assert "logged again" not in again and lost in again and "logged to MLflow" not in again
 
 
 def test_trace_leads_back_from_anything(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,11 @@ def summary(root: Path, tree: Settings, facts: Recorded) -> list[str]:
         lines += [f"  {address:24} {reason}" for address, reason in facts.stale.items()]
     if facts.restored:
         lines += ["", f"logged to MLflow from files: {', '.join(facts.restored)}"]
+    if facts.refilled:
+        lines += ["", f"files were no longer in the store, logged again: {', '.join(facts.refilled)}"]
+    if facts.lost:
+        lines += ["", "versions without files (restore a backup, or genfoundry reproduce <version>)"]
+        lines += [f"  {address}" for address in facts.lost]
     if facts.reaped:
         lines += ["", f"{facts.reaped} runs of dead processes were closed as FAILED"]
     return [*lines, "", "look further:   make ui     and open   reports/index.html", ""]

@@ -31,12 +31,12 @@ def reconcile(root: Path) -> Reconciled:
     store = open_store(state_root(root), tree.project)
     facts = record(store, root, tree, lambda node: typed_params(node, tree), loader=requests.__name__)
     for key, number in facts.versions.items():
-        _card(root, tree, Registered(store, key), number)
+        _card(root, tree, Registered(store, key), number, again=f"{key}/{number}" in facts.refilled)
     return Reconciled(tree, store, facts)
 
 
-def _card(root: Path, tree: Settings, registered: Registered, number: str) -> None:
-    """Put the card beside a version, unless it is there."""
+def _card(root: Path, tree: Settings, registered: Registered, number: str, again: bool) -> None:
+    """Put the card beside a version, unless it is there; ``again``: its files were deleted."""
     # Imported here: the modules of a card are loaded only where one changed.
     from genfoundry.promotion.card import Subject, make_card
 
@@ -44,7 +44,7 @@ def _card(root: Path, tree: Settings, registered: Registered, number: str) -> No
     facts = registered.store.client.get_run(version.run_id).data.tags
     subject = Subject(root, tree, registered.name, number, facts)
     digest = subject.digest
-    if version.tags.get(tags.CARD) == digest:
+    if version.tags.get(tags.CARD) == digest and not again:
         return
     card = make_card(subject)
     with tempfile.TemporaryDirectory() as temporary:

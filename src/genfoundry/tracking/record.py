@@ -24,6 +24,7 @@ from genfoundry.tracking.names import from_mlflow
 from genfoundry.tracking.publish import log_stage
 from genfoundry.tracking.recipe import log_recipe
 from genfoundry.tracking.registry import register
+from genfoundry.tracking.removal import without_files
 from genfoundry.tracking.runs import Run, finish, open_parent, open_run, reap
 from genfoundry.tracking.store import Store
 from genfoundry.tracking.views import RANKED, metric_of, write_views
@@ -36,6 +37,10 @@ class Recorded:
     stages: int = 0
     restored: list[str] = field(default_factory=list)
     """Stages logged from files."""
+    refilled: list[str] = field(default_factory=list)
+    """Versions whose files were no longer in the store, and were logged again."""
+    lost: list[str] = field(default_factory=list)
+    """Versions whose files are neither in the store nor in the workspace."""
     stale: dict[str, str] = field(default_factory=dict)
     """Stages without a present result, and why."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -95,13 +100,13 @@ def record(
         lineages[node.address] = lineage
         runs[node.key or node.stage] = run
         whole.setdefault(node.key, set()).add(node.stage)
-        if run.client.get_run(run.run_id).data.tags.get(tags.STAGE + node.stage) != lineage["fingerprint"]:
+        if not _logged(run, lineage["fingerprint"]):
             log_stage(run, root, node, lineage, params_of(node))
             _copy_timings(store, run, node, lineage["fingerprint"])
             _note_restored(run, node)
             facts.restored.append(node.address)
             finish(run)
-    words = comparison(root)
+    words, lost = comparison(root), without_files(store, tree.models)
     for key in tree.models:
         # Its generator is that of params.yaml, so the samples must be drawn by that one too.
         if {"train", "sample", "evaluate"} <= whole.get(key, set()):
@@ -111,9 +116,18 @@ def record(
             facts.versions[key] = register(runs[key], key, paths.model, generator, paths.reports, about, loader)
             log_recipe(runs[key], root, key, paths.model)
             _describe_model(runs[key], root, key, facts.versions[key], words["models"].get(key, {}))
+    facts.lost = without_files(store, tree.models) if lost else []
+    facts.refilled = [address for address in lost if address not in facts.lost]
     _close_parent(store, root, runs, facts, words["datasets"])
     write_views(store)
     return facts
+
+
+def _logged(run: Run, stage_fingerprint: str) -> bool:
+    """Whether a stage's numbers and files are in its run; the files may have been deleted behind MLflow's back."""
+    if run.client.get_run(run.run_id).data.tags.get(tags.STAGE + run.stage) != stage_fingerprint:
+        return False
+    return bool(run.client.list_artifacts(run.run_id, f"{run.stage}/lineage"))
 
 
 def _about(tree: Settings, key: str, lineages: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -61,6 +61,8 @@ def register(
 ) -> str:
     """Version of a published model, registered if it was not: the same bytes and settings give the one that is there.
 
+    Files of it that are no longer in the store are logged again.
+
     Args:
         run: Of the model's state.
         key: Name of the registered model.
@@ -235,7 +237,11 @@ def _logged_model(run: Run, key: str, made: _Release) -> str:
     ready = [entry for entry in found if str(entry.status) in ("READY", "LoggedModelStatus.READY")]
     if ready:
         model_id = ready[0].model_id
-        if not any(file.path == MLMODEL for file in client.list_logged_model_artifacts(model_id)):
+        there = {file.path for file in client.list_logged_model_artifacts(model_id)}
+        if {path.name for path in made.model.iterdir()} - there:
+            # Deleted behind MLflow's back.
+            client.log_model_artifacts(model_id, str(made.model))
+        if MLMODEL not in there:
             _add_flavour(run, made, model_id)
     else:
         architecture = read_architecture(made.model)

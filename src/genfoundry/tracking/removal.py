@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
+from genfoundry.core.io import MANIFEST
 from genfoundry.state.locks import locked
 from genfoundry.tracking import tags
 from genfoundry.tracking.store import Store
@@ -62,6 +63,26 @@ def _local(address: str) -> Path | None:
     if parsed.scheme not in ("", "file"):
         return None
     return Path(unquote(parsed.path))
+
+
+def without_files(store: Store, names: Iterable[str]) -> list[str]:
+    """Addresses of versions of these models whose manifest is not in the store, such as ``digits-vae/3``.
+
+    A server is asked about versions with an alias only, as each costs a request.
+    """
+    places = {model.model_id: model.artifact_location for model in all_models(store)}
+    aliased = {name: set(Registered(store, name).aliases().values()) for name in sorted(set(names))}
+    lost = []
+    for version in all_versions(store, names):
+        model_id, number = version.source.removeprefix("models:/"), str(version.version)
+        folder = _local(places.get(model_id, ""))
+        if model_id in places and folder is None and number in aliased[version.name]:
+            there = any(file.path == MANIFEST for file in store.client.list_logged_model_artifacts(model_id))
+        else:
+            there = folder is None or (model_id in places and (folder / MANIFEST).is_file())
+        if not there:
+            lost.append(f"{version.name}/{number}")
+    return lost
 
 
 def _repository(store: Store, address: str) -> Any:
