@@ -1,10 +1,12 @@
 """Which processes are alive (a zombie is not), and signals that end a process when its parent dies."""
 
+import math
 import os
 import platform
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 POLL = 0.5
@@ -87,3 +89,75 @@ def end_with(pids: list[int], number: signal.Signals) -> None:
 
 def no_crash(point: str) -> None:
     """Called between any two things that the engine does; a test may raise from it, as a kill would."""
+
+
+SAMPLE_S = 0.3
+"""Seconds over which idle time is measured: thirty ticks of the kernel's clock."""
+
+
+def _affinity() -> list[int]:
+    """Numbers of the processors that this process may run on."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def _quotas(system: Path) -> Iterator[float]:
+    """Limits of processor time that cgroups set, in processors: of version 2 (cpu.max) and 1 (cpu.cfs_quota_us)."""
+    try:
+        lines = (system / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = system / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        own = top / path.strip("/")
+        # In a container the path may be the host's, which is not there; the top is.
+        for place in (own, *(parent for parent in own.parents if parent.is_relative_to(top))):
+            try:
+                if controllers:
+                    quota, period = ((place / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+                else:
+                    quota, period = (place / "cpu.max").read_text().split()
+            except (OSError, ValueError):
+                continue
+            if quota.strip() not in ("max", "-1"):
+                yield int(quota) / int(period)
+
+
+def cores(system: Path = Path("/")) -> int:
+    """Processors that this process may use: its affinity, or fewer where a cgroup limits its time; at least 1."""
+    return max(min([len(_affinity()), *(math.ceil(quota) for quota in _quotas(system))]), 1)
+
+
+def _ticks(text: str) -> dict[int, tuple[int, int]]:
+    """(idle, all) clock ticks of each processor, from the text of /proc/stat (proc(5))."""
+    found = {}
+    for line in text.splitlines():
+        name, *fields = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            numbers = [int(field) for field in fields[:8]]
+            found[int(name[3:])] = (sum(numbers[3:5]), sum(numbers))
+    return found
+
+
+def free_cores(seconds: float = SAMPLE_S) -> float:
+    """How many of ``cores()`` are idle now; all, where the system doesn't say.
+
+    Measured, not read off the load average: that lags by a minute, so the stage before this one would count.
+    """
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return float(cores())
+    before = _ticks(stat.read_text())
+    time.sleep(seconds)
+    return min(_idle(before, _ticks(stat.read_text()), _affinity()), float(cores()))
+
+
+def _idle(before: dict[int, tuple[int, int]], after: dict[int, tuple[int, int]], processors: list[int]) -> float:
+    """Sum of the shares of time that these processors were idle; one without ticks counts as idle."""
+    free = 0.0
+    for number in processors:
+        idle, passed = (b - a for a, b in zip(before.get(number, (0, 0)), after.get(number, (0, 0)), strict=True))
+        free += idle / passed if passed > 0 else 1.0
+    return free

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from genfoundry.config.sections.execution import Execution
+from genfoundry.core import pin
 from genfoundry.core.errors import ConfigError
 from genfoundry.core.ranks import started_world
 
@@ -72,6 +73,9 @@ def launch(execution: Execution) -> None:
     command = launch_command(execution, os.environ, ["-m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]])
     if command is None:
         return
+    if execution.launcher == "torchrun":
+        # The ranks take this number; each would find the others busy with their start.
+        pin.threads(execution.threads)
     print(f"genfoundry: {' '.join(command)}", flush=True)
     try:
         os.execvp(command[0], command)

@@ -112,7 +112,7 @@ def serve_once(model: Path, sampling: dict[str, Any], root: Path, limits: Servab
 def _clean() -> dict[str, str]:
     """The environment of a process that knows of this one where the code lies and how to compute, nothing else."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "VIRTUAL_ENV")
-    found = {name: os.environ[name] for name in (*kept, *pin.NAMES) if name in os.environ}
+    found = {name: os.environ[name] for name in (*kept, "OMP_WAIT_POLICY", *pin.NAMES) if name in os.environ}
     return found | {"PYTHONPATH": str(Path(genfoundry.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
 
 

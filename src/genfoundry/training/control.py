@@ -144,7 +144,8 @@ class Control(pl.Callback):
         self.curve.flush()
         state = module.state()
         if trainer.is_global_zero:
-            self.checkpoints.save(module.done, {"module": state, "selection": self.selection.state()})
+            facts = {"selection": self.selection.state(), "threads": torch.get_num_threads()}
+            self.checkpoints.save(module.done, {"module": state, **facts})
         self.saved_at = time.monotonic()
         if number:
             name = signal.Signals(number).name

@@ -30,7 +30,7 @@ from genfoundry.training.module import Trainee
 from genfoundry.training.objective import load_components, make_objective
 from genfoundry.training.peaks import device_names, peak_flops
 from genfoundry.training.results import Pictures, environment, log_timings, publish
-from genfoundry.training.setup import Devices, choose_devices, set_determinism, strategy
+from genfoundry.training.setup import Devices, choose_devices, go_on_with_threads, set_determinism, strategy
 from genfoundry.training.steps import check_numerics, prepare_units
 
 
@@ -63,6 +63,7 @@ def train(job: Job, run: Run | NoRun) -> None:
     checkpoints = Checkpoints(paths.state / "checkpoints" / f"{paths.key}-{fingerprint(paths.root, job.node)[:16]}")
     found = checkpoints.load()
     if found:
+        go_on_with_threads(found.get("threads", 0), execution)
         module.restore(found["module"])
         selection.restore(found["selection"])
         print(f"continuing after step {module.done} of {training.steps}", flush=True)

@@ -58,6 +58,7 @@ def log_timings(run: Run | NoRun, steps: int, seconds: float) -> None:
     """Speed and memory of the run: they differ from run to run, so they go to MLflow alone."""
     if steps:
         run.metrics({"seconds": seconds, "steps_per_second": steps / seconds})
+    run.metric("threads", torch.get_num_threads())
     run.metric("peak_memory_gib", peak_memory() / 2**30)
     if torch.cuda.is_available():
         run.metric("peak_gpu_memory_gib", torch.cuda.max_memory_allocated() / 2**30)

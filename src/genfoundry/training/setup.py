@@ -10,6 +10,7 @@ import torch
 from genfoundry.config.sections.execution import Execution
 from genfoundry.core import pin
 from genfoundry.core.errors import ConfigError
+from genfoundry.core.processes import cores
 from genfoundry.core.ranks import World, rank_zero, started_world
 
 if TYPE_CHECKING:
@@ -70,9 +71,20 @@ def _agree(execution: Execution, world: World) -> None:
 
 def set_determinism(training: "Training", execution: Execution, devices: Devices) -> None:
     """Fix the number of threads (sums depend on it), and torch's algorithms if bytes shall repeat."""
-    torch.set_num_threads(pin.threads(execution.threads or max((os.cpu_count() or 1) // devices.count, 1)))
+    torch.set_num_threads(pin.threads(execution.threads, devices.count))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(training.determinism == "bitwise")
+
+
+def go_on_with_threads(saved: int, execution: Execution) -> None:
+    """Resume with the number of threads of the checkpoint, unless settings name one or there are fewer cores now.
+
+    Args:
+        saved: Of the checkpoint; 0 if it does not say.
+        execution: ``threads`` counts.
+    """
+    if 0 < saved <= cores():
+        torch.set_num_threads(pin.threads(execution.threads or saved))
 
 
 def strategy(training: "Training", execution: Execution, devices: Devices, losses: int) -> "str | Strategy":

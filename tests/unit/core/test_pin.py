@@ -10,6 +10,7 @@ import pytest
 
 from genfoundry.core import pin
 from genfoundry.core.errors import ConfigError
+from genfoundry.core.processes import cores
 
 ROOT = Path(__file__).resolve().parents[3]
 AVX2 = "numerics: {instructions: avx2, threads: 2}\n"
@@ -120,3 +121,35 @@ def test_commands_and_stages_come_without_numpy(tmp_path: Path) -> None:
     done = fresh("import genfoundry.cli\nprint('numpy' in sys.modules)", tmp_path)
 
     assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("params", [AVX2, "numerics: {}\n", "bases: {}\n"])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(params: str, tmp_path: Path) -> None:
+    ask = "print(os.environ['OMP_WAIT_POLICY'])"
+    mine = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "")}
+    os.environ.pop("OMP_WAIT_POLICY", None)
+    try:
+        assert fresh(ask, tmp_path, params).stdout == "PASSIVE\n"
+    finally:
+        os.environ |= {name: value for name, value in mine.items() if value}
+    assert fresh(ask, tmp_path, params, OMP_WAIT_POLICY="ACTIVE").stdout == "ACTIVE\n"
+
+
+def test_threads_are_those_of_numerics_then_those_asked_for_then_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv(pin.FREE, raising=False)
+    monkeypatch.setenv(pin.THREADS, "2")
+    assert pin.threads(7) == pin.threads(0, 4) == 2
+    monkeypatch.delenv(pin.THREADS)
+    assert pin.threads(7, 4) == 7
+    assert pin.FREE not in os.environ and capsys.readouterr().err == ""
+
+    free = pin.threads(0)
+
+    assert 1 <= free <= cores()
+    said = capsys.readouterr().err
+    assert f"{free} CPU threads (execution.threads is 0)" in said and f"of {cores()} processors are free" in said
+    # Those that it starts take what was found, and what they share is divided.
+    monkeypatch.setenv(pin.FREE, "6")
+    assert (pin.threads(0, 2), pin.threads(0, 9)) == (3, 1) and capsys.readouterr().err == ""

@@ -16,8 +16,9 @@ from torch import nn
 from trainline import SPECS, killed_after, outputs, tiny, train
 
 from genfoundry.config.sections.training import Schedule, Training
-from genfoundry.core import io
+from genfoundry.core import io, pin
 from genfoundry.core.errors import ConfigError, DataError, DiskError, DivergedError
+from genfoundry.core.processes import cores
 from genfoundry.models import transformer, vae
 from genfoundry.nn.contract import TokenBatch
 from genfoundry.tracking.runs import Run
@@ -103,6 +104,27 @@ def test_a_scale_that_falls_below_one_is_a_divergence() -> None:
         precision.update(fitted=False)
     with pytest.raises(DivergedError, match="overflow float16"):
         precision.update(fitted=False)
+
+
+@pytest.mark.skipif(cores() < 2, reason="a resumed run takes no more threads than there are cores")
+def test_a_resumed_run_goes_on_with_the_threads_of_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is free differs from one start to the next; sums go by the number of threads."""
+    monkeypatch.delenv(pin.THREADS, raising=False)
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setenv(pin.FREE, "2")
+        with killed_after(8):
+            train(tmp_path, "transformer", "token", PLAIN, {}, {"threads": 0, "checkpoint_every": 1e-9})
+        monkeypatch.setenv(pin.FREE, "1")
+        train(tmp_path, "transformer", "token", PLAIN, {}, {"threads": 0})
+        assert torch.get_num_threads() == 2
+        (tmp_path / "artifacts/models/m/model").rename(tmp_path / "resumed")
+        train(tmp_path, "transformer", "token", PLAIN, {}, {"threads": 0})
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_average_forgets_the_first_weights_soon() -> None:

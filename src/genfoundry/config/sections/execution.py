@@ -27,7 +27,10 @@ class Execution(Section):
     main_address: str = Field(default="", pattern=r"^([A-Za-z0-9.-]+:[0-9]{1,5})?$")
     """host:port at which several nodes meet, for launcher torchrun."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads of each process where ``numerics.threads`` is 0; 0 takes the cores divided by the processes."""
+    """CPU threads of each process where ``numerics.threads`` is 0. 0: at its start a stage measures how many of the
+    processors that affinity and cgroup leave it are idle, divides them by the processes, and prints what it takes; a
+    resumed training goes on with the number of its checkpoint.
+    """
     workers: int = Field(default=0, ge=0)
     """Processes that read batches ahead; 0 reads in the training process (batches come whole from memory maps)."""
     checkpoint_every: float = Field(default=120.0, gt=0)
@@ -37,7 +40,7 @@ class Execution(Section):
     ``ray``). The results are the same bytes. auto: a pool where there is enough to do for it.
     """
     data_workers: int = Field(default=0, ge=0)
-    """Processes of the pool, or tasks at a time; 0 takes the cores."""
+    """Processes of the pool, or tasks at a time; 0 takes the cores of the affinity and cgroup."""
     data_cache: float = Field(default=0.5, ge=0)
     """Size in gigabytes of the cache of shard results under the state root, by which only new shards are computed; 0:
     no cache.

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from genfoundry.config.sections.execution import Execution
 from genfoundry.core.errors import ConfigError, InfrastructureError
-from genfoundry.core.processes import end_with
+from genfoundry.core.processes import cores, end_with
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ AHEAD = 2
 
 def workers(execution: Execution) -> int:
     """Tasks that run at a time."""
-    return execution.data_workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0])
+    return execution.data_workers or cores()
 
 
 def choose(execution: Execution, tasks: int, size: int) -> str:

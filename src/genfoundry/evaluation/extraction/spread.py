@@ -45,14 +45,14 @@ class Places(NamedTuple):
 
 
 def places(execution: Execution) -> Places:
-    """Devices and threads of the settings; by default all GPUs, or one process with all cores.
+    """Devices and threads of the settings; by default all GPUs, or one process with the cores that are free.
 
     Raises:
         ConfigError: A GPU that is not there, or more of them than there are.
     """
     chosen = choose_devices(execution)
     devices = tuple(f"cuda:{number}" if chosen.accelerator == "gpu" else "cpu" for number in range(chosen.count))
-    return Places(devices, pin.threads(execution.threads or max((os.cpu_count() or 1) // chosen.count, 1)))
+    return Places(devices, pin.threads(execution.threads, chosen.count))
 
 
 def spread(
