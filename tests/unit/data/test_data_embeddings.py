@@ -1,6 +1,7 @@
 """Copies by embeddings that a user gives: exact, joined with the other search, and read with care."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_vectors_come_as_parquet_or_arrays_in_any_order(tmp_path: Path, kind: st
     assert found.dtype == np.float32
 
 
-def write(root: Path, kind: str, names: list[str], values: object) -> str:
+def write(root: Path, kind: str, names: Sequence[object], values: object) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -184,3 +185,12 @@ def test_the_line_removes_what_only_the_vectors_find_and_says_so(tmp_path: Path)
     assert sorted(pairs["method"]) == ["embedding", "near"]
     assert sum(line.report("deduplicate")["removed"]["embedding"].values()) == 1
     assert "embedding" in (line.paths.reports / "deduplicate.html").read_text()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "npz"])
+def test_an_id_is_the_number_that_ingest_writes(tmp_path: Path, kind: str) -> None:
+    path = write(tmp_path, kind, [7.0, 8.0], np.array([[2.0, 0.0], [0.0, 2.0]]))
+
+    found = embeddings.read(Embeddings(source=path), tmp_path, pd.Series(["8", "7"], dtype="str"), "dedup.embeddings")
+
+    assert found.tolist() == [[0.0, 1.0], [1.0, 0.0]]

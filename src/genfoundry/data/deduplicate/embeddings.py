@@ -12,6 +12,7 @@ from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.data.similarity.keepers import Kept, Rule, keep
 from genfoundry.data.similarity.setjoin import Matches
 from genfoundry.data.similarity.vectorjoin import Index
+from genfoundry.modalities.common.values import Odd, canonical
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,7 @@ def read(config: Embeddings, root: Path, ids: "pd.Series", where: str) -> np.nda
     found: np.ndarray | None = None
     seen = np.zeros(len(place), bool)
     for names, values in tables(path, config):
+        names = np.array([one if isinstance(one, str) and one in place else _id(path, one) for one in names], object)
         row = place.get_indexer(names)
         mine = row >= 0
         names, values, row = names[mine], values[mine], row[mine]
@@ -90,6 +92,14 @@ def read(config: Embeddings, root: Path, ids: "pd.Series", where: str) -> np.nda
     return found
 
 
+def _id(path: Path, value: object) -> str | None:
+    """An id as ingest writes it: 7 of 7.0."""
+    try:
+        return canonical(value)
+    except Odd as error:
+        raise DataError(f"{path}: an id that names no record ({': '.join(error.args)}); write ids as text") from None
+
+
 def _refuse(path: Path, names: np.ndarray, what: str) -> None:
     if len(names):
         raise DataError(f"{path}: {len(names)} embeddings {what}: {', '.join(map(str, names[:5]))}")
@@ -112,7 +122,7 @@ def _parquet(path: Path, config: Embeddings) -> Iterator[tuple[np.ndarray, np.nd
             ):
                 raise DataError(f"{path}: column {config.column} holds {kind}; needs lists of numbers")
             for batch in file.iter_batches(batch_size=ROWS, columns=columns):
-                names = batch.column(config.id_column).cast(pa.string()).to_numpy(zero_copy_only=False)
+                names = np.array(batch.column(config.id_column).to_pylist(), object)
                 yield names, _rectangle(path, names, batch.column(config.column))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: can't be read as Parquet ({str(error)[:200]}); write the file again") from None
@@ -135,7 +145,7 @@ def _arrays(path: Path, config: Embeddings) -> Iterator[tuple[np.ndarray, np.nda
         with np.load(path, allow_pickle=False) as file:
             if missing := [name for name in ("ids", "embeddings") if name not in file.files]:
                 raise DataError(f"{path}: no array {', '.join(missing)}; it has {', '.join(file.files[:20])}")
-            names, values = file["ids"].astype(str).astype(object), file["embeddings"]
+            names, values = file["ids"].astype(object), file["embeddings"]
     except (ValueError, OSError) as error:
         raise DataError(
             f"{path}: can't be read ({str(error)[:200]}); write it by numpy.savez, without objects"

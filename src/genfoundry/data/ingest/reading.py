@@ -15,6 +15,7 @@ from genfoundry.core.paths import DatasetPaths
 from genfoundry.data.funnel import write_report
 from genfoundry.data.ingest.sources import shards
 from genfoundry.data.shards.memo import memo_of, prune
+from genfoundry.modalities.common.values import Kinds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +80,7 @@ def read_source(
     rejects = Rejects()
     labels: Counter[str] = Counter()
     splits: Counter[str] = Counter()
+    kinds = Kinds()
     size = count = written = 0
     memo = memo_of(paths, execution.data_cache, __name__, modality.__name__)
     with publish_folder(paths.records) as folder:
@@ -87,6 +89,7 @@ def read_source(
             rejects.add(shard.rejected())
             labels.update(shard.facts["labels"])
             splits.update(shard.facts["splits"])
+            kinds.merge(shard.facts["kinds"])
             size, count = size + shard.facts["bytes"], count + shard.facts["records"]
             if shard.facts["records"]:
                 shard.records.replace(folder / f"part-{written:05d}.parquet")
@@ -94,6 +97,7 @@ def read_source(
             shutil.rmtree(shard.folder)
         shutil.rmtree(work, ignore_errors=True)
         prune(memo)
+        kinds.check(str(_shown(source, paths)))
         rejects.check(count, config.max_rejected, str(_shown(source, paths)), "ingest.max_rejected")
         write_table(folder / "rejected.parquet", rejects.table())
     report: dict[str, Any] = {

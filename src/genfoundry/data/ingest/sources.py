@@ -19,6 +19,7 @@ from genfoundry.core.io import digest_of, file_digest, read_json, read_table, wr
 from genfoundry.data.shards.borders import Ends
 from genfoundry.data.shards.memo import Memo, fetch, keep
 from genfoundry.modalities.common.tables import Part, files, sha256
+from genfoundry.modalities.common.values import Kinds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,7 @@ class Shard:
     last: bool
     """Whether it ends with the source."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """``records``, ``bytes``, and the counts of ``labels`` and given ``splits``."""
+    """``records``, ``bytes``, the counts of ``labels`` and given ``splits``, and the ``kinds`` of named columns."""
 
     @property
     def records(self) -> Path:
@@ -213,14 +214,18 @@ def _made(stream: Stream, target: Path, place: Place, parts: Sequence[Unit]) -> 
     stop = stream.place
     target.mkdir(parents=True)
     tables = [table for table in tables if len(table)]
-    facts: dict[str, Any] = {"records": 0, "bytes": 0, "labels": {}, "splits": {}}
+    facts: dict[str, Any] = {"records": 0, "bytes": 0, "labels": {}, "splits": {}, "kinds": {}}
     if tables:
+        kinds = Kinds()
+        for part in tables:
+            kinds.merge(part.attrs.get("kinds", {}))
         table = pd.concat(tables, ignore_index=True)
         facts = {
             "records": len(table),
             "bytes": sum(map(_bytes, table["content"])),
             "labels": dict(Counter(table["label"].dropna())),
             "splits": dict(Counter(table["split"].dropna())),
+            "kinds": kinds.found,
         }
         write_table(target / RECORDS, table)
     away = pd.concat(rejected, ignore_index=True) if rejected else pd.DataFrame(columns=["id", "reason", "detail"])

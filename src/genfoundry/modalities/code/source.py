@@ -12,6 +12,7 @@ from genfoundry.modalities.common import archives as _archives
 from genfoundry.modalities.common import documents as _documents
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.common import textfiles as _textfiles
+from genfoundry.modalities.common import values as _values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,8 @@ def _add(tables: _tables.Tables, found: _archives.Found, language: str, config: 
         tables.reject(found.name, *fault)
         return
     assert isinstance(text, str)
-    group = ["/".join(found.name.split("/")[:-1][: config.group_folders]) or None] if config.group_folders else []
+    folders = "/".join(found.name.split("/")[:-1][: config.group_folders])
+    group = [_values.canonical(folders)] if config.group_folders else []
     facts = (*_documents.facts(text), *_sourcecode.shape(text))
     tables.add(found.name, None, found.split, text, *facts, language, _sourcecode.licence(text), *group)
 

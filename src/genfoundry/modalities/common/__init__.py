@@ -1,4 +1,5 @@
 """What several modalities share.
 
-Door: archives, contract, documents, exhibits, grids, lookup, masking, media, streams, tables, textfiles, tokens.
+Door: archives, contract, documents, exhibits, grids, lookup, masking, media, streams, tables, textfiles, tokens,
+values.
 """

@@ -1,6 +1,5 @@
 """Shared steps of text and code: facts and faults of a document, cleaning, encoding, display."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +11,7 @@ from genfoundry.core.pages import escape
 from genfoundry.modalities.common import streams as _streams
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.common import tokens as _tokens
+from genfoundry.modalities.common import values as _values
 from genfoundry.modalities.common.tokens import Encode
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 FACTS = ("characters", "bytes", "lines")
 """Facts of every document."""
-
-SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def facts(text: str) -> tuple[int, int, int]:
@@ -37,7 +35,7 @@ def fault(text: Any) -> tuple[str, str] | None:
         return "empty", f"{len(text)} characters of white space"
     if "\0" in text:
         return "nul", f"character {text.index(chr(0))} is NUL: a binary file?"
-    if found := SURROGATE.search(text):
+    if found := _values.SURROGATE.search(text):
         return "not_utf8", f"character {found.start()} is no UTF-8 text ({ord(found[0]):#06x})"
     return None
 

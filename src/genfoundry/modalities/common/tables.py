@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genfoundry.config.specs import RECORD_COLUMNS, REJECTED_COLUMNS, SPLITS
 from genfoundry.core.errors import DataError
+from genfoundry.modalities.common.values import Kinds, canonical
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,16 +86,18 @@ class Tables:
     def _clear(self) -> None:
         self.records: list[tuple[Any, ...]] = []
         self.rejected: list[tuple[str, str, str]] = []
+        self.kinds = Kinds()
+        """What the named columns of the records hold, by file."""
         self.held = 0
 
     def add(self, id: str, label: str | None, split: str | None, content: bytes | str, *facts: Any) -> None:
         """Add a record with its facts, then its texts; its sha256 is taken here."""
-        self.records.append((id, label, split, sha256(content), content, *facts))
+        self.records.append((id, canonical(label), split, sha256(content), content, *facts))
         self.held += len(content)
 
     def reject(self, id: str, reason: str, detail: str) -> None:
         """Reject a record."""
-        self.rejected.append((id, reason, detail))
+        self.rejected.append((storable(id), reason, storable(detail)))
 
     @property
     def full(self) -> bool:
@@ -109,5 +112,6 @@ class Tables:
             pd.DataFrame(self.records, columns=self.columns).astype(texts),
             pd.DataFrame(self.rejected, columns=list(REJECTED_COLUMNS), dtype="str"),
         )
+        tables[0].attrs["kinds"] = self.kinds.found
         self._clear()
         return tables

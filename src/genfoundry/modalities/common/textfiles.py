@@ -16,6 +16,8 @@ from pydantic import Field
 from genfoundry.config.sections.ingest import Ingest as _Ingest
 from genfoundry.core.errors import DataError
 from genfoundry.modalities.common.archives import Found, Limits
+from genfoundry.modalities.common.values import Odd, class_names
+from genfoundry.modalities.common.values import named as with_names
 
 
 class Ingest(_Ingest, Limits):
@@ -26,7 +28,7 @@ class Ingest(_Ingest, Limits):
     text_column: str = "text"
     """Column (CSV, Parquet) or key (JSONL) that holds the document."""
     label_column: str = ""
-    """Column of the label; empty for none."""
+    """Column of the label; numbers become the names that a Parquet file lists for them. Empty for none."""
     split_column: str = ""
     """Column of a given split (train, val or test; validation, valid and dev count as val); empty for none."""
     id_column: str = ""
@@ -39,6 +41,8 @@ class Ingest(_Ingest, Limits):
     """Column of a time, kept as ``time`` in its own words (a Parquet time in ISO 8601); empty for none."""
     group_column: str = ""
     """Column of what belongs together (author, book), kept as ``group``; empty for none."""
+    missing: tuple[str, ...] = ("nan", "NaN", "NaT", "<NA>")
+    """Cells of CSV and TSV that stand for no value, besides empty ones, in the columns named above but the text's."""
     chunk: int = Field(default=0, ge=0)
     """Characters at which a plain file is cut, at a paragraph or line end; 0 makes each file one document."""
     max_bytes: int = Field(default=16 * 2**20, ge=1)
@@ -230,13 +234,16 @@ def parquet(found: Found, config: Ingest) -> Iterator[Row]:
     try:
         with pq.ParquetFile(found.path) as file:
             _missing(name, file.schema_arrow.names, config)
-            wanted = named(config)
+            wanted, classes = named(config), class_names(file.schema_arrow)
             _row_groups(name, file, wanted, config.max_row_group)
             number = 0
             for batch in file.iter_batches(batch_size=256, columns=wanted):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(f"{name}#{number}", values)
+                    try:
+                        yield Row(f"{name}#{number}", with_names(values, classes))
+                    except Odd as error:
+                        yield Row(f"{name}#{number}", {}, *error.args)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{name}: can't be read as Parquet ({str(error)[:200]}); write the file again") from None
 
@@ -253,6 +260,9 @@ def _row_groups(name: str, file: Any, wanted: list[str], limit: int) -> None:
                 "(row_group_size), or raise ingest.max_row_group"
             )
 
+
+UNTYPED = (".csv", ".tsv")
+"""Endings of files whose cells have no types."""
 
 READERS: dict[str, Callable[[Found, Ingest], Iterator[Row]]] = {
     ".txt": plain,

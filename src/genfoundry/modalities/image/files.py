@@ -1,7 +1,6 @@
 """Read pictures from single files, archives and Parquet, each with its label and split."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from genfoundry.config.sections.ingest import Ingest as _Ingest
 from genfoundry.config.specs import SPLITS
 from genfoundry.core.errors import DataError
 from genfoundry.modalities.common import archives as _archives
+from genfoundry.modalities.common import values as _values
 from genfoundry.modalities.common.tables import Part
 
 ROWS = 64
@@ -51,6 +51,10 @@ class Row(NamedTuple):
     detail: str = ""
     facts: tuple[Any, ...] = ()
     """Values of ``fact_columns``; none of a file that is no table."""
+    file: str = ""
+    """The table that it comes from."""
+    raw: Mapping[str, Any] = {}
+    """Label, split and id of a table as they stand there, by column."""
 
 
 def rows(source: Path | Part, config: Source) -> Iterator[Row]:
@@ -102,7 +106,7 @@ def _parquet(found: _archives.Found, config: Source) -> Iterator[Row]:
     try:
         with pq.ParquetFile(found.path) as file:
             _checked(found.name, file, wanted, config)
-            names, number = _label_names(file.schema_arrow, config.label_column), 0
+            names, number = _values.class_names(file.schema_arrow), 0
             for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
                 for values in batch.to_pylist():
                     number += 1
@@ -129,33 +133,26 @@ def _checked(name: str, file: Any, wanted: list[str], config: Source) -> None:
             )
 
 
-def _label_names(schema: Any, column: str) -> list[str]:
-    """Names of numbered labels, where Hugging Face's metadata list them."""
+def _limited_row(
+    found: _archives.Found, number: int, values: Mapping[str, Any], names: Mapping[str, list[str]], config: Source
+) -> Row:
+    place, columns = f"{found.name}#{number}", (config.id_column, config.label_column, config.split_column)
     try:
-        facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        return [str(name) for name in facts["info"]["features"][column]["names"]]
-    except (KeyError, TypeError, ValueError):
-        return []
-
-
-def _limited_row(found: _archives.Found, number: int, values: dict[str, Any], names: list[str], config: Source) -> Row:
-    name, split, label = f"{found.name}#{number}", found.split, None
-    if config.id_column:
-        value = values[config.id_column]
-        if value in (None, ""):
-            return Row(name, None, split, b"", "no_id", f"{config.id_column} is empty")
-        name = str(value)
-    if config.label_column and (value := values[config.label_column]) not in (None, ""):
-        known = isinstance(value, int) and 0 <= value < len(names)
-        label = names[value] if known else str(value)
-    if config.split_column and (value := values[config.split_column]) not in (None, ""):
-        split = _SPLIT_NAMES.get(str(value).lower())
-        if split is None:
-            detail = f"{config.split_column} is {str(value)[:40]!r}; needs {', '.join(SPLITS)}"
-            return Row(name, label, None, b"", "unknown_split", detail)
+        values = _values.named(values, names)
+        name, label, given = _values.canonicals(values, columns)
+    except _values.Odd as error:
+        return Row(place, None, None, b"", *error.args)
+    if config.id_column and not name:
+        return Row(place, None, None, b"", "no_id", f"{config.id_column} is empty")
+    name = name or place
+    split = _SPLIT_NAMES.get(given.lower()) if given else found.split
+    if given and not split:
+        detail = f"{config.split_column} is {given[:40]!r}; needs {', '.join(SPLITS)}"
+        return Row(name, label, None, b"", "unknown_split", detail)
     content = values[config.image_column]
     content = content.get("bytes") if isinstance(content, dict) else content
     if content is not None and not isinstance(content, bytes):
         return Row(name, label, split, b"", "not_bytes", f"{config.image_column} holds {type(content).__name__}")
     facts = tuple(values[column] for column in config.fact_columns)
-    return _limited(Row(name, label, split, content or b"", facts=facts), config)
+    raw = {column: values[column] for column in columns if column}
+    return _limited(Row(name, label, split, content or b"", facts=facts, file=found.name, raw=raw), config)

@@ -1,7 +1,6 @@
 """Read text; data contract of raw documents."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from genfoundry.modalities.common import archives as _archives
 from genfoundry.modalities.common import documents as _documents
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.common import textfiles as _textfiles
+from genfoundry.modalities.common import values as _values
 from genfoundry.modalities.common.textfiles import Ingest
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
             tables.reject(found.name, "unknown_format", f"needs one of {', '.join(_textfiles.READERS)}")
         else:
             for row in reader(found, config):
-                _add(tables, row, found.split, config, seen, extra)
+                _add(tables, row, found, config, seen, extra)
                 if tables.full:
                     yield tables.take()
         if tables.full:
@@ -46,7 +46,7 @@ _SPLIT_NAMES = {**{split: split for split in SPLITS}, "validation": "val", "vali
 def _add(
     tables: _tables.Tables,
     row: _textfiles.Row,
-    split: str | None,
+    found: _archives.Found,
     config: Ingest,
     seen: set[str],
     extra: Mapping[str, str],
@@ -58,36 +58,30 @@ def _add(
     if fault := _documents.fault(text):
         tables.reject(row.id, *fault)
         return
-    name, label = row.id, None
-    if config.label_column and (value := row.values.get(config.label_column)) not in (None, ""):
-        label = str(value)
-    if config.split_column and (value := row.values.get(config.split_column)) not in (None, ""):
-        split = _SPLIT_NAMES.get(str(value).lower())
-        if split is None:
-            detail = f"{config.split_column} is {str(value)[:40]!r}; needs {', '.join(SPLITS)}"
-            tables.reject(row.id, "unknown_split", detail)
-            return
-    if config.id_column:
-        value = row.values.get(config.id_column)
-        name = "" if value is None else str(value)
-        if not name or _documents.SURROGATE.search(name):
-            tables.reject(row.id, "no_id", f"{config.id_column} is {str(value)[:40]!r}")
-            return
+    untyped = found.ending in _textfiles.UNTYPED
+    columns = (config.id_column, config.label_column, config.split_column, *extra.values())
+    try:
+        name, label, given, *more = _values.canonicals(row.values, columns, config.missing if untyped else None)
+    except _values.Odd as error:
+        tables.reject(row.id, *error.args)
+        return
+    split = _SPLIT_NAMES.get(given.lower()) if given else found.split
+    if given and not split:
+        detail = f"{config.split_column} is {given[:40]!r}; needs {', '.join(SPLITS)}"
+        tables.reject(row.id, "unknown_split", detail)
+        return
+    if config.id_column and not name:
+        tables.reject(row.id, "no_id", f"{config.id_column} is {str(row.values.get(config.id_column))[:40]!r}")
+        return
+    name = name or row.id
     if name in seen:
         tables.reject(name, "duplicate_id", f"again at {row.id}")
         return
     if config.id_column:
         seen.add(name)
-    more = [_text(row.values.get(column)) for column in extra.values()]
+    if not untyped:
+        tables.kinds.note(found.name, row.values, (*columns[:3], config.source_column, config.group_column))
     tables.add(name, label, split, text, *_documents.facts(text), *more)
-
-
-def _text(value: Any) -> str | None:
-    """A cell as text: a time in ISO 8601, nothing as null; what is no UTF-8 is escaped."""
-    if value is None or value == "":
-        return None
-    shown = value.isoformat() if isinstance(value, date | datetime) else str(value)
-    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def expectations() -> list[dict[str, Any]]:

@@ -1,0 +1,185 @@
+"""Canonical text of a value that names something (label, group, id, split): one value, one spelling in all readers."""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from genfoundry.core.errors import DataError
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+EXACT = 2**53
+"""From here on a float64 skips integers: two ids may have become one number."""
+
+_MISSING = ("NAType", "NaTType")
+"""Types of pandas' missing values, which need no import of pandas this way."""
+
+_WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0+")
+
+
+class Odd(Exception):
+    """A value that names nothing: reason, detail."""
+
+
+def canonical(value: Any, missing: Iterable[str] | None = None) -> str | None:
+    """A value as text in Unicode NFC; None for a missing one (None, empty text, NaN, and those of numpy and pandas).
+
+    A number that is whole is written as an integer, whether it came as 7, 7.0 or a decimal: a single gap makes pandas
+    write a column of integers as floats. Bytes are UTF-8. Dates and times are in ISO 8601.
+
+    Args:
+        value: As a reader gave it.
+        missing: Of CSV and TSV, whose cells have no types: the texts that stand for a missing value. There ``7.0`` is
+            the number too.
+
+    Raises:
+        Odd: A list or a mapping; text or bytes that are no UTF-8; a float beyond 2**53, whose last digits are lost.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        try:
+            value = value.decode()
+        except UnicodeDecodeError as error:
+            raise Odd("not_utf8", f"byte {error.start} is {value[error.start]:#04x}") from None
+    if isinstance(value, str):
+        if found := SURROGATE.search(value):
+            raise Odd("not_utf8", f"character {found.start()} is no UTF-8 text ({ord(found[0]):#06x})")
+        if missing is not None:
+            if value in missing:
+                return None
+            value = str(int(value.partition(".")[0])) if _WHOLE.fullmatch(value) else value
+        return unicodedata.normalize("NFC", value) or None
+    if isinstance(value, float | Decimal):
+        return _number(value)
+    if value is None or isinstance(value, bool | int):
+        return None if value is None else str(value)
+    if isinstance(value, date):
+        return None if value != value else value.isoformat()
+    if isinstance(value, Mapping | list | tuple | set | np.ndarray):
+        raise Odd("no_value", f"needs one value, got a {type(value).__name__}")
+    return None if type(value).__name__ in _MISSING else canonical(str(value))
+
+
+def _number(value: float | Decimal) -> str | None:
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return str(value)
+    if value == int(value):
+        if isinstance(value, float) and abs(value) > EXACT:
+            raise Odd("inexact", f"{value!r} is a float beyond 2**53, its last digits are lost; write integers or text")
+        return str(int(value))
+    return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
+
+
+def canonicals(
+    values: Mapping[str, Any], columns: Iterable[str], missing: Iterable[str] | None = None
+) -> list[str | None]:
+    """The canonical value of each column; None where the column is not named or missing.
+
+    Raises:
+        Odd: A value names nothing; the detail begins with its column.
+    """
+    found = []
+    for column in columns:
+        try:
+            found.append(canonical(values.get(column), missing) if column else None)
+        except Odd as error:
+            raise Odd(error.args[0], f"{column}: {error.args[1]}") from None
+    return found
+
+
+def kind(value: Any) -> str:
+    """What a value is, as far as files must agree on it; empty where it is missing."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value).__name__ in _MISSING or value in (None, "") or value != value:
+        return ""
+    for name, types in _KINDS.items():
+        if isinstance(value, types):
+            return name
+    return type(value).__name__
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "text": (str, bytes),
+    "truth value": (bool,),
+    "number": (int, float, Decimal),
+    "time": (datetime,),
+    "date": (date,),
+}
+
+
+class Kinds:
+    """What the values of each column are in each file: a name in one and a number in another can't be compared."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, list[str]]] = {}
+        """By column and file: the kinds that occur."""
+
+    def note(self, file: str, values: Mapping[str, Any], columns: Iterable[str]) -> None:
+        """Note the columns of a record."""
+        for column in columns:
+            if column and (one := kind(values.get(column))):
+                self._add(column, file, one)
+
+    def merge(self, found: Mapping[str, Mapping[str, Iterable[str]]]) -> None:
+        """Add what was found elsewhere."""
+        for column, files in found.items():
+            for file, kinds in files.items():
+                for one in kinds:
+                    self._add(column, file, one)
+
+    def _add(self, column: str, file: str, one: str) -> None:
+        kinds = self.found.setdefault(column, {}).setdefault(file, [])
+        if one not in kinds:
+            kinds.append(one)
+
+    def check(self, where: str) -> None:
+        """Raise DataError where two files have no kind in common."""
+        for column, files in self.found.items():
+            first, usual = next(iter(files.items()))
+            for file, kinds in files.items():
+                if not set(kinds) & set(usual):
+                    raise DataError(
+                        f"{where}: column {column!r} holds {' and '.join(usual)} in {first}, but {' and '.join(kinds)} "
+                        f"in {file}; write it with one type in all files"
+                    )
+
+
+def class_names(schema: Any) -> dict[str, list[str]]:
+    """Names of the numbered classes of each column, where Hugging Face's metadata of an Arrow schema list them."""
+    import json
+
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    if not isinstance(features, Mapping):
+        return {}
+    listed = {column: one.get("names") for column, one in features.items() if isinstance(one, Mapping)}
+    return {column: [str(name) for name in names] for column, names in listed.items() if isinstance(names, list)}
+
+
+def named(values: Mapping[str, Any], names: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The values with classes by name: a negative number is no class (Hugging Face writes -1 where none is known).
+
+    Raises:
+        Odd: A number beyond the names.
+    """
+    found = dict(values)
+    for column in names.keys() & values.keys():
+        value, listed = values[column], names[column]
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            continue
+        if value >= len(listed) or value != int(value):
+            raise Odd("unknown_class", f"{column} is {value!r}, but the file lists {len(listed)} names")
+        found[column] = listed[int(value)] if value >= 0 else None
+    return found
