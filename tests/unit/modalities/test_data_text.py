@@ -109,8 +109,9 @@ def test_a_bad_line_is_set_aside_with_its_reason_and_the_rest_is_read(tmp_path: 
     source = tmp_path / "raw.jsonl"
     source.write_bytes(b'{"text": "good", "key": "first"}\n' + line + b'\n\n{"text": "also good"}\n')
     duplicate = reason == "duplicate_id"
+    split_column = "part" if reason == "unknown_split" else ""
 
-    line_ = read(source, max_bytes=200_000, split_column="part", id_column="key" if duplicate else "")
+    line_ = read(source, max_bytes=200_000, split_column=split_column, id_column="key" if duplicate else "")
 
     if duplicate:
         assert line_.rejected() == {"first": "duplicate_id", "raw.jsonl#4": "no_id"}

@@ -8,6 +8,7 @@ import csv
 import io
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +17,7 @@ from pydantic import Field
 from genfoundry.config.sections.ingest import Ingest as _Ingest
 from genfoundry.core.errors import DataError
 from genfoundry.modalities.common.archives import Found, Limits
+from genfoundry.modalities.common.splitcells import SplitCells
 from genfoundry.modalities.common.values import Odd, class_names
 from genfoundry.modalities.common.values import named as with_names
 
@@ -43,12 +45,21 @@ class Ingest(_Ingest, Limits):
     """Column of what belongs together (author, book), kept as ``group``; empty for none."""
     missing: tuple[str, ...] = ("nan", "NaN", "NaT", "<NA>")
     """Cells of CSV and TSV that stand for no value, besides empty ones, in the columns named above but the text's."""
+    quoting: bool | None = None
+    """Whether ``"`` around a cell quotes it, so that it may hold delimiters and line ends. By default it does in CSV
+    (RFC 4180) and does not in TSV (IANA), where a cell that seems quoted over several lines is an error; ``false``
+    takes it as it stands, ``true`` is for TSV that pandas or a spreadsheet wrote.
+    """
     chunk: int = Field(default=0, ge=0)
     """Characters at which a plain file is cut, at a paragraph or line end; 0 makes each file one document."""
     max_bytes: int = Field(default=16 * 2**20, ge=1)
     """Longest line, cell or plain file; a longer one is rejected."""
     max_row_group: int = Field(default=2**29, ge=1)
     """Largest row group of a Parquet file, in unpacked bytes of the columns that are read: one is held in memory."""
+
+
+KEYS = 20
+"""Keys of a JSON object that an error lists."""
 
 
 class Row(NamedTuple):
@@ -156,19 +167,40 @@ def _cut(lines: list[str], length: int) -> int:
 
 
 def json_lines(found: Found, config: Ingest) -> Iterator[Row]:
-    """One JSON object a line; blank lines are passed over."""
+    """One JSON object a line; blank lines are passed over.
+
+    Raises:
+        DataError: None of the objects has a key that the config names.
+    """
+    absent, keys, objects = set(named(config)), dict[str, None](), 0
     with found.open() as file:
         for number, line in _lines(file, config.max_bytes):
             place = f"{found.name}#{number}"
             if line is None:
                 yield Row(place, {}, "line_too_long", f"more than {config.max_bytes} bytes")
             elif line.strip():
-                yield _object(place, line)
+                row = _object(place, line)
+                if absent and not row.reason:
+                    absent, objects = absent - row.values.keys(), objects + 1
+                    if len(keys) < KEYS:
+                        keys |= dict.fromkeys(itertools.islice(row.values, KEYS))
+                yield row
+    if absent and objects:
+        _missing(found.name, list(keys), [column for column in named(config) if column in absent])
+
+
+class _Doubled(dict[str, Any]):
+    """A JSON object with a key twice; Python takes the last one."""
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Doubled(Counter(name for name, _ in pairs))
 
 
 def _object(place: str, line: bytes) -> Row:
     try:
-        value = json.loads(line.decode("utf-8-sig"))
+        value = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_pairs)
     except UnicodeDecodeError as error:
         return Row(place, {}, "not_utf8", f"byte {error.start} of the line is {line[error.start]:#04x}")
     except RecursionError:
@@ -177,32 +209,46 @@ def _object(place: str, line: bytes) -> Row:
         return Row(place, {}, "not_json", str(error)[:200])
     if not isinstance(value, dict):
         return Row(place, {}, "not_json", f"needs an object, got {type(value).__name__}")
+    if isinstance(value, _Doubled):
+        return Row(place, {}, "duplicate_key", f"has more than one {max(value, key=lambda key: value[key])!r}")
     return Row(place, value)
 
 
-def _missing(name: str, found: list[str], config: Ingest) -> None:
-    absent = [column for column in named(config) if column not in found]
-    if absent:
-        raise DataError(
-            f"{name}: has no column {', '.join(map(repr, absent))} among {', '.join(map(repr, found[:20])) or 'none'}; "
-            "name the right one with ingest.text_column, label_column, split_column or id_column (or license_column, "
-            "source_column, time_column, group_column)"
-        )
+def columns(name: str, found: list[str], wanted: list[str]) -> None:
+    """Refuse a table that has one name for two columns, or lacks a column that the config names."""
+    if twice := [column for column, count in Counter(found).items() if column and count > 1]:
+        raise DataError(f"{name}: has more than one column {', '.join(map(repr, twice[:20]))}; rename all but one")
+    if absent := [column for column in wanted if column not in found]:
+        _missing(name, found, absent)
+
+
+def _missing(name: str, found: list[str], absent: list[str]) -> None:
+    hint = "; its cells are quoted: set ingest.quoting to true" if f'"{absent[0]}"' in found else ""
+    raise DataError(
+        f"{name}: has no column {', '.join(map(repr, absent))} among {', '.join(map(repr, found[:KEYS])) or 'none'}; "
+        "name the right one with ingest.text_column, label_column, split_column or id_column (or license_column, "
+        f"source_column, time_column, group_column){hint}"
+    )
 
 
 def delimited(found: Found, config: Ingest) -> Iterator[Row]:
     """CSV (or TSV) with a header; a row is numbered by the line it starts on."""
     csv.field_size_limit(config.max_bytes)
+    tabs = found.ending == ".tsv"
+    quoting = csv.QUOTE_MINIMAL if config.quoting or (config.quoting is None and not tabs) else csv.QUOTE_NONE
+    watch = SplitCells(found.name) if config.quoting is None and tabs else None
     with io.TextIOWrapper(found.open(), encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         lines = _short(file, config.max_bytes)
-        reader = csv.reader(lines, delimiter="\t" if found.ending == ".tsv" else ",", strict=True)
+        reader = csv.reader(lines, delimiter="\t" if tabs else ",", strict=True, quoting=quoting)
         before = 0
         try:
             header = next(reader, [])
-            _missing(found.name, header, config)
+            columns(found.name, header, named(config))
             before = reader.line_num
             for cells in reader:
                 place, before = f"{found.name}#{before + 1}", reader.line_num
+                if watch:
+                    watch.row(before, cells, len(header))
                 if cells and len(cells) != len(header):
                     yield Row(place, {}, "bad_row", f"{len(cells)} cells under {len(header)} columns")
                 elif cells:
@@ -212,6 +258,8 @@ def delimited(found: Found, config: Ingest) -> Iterator[Row]:
                 f"{found.name}: the row at line {before + 1} can't be read as CSV ({error}); mend its quotes, or raise "
                 f"ingest.max_bytes (now {config.max_bytes})"
             ) from None
+    if watch:
+        watch.check()
 
 
 def _short(file: io.TextIOWrapper, limit: int) -> Iterator[str]:
@@ -233,8 +281,8 @@ def parquet(found: Found, config: Ingest) -> Iterator[Row]:
         return
     try:
         with pq.ParquetFile(found.path) as file:
-            _missing(name, file.schema_arrow.names, config)
             wanted, classes = named(config), class_names(file.schema_arrow)
+            columns(name, file.schema_arrow.names, wanted)
             _row_groups(name, file, wanted, config.max_row_group)
             number = 0
             for batch in file.iter_batches(batch_size=256, columns=wanted):

@@ -118,6 +118,8 @@ def _parquet(found: _archives.Found, config: Source) -> Iterator[Row]:
 def _checked(name: str, file: Any, wanted: list[str], config: Source) -> None:
     """Refuse a file without the columns, or with a row group that would not fit."""
     columns = file.schema_arrow.names
+    if twice := [column for column in wanted if columns.count(column) > 1]:
+        raise DataError(f"{name}: has more than one column {', '.join(twice)}; rename all but one")
     if missing := [column for column in wanted if column not in columns]:
         raise DataError(
             f"{name}: no column {', '.join(missing)}; it has {', '.join(columns[:20])}; mend the columns of ingest"
