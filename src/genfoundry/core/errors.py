@@ -28,6 +28,10 @@ class GenfoundryError(Exception):
 
     exit_code = Exit.INFRASTRUCTURE
 
+    def __init__(self, *args: object) -> None:
+        # Python holds bytes of a file name that are no UTF-8 as surrogates, which no report or store takes.
+        super().__init__(*(a.encode(errors="backslashreplace").decode() if isinstance(a, str) else a for a in args))
+
 
 class ConfigError(GenfoundryError):
     """Settings, a command line or the installation are wrong."""

@@ -29,8 +29,12 @@ CHUNK = 2**18
 
 
 def canonical_json(value: Any) -> bytes:
-    """JSON with sorted keys, two spaces and a final newline; NaN and infinity are refused."""
-    return (json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    """JSON with sorted keys, two spaces and a final newline; NaN and infinity are refused.
+
+    A lone surrogate, as of a file name that is no UTF-8, is written as JSON's escape of it.
+    """
+    text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def digest_of(value: Any) -> str:
@@ -202,7 +206,7 @@ def read_json(path: Path) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Publish a text file."""
     with publish_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

@@ -105,3 +105,18 @@ def test_pycache_does_not_move_a_digest(tmp_path: Path) -> None:
     (tmp_path / "__pycache__/a.pyc").write_bytes(os.urandom(8))
 
     assert io.tree_digest(tmp_path) == before
+
+
+def test_a_name_that_is_no_utf8_can_be_hashed_reported_and_said(tmp_path: Path) -> None:
+    """Python holds its bytes as surrogates, which ended every stage that read the folder."""
+    name = os.fsdecode(b"caf\xe9.txt")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / name).write_text("a")
+    before = io.tree_digest(tmp_path / "source")
+    (tmp_path / "source" / name).write_text("b")
+
+    assert io.tree_digest(tmp_path / "source") != before
+    io.write_json(tmp_path / "report.json", {name: 1})
+    assert io.read_json(tmp_path / "report.json") == {name: 1}
+    io.write_text(tmp_path / "page.html", name)
+    assert (tmp_path / "page.html").read_text() == str(DataError(name)) == "caf\\udce9.txt"

@@ -11,6 +11,7 @@ from dataline import Line, write_jsonl
 
 from genfoundry.core.errors import DataError
 from genfoundry.modalities import text
+from genfoundry.modalities.common import documents
 from genfoundry.modalities.common import tables as _tables
 
 
@@ -249,3 +250,33 @@ def test_short_long_and_blank_documents_are_dropped_and_shown(tmp_path: Path) ->
     config["max_dropped"] = 0.5
     with pytest.raises(DataError, match=r"3 of 5 records \(60.0%\) are dropped, preprocess.max_dropped allows 50.0%"):
         Line(tmp_path, "text", source, preprocess=config).preprocess()
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.txt", b"caf\xe9.txt.gz", b"caf\xe9.zip"])
+def test_a_source_whose_name_is_no_utf8_is_read_or_refused_by_name(tmp_path: Path, name: bytes) -> None:
+    source = tmp_path / os.fsdecode(name)
+    source.write_bytes(b"a document")
+
+    if name.endswith(b".txt"):
+        assert list(read(source).records()["id"]) == ["caf\\xe9.txt"]
+        return
+    with pytest.raises(DataError) as caught:
+        read(source)
+    assert "caf\\" in str(caught.value) and str(caught.value).encode()
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), IndexError("odd"), ZeroDivisionError("odd"), RecursionError("odd")]
+)
+def test_a_document_that_breaks_cleaning_is_dropped_alone(tmp_path: Path, error: Exception) -> None:
+    records = read(write_jsonl(tmp_path / "raw.jsonl", [{"text": "one"}, {"text": "odd"}, {"text": "two"}])).records()
+
+    def clean(content: str, record: object) -> tuple[str, dict[str, object]]:
+        if content == "odd":
+            raise error
+        return content, {}
+
+    kept, dropped = documents.cleaned(records, clean, {})
+
+    assert list(kept["content"]) == ["one", "two"]
+    assert dropped.to_numpy().tolist() == [["raw.jsonl#2", "broken", f"{type(error).__name__}: odd"]]

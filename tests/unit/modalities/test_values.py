@@ -259,6 +259,10 @@ def test_files_that_disagree_are_found_over_units_and_in_pictures(
         pq.write_table(pa.table({"image": pictures, "label": labels}), tmp_path / f"pictures/{name}.parquet")
     with pytest.raises(DataError, match=r"'label' holds text in p\.parquet, but number in q\.parquet"):
         Line(tmp_path, "image", tmp_path / "pictures", ingest={"label_column": "label"}).ingest()
+    for file in (tmp_path / "pictures").iterdir():
+        pq.write_table(pq.read_table(file).rename_columns(["image", "named"]), file)
+    with pytest.raises(DataError, match=r"'named' holds text in p\.parquet, but number in q\.parquet"):
+        Line(tmp_path, "image", tmp_path / "pictures", ingest={"fact_columns": ["named"]}).ingest()
 
 
 @pytest.mark.parametrize("kind", ["latin1.csv", "surrogate.jsonl", "bytes.parquet", "list.jsonl"])
@@ -284,3 +288,22 @@ def test_one_odd_value_rejects_its_record(tmp_path: Path, kind: str, column: str
     assert list(line.rejected().values()) == ["no_value" if kind.startswith("list") else "not_utf8"]
     name = "license" if column == "license" else column
     assert set(line.records()[name]) == {*names[:2], *names[3:]}
+
+
+@pytest.mark.parametrize(("modality", "content"), [("text", "text"), ("image", "image")])
+def test_a_value_of_parquet_that_python_cannot_hold_rejects_its_record(
+    tmp_path: Path, modality: str, content: str
+) -> None:
+    """Parquet does not check that a text is UTF-8, and its times go beyond the year 9999."""
+    broken = pa.array([b"a", b"b", b"caf\xe9", b"c"]).view(pa.string())
+    far = pa.array([0, 10**18, 0, 0], pa.timestamp("us"))
+    generator = np.random.default_rng(5)
+    made = {"text": texts(4), "image": [png(smooth(generator)) for _ in range(4)]}
+    pq.write_table(pa.table({content: made[content], "who": broken, "when": far}), tmp_path / "raw.parquet")
+    more = {"time_column": "when"} if modality == "text" else {"fact_columns": ["when"]}
+
+    config = {"label_column": "who", "max_rejected": 1.0, **more}
+    line = Line(tmp_path, modality, tmp_path / "raw.parquet", ingest=config).ingest()
+
+    assert line.rejected() == {"raw.parquet#2": "no_value", "raw.parquet#3": "not_utf8"}
+    assert list(line.records()["label"]) == ["a", "c"]

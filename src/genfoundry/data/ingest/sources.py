@@ -219,6 +219,7 @@ def _made(stream: Stream, target: Path, place: Place, parts: Sequence[Unit]) -> 
         kinds = Kinds()
         for part in tables:
             kinds.merge(part.attrs.get("kinds", {}))
+        kinds.check("ingest")
         table = pd.concat(tables, ignore_index=True)
         facts = {
             "records": len(table),

@@ -44,6 +44,10 @@ class Dropped(Exception):
     """A record dropped in preprocess: reason, detail."""
 
 
+BROKEN = (ValueError, LookupError, ArithmeticError, RecursionError)
+"""What cleaning may raise on one odd document: of a stage with a million others it drops this one."""
+
+
 def cleaned(
     records: "pd.DataFrame",
     clean: Callable[[str, Mapping[str, Any]], tuple[str, Mapping[str, Any]]],
@@ -69,6 +73,9 @@ def cleaned(
             text, extra = clean(row["content"], row)
         except Dropped as error:
             dropped.append((row["id"], *error.args))
+            continue
+        except BROKEN as error:
+            dropped.append((row["id"], "broken", f"{type(error).__name__}: {error}"[:200]))
             continue
         chosen.append(number)
         texts.append(text)

@@ -36,7 +36,7 @@ def files(source: Path | Part) -> list[tuple[str, Path]]:
         return list(source.files)
     try:
         if source.is_file():
-            return [(source.name, source)]
+            return [(storable(source.name), source)]
         if not source.is_dir():
             raise DataError(f"{source}: no such file or folder; put the data there (dvc pull) or mend 'source'")
         found = sorted(_below(source, ""))

@@ -18,7 +18,7 @@ from genfoundry.config.sections.ingest import Ingest as _Ingest
 from genfoundry.core.errors import DataError
 from genfoundry.modalities.common.archives import Found, Limits
 from genfoundry.modalities.common.splitcells import SplitCells
-from genfoundry.modalities.common.values import Odd, class_names
+from genfoundry.modalities.common.values import Odd, class_names, rows_of
 from genfoundry.modalities.common.values import named as with_names
 
 
@@ -286,7 +286,7 @@ def parquet(found: Found, config: Ingest) -> Iterator[Row]:
             _row_groups(name, file, wanted, config.max_row_group)
             number = 0
             for batch in file.iter_batches(batch_size=256, columns=wanted):
-                for values in batch.to_pylist():
+                for values in rows_of(batch):
                     number += 1
                     try:
                         yield Row(f"{name}#{number}", with_names(values, classes))

@@ -154,6 +154,25 @@ class Kinds:
                     )
 
 
+def rows_of(batch: Any) -> "list[dict[str, Any] | Odd]":
+    """The rows of an Arrow batch; Odd in place of one with a value that Python can't hold, such as bad UTF-8."""
+    try:
+        return batch.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        return [_row(batch, number) for number in range(batch.num_rows)]
+
+
+def _row(batch: Any, number: int) -> dict[str, Any] | Odd:
+    found = {}
+    for column in batch.schema.names:
+        try:
+            found[column] = batch.column(column)[number].as_py()
+        except (ValueError, OverflowError) as error:
+            reason = "not_utf8" if isinstance(error, UnicodeDecodeError) else "no_value"
+            return Odd(reason, f"{column}: {error}"[:200])
+    return found
+
+
 def class_names(schema: Any) -> dict[str, list[str]]:
     """Names of the numbered classes of each column, where Hugging Face's metadata of an Arrow schema list them."""
     import json
@@ -168,12 +187,14 @@ def class_names(schema: Any) -> dict[str, list[str]]:
     return {column: [str(name) for name in names] for column, names in listed.items() if isinstance(names, list)}
 
 
-def named(values: Mapping[str, Any], names: Mapping[str, list[str]]) -> dict[str, Any]:
-    """The values with classes by name: a negative number is no class (Hugging Face writes -1 where none is known).
+def named(values: Mapping[str, Any] | Odd, names: Mapping[str, list[str]]) -> dict[str, Any]:
+    """A row with its classes by name: a negative number is no class (Hugging Face writes -1 where none is known).
 
     Raises:
-        Odd: A number beyond the names.
+        Odd: A number beyond the names; or the row is one.
     """
+    if isinstance(values, Odd):
+        raise values
     found = dict(values)
     for column in names.keys() & values.keys():
         value, listed = values[column], names[column]

@@ -54,7 +54,7 @@ class Row(NamedTuple):
     file: str = ""
     """The table that it comes from."""
     raw: Mapping[str, Any] = {}
-    """Label, split and id of a table as they stand there, by column."""
+    """Label, split, id and facts of a table as they stand there, by column."""
 
 
 def rows(source: Path | Part, config: Source) -> Iterator[Row]:
@@ -108,7 +108,7 @@ def _parquet(found: _archives.Found, config: Source) -> Iterator[Row]:
             _checked(found.name, file, wanted, config)
             names, number = _values.class_names(file.schema_arrow), 0
             for batch in file.iter_batches(batch_size=ROWS, columns=wanted):
-                for values in batch.to_pylist():
+                for values in _values.rows_of(batch):
                     number += 1
                     yield _limited_row(found, number, values, names, config)
     except (pa.ArrowInvalid, OSError) as error:
@@ -136,12 +136,16 @@ def _checked(name: str, file: Any, wanted: list[str], config: Source) -> None:
 
 
 def _limited_row(
-    found: _archives.Found, number: int, values: Mapping[str, Any], names: Mapping[str, list[str]], config: Source
+    found: _archives.Found,
+    number: int,
+    values: "Mapping[str, Any] | _values.Odd",
+    names: Mapping[str, list[str]],
+    config: Source,
 ) -> Row:
     place, columns = f"{found.name}#{number}", (config.id_column, config.label_column, config.split_column)
     try:
-        values = _values.named(values, names)
-        name, label, given = _values.canonicals(values, columns)
+        row = _values.named(values, names)
+        name, label, given = _values.canonicals(row, columns)
     except _values.Odd as error:
         return Row(place, None, None, b"", *error.args)
     if config.id_column and not name:
@@ -151,10 +155,10 @@ def _limited_row(
     if given and not split:
         detail = f"{config.split_column} is {given[:40]!r}; needs {', '.join(SPLITS)}"
         return Row(name, label, None, b"", "unknown_split", detail)
-    content = values[config.image_column]
+    content = row[config.image_column]
     content = content.get("bytes") if isinstance(content, dict) else content
     if content is not None and not isinstance(content, bytes):
         return Row(name, label, split, b"", "not_bytes", f"{config.image_column} holds {type(content).__name__}")
-    facts = tuple(values[column] for column in config.fact_columns)
-    raw = {column: values[column] for column in columns if column}
+    facts = tuple(row[column] for column in config.fact_columns)
+    raw = {column: row[column] for column in (*columns, *config.fact_columns) if column}
     return _limited(Row(name, label, split, content or b"", facts=facts, file=found.name, raw=raw), config)
