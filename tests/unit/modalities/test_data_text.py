@@ -3,11 +3,14 @@
 import gzip
 import os
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from dataline import Line, write_jsonl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from genfoundry.core.errors import DataError
 from genfoundry.modalities import text
@@ -231,6 +234,24 @@ def test_canonical_text() -> None:
 
     assert text.canonical(raw) == "Café\n\tindented [0m\n\n\nend"
     assert text.canonical(text.canonical(raw)) == text.canonical(raw)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\r\x85", *"\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029"])
+def test_every_line_end_is_one_and_joins_no_words(end: str) -> None:
+    """Slides end lines by VT, mainframes by NEL; where these were removed, the words around them became one."""
+    assert text.canonical(f"one{end}two{end}{end}three {end}") == "one\ntwo\n\nthree"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_canonical_text_keeps_its_words(raw: str) -> None:
+    """Whatever Python takes for white space stays some, and what goes is no part of a word."""
+    clean = text.canonical(raw)
+
+    assert text.canonical(clean) == clean
+    gone = dict.fromkeys(
+        [*range(9), *range(0x0E, 0x1C), *range(0x7F, 0x85), *range(0x86, 0xA0), 0xFEFF, 0xFFFE, 0xFFFF]
+    )
+    assert clean.split() == unicodedata.normalize("NFC", raw.translate(gone)).split()
 
 
 def test_short_long_and_blank_documents_are_dropped_and_shown(tmp_path: Path) -> None:
