@@ -18,6 +18,7 @@ from genfoundry.core.errors import DataError
 from genfoundry.core.io import digest_of, file_digest, read_json, read_table, write_json, write_table
 from genfoundry.data.shards.borders import Ends
 from genfoundry.data.shards.memo import Memo, fetch, keep
+from genfoundry.modalities.common.layout import layout_of
 from genfoundry.modalities.common.tables import Part, files, sha256
 from genfoundry.modalities.common.values import Kinds
 
@@ -42,7 +43,7 @@ class Unit(NamedTuple):
 
     part: Part
     digest: str
-    """Digest of names and contents; empty without a cache."""
+    """Digest of names, contents and what folders give; empty without a cache."""
 
 
 class Place(NamedTuple):
@@ -82,7 +83,7 @@ def units(source: Path, config: Ingest, digests: bool) -> list[Unit]:
         config: Where it takes ids from a column, these must be compared over all files: one unit.
         digests: Whether to hash the files.
     """
-    found, groups = files(source), []
+    found, layout, groups = files(source), layout_of(source, config), []
     if getattr(config, "id_column", ""):
         groups = [found]
     else:
@@ -97,10 +98,11 @@ def units(source: Path, config: Ingest, digests: bool) -> list[Unit]:
                 groups.append(group)
                 held, group = 0, []
         groups += [group] if group else []
-    return [
-        Unit(Part(tuple(group)), digest_of([[name, file_digest(path)] for name, path in group]) if digests else "")
-        for group in groups
-    ]
+
+    def digest(group: list[tuple[str, Path]]) -> str:
+        return digest_of([[name, file_digest(path), layout.split(name), layout.label(name)] for name, path in group])
+
+    return [Unit(Part(tuple(group), layout), digest(group) if digests else "") for group in groups]
 
 
 class Stream:

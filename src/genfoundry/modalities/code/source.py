@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from genfoundry.config.sections.ingest import Ingest as _Ingest
 from genfoundry.modalities.code import sourcecode as _sourcecode
 from genfoundry.modalities.common import archives as _archives
 from genfoundry.modalities.common import documents as _documents
@@ -28,8 +27,13 @@ def _known(languages: tuple[str, ...]) -> tuple[str, ...]:
     return languages
 
 
-class Ingest(_Ingest, _archives.Limits):
-    """How a source tree is read: a folder or a .zip or .tar archive; each file in UTF-8 is one record."""
+class Ingest(_archives.Files):
+    """How a source tree is read: a folder or a .zip or .tar archive; each file in UTF-8 is one record.
+
+    Folders give splits only where one of them is ``train``: ``test`` alone holds the tests of the code.
+    """
+
+    FOLDERS = "program"
 
     max_rejected: float = Field(default=0.95, ge=0, le=1)
     """Largest share of files that may be rejected; a source tree holds many files that are no code."""

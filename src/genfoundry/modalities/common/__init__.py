@@ -1,5 +1,5 @@
 """What several modalities share.
 
-Door: archives, contract, documents, exhibits, grids, lookup, masking, media, streams, tables, textfiles, tokens,
-values.
+Door: archives, contract, documents, exhibits, grids, layout, lookup, masking, media, streams, tables, textfiles,
+tokens, values.
 """

@@ -16,15 +16,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import Field
 
+from genfoundry.config.sections.ingest import Ingest
 from genfoundry.config.specs import Section
 from genfoundry.core.errors import DataError
-from genfoundry.modalities.common.tables import Part, files, given_split, storable
-
-ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
-"""Name endings of archives."""
-
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-"""Name endings of single compressed files."""
+from genfoundry.modalities.common.layout import layout, layout_of
+from genfoundry.modalities.common.tables import Part, bare, files, is_archive, storable
 
 FREE = 16 * 2**20
 """Bytes that may come out before the ratio counts: a small file of blanks is no bomb."""
@@ -47,6 +43,10 @@ class Limits(Section):
     """Bytes that come out for each byte on disk; text packs to a third or a tenth, a bomb to a thousandth."""
 
 
+class Files(Ingest, Limits):
+    """How the files of a source are found, in folders and in archives."""
+
+
 class Entry(NamedTuple):
     """A file inside an archive, or why it is not to be read."""
 
@@ -66,7 +66,9 @@ class Found(NamedTuple):
     name: str
     """Path inside the source, through archives: ``a.zip/b/c.txt``."""
     split: str | None
-    """Given by a top folder named train, val or test, of the source or else of the archive."""
+    """Given by a folder, an archive or the file's own name (see ``layout``)."""
+    label: str | None
+    """The last of its folders that names neither a split nor an archive."""
     open: Callable[[], BinaryIO]
     """Its unpacked bytes as a buffered stream."""
     path: Path | None = None
@@ -80,30 +82,31 @@ class Found(NamedTuple):
         return PurePosixPath(bare(self.name)).suffix.lower()
 
 
-def members(source: Path | Part, limits: Limits) -> Iterator[Found]:
+def members(source: Path | Part, config: Files) -> Iterator[Found]:
     """Every file of a source in a fixed order: of a folder by name, of an archive as they stand in it.
 
+    An archive is read twice, since its splits are known once all its names are.
+
     Raises:
-        DataError: The source is missing or holds no file; an archive is damaged or exceeds a limit.
+        DataError: The source is missing or holds no file; an archive is damaged or exceeds a limit; splits can't be
+            told from the names of folders.
     """
+    outer = layout_of(source, config)
     for name, path in files(source):
-        split = given_split(name)
+        split, label = outer.split(name), outer.label(name)
         if not is_archive(name):
-            yield Found(name, split, partial(opened, path, limits), path)
+            yield Found(name, split, label, partial(opened, path, config), path)
             continue
-        for entry in entries(path, limits):
-            inside = split or given_split(entry.name)
-            yield Found(f"{name}/{entry.name}", inside, entry.open, None, entry.reason, entry.detail)
-
-
-def is_archive(name: str) -> bool:
-    """Whether a file of that name holds files."""
-    return name.lower().endswith(ARCHIVES)
-
-
-def bare(name: str) -> str:
-    """The name without its compression: ``a.jsonl`` of ``a.jsonl.gz``; other names as they are."""
-    return name[: name.rindex(".")] if name.lower().endswith(COMPRESSED) and not is_archive(name) else name
+        named = [entry.name for entry in entries(path, config) if not entry.reason]
+        inner = layout(named, config, name)
+        for entry in entries(path, config):
+            own = inner.split(entry.name)
+            if split and own and own != split:
+                raise DataError(
+                    f"{name}: its name gives split {split}, but {entry.name} in it is of split {own}; rename one"
+                )
+            found = inner.label(entry.name) or label
+            yield Found(f"{name}/{entry.name}", split or own, found, entry.open, None, entry.reason, entry.detail)
 
 
 def entries(path: Path, limits: Limits) -> Iterator[Entry]:
@@ -117,12 +120,19 @@ def entries(path: Path, limits: Limits) -> Iterator[Entry]:
     for number, entry in enumerate(found, 1):
         if number > limits.max_entries:
             raise DataError(_entries(path, limits))
+        entry = entry._replace(name=_straight(entry.name))
         parts = PurePosixPath(entry.name).parts
-        if parts[:1] == ("__MACOSX",) or any(part.startswith(".") and not part.startswith("..") for part in parts):
+        if "__MACOSX" in parts or any(part.startswith(".") and not part.startswith("..") for part in parts):
             continue
         reason = _fault(entry, seen)
         seen.add(entry.name)
         yield entry._replace(reason=reason[0], detail=reason[1]) if reason else entry
+
+
+def _straight(name: str) -> str:
+    """A name without ``.`` and empty folders; what leads out of the archive stays."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return "/" * name.startswith("/") + "/".join(parts)
 
 
 def opened(path: Path, limits: Limits) -> BinaryIO:
@@ -215,7 +225,7 @@ def _tarred(path: Path, limits: Limits) -> Iterator[Entry]:
                 archive.members = []
                 if member.isdir():
                     continue
-                name = storable(member.name.removeprefix("./"))
+                name = storable(member.name)
                 if not member.isreg() or member.issparse():
                     yield Entry(name, 0, io.BytesIO, "no_file", "a link, a device or a sparse file, not a file")
                 else:

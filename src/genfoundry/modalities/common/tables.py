@@ -6,12 +6,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genfoundry.config.specs import RECORD_COLUMNS, REJECTED_COLUMNS, SPLITS
+from genfoundry.config.specs import RECORD_COLUMNS, REJECTED_COLUMNS
 from genfoundry.core.errors import DataError
 from genfoundry.modalities.common.values import Kinds, canonical
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from genfoundry.modalities.common.layout import Layout
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""Name endings of archives."""
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+"""Name endings of single compressed files."""
 
 TABLE_BYTES = 16 * 2**20
 """Content of one table: small beside the memory, large beside the cost of a table."""
@@ -24,6 +32,8 @@ class Part(NamedTuple):
     """Some files of a source, under the names that they have in it: read as the whole would be."""
 
     files: tuple[tuple[str, Path], ...]
+    layout: "Layout | None" = None
+    """Splits that the folders of the whole source give."""
 
 
 def files(source: Path | Part) -> list[tuple[str, Path]]:
@@ -51,7 +61,7 @@ def _below(folder: str | Path, inside: str) -> Iterator[tuple[str, Path]]:
     """Files that are not hidden; links to folders are not followed."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _below(entry.path, f"{inside}{entry.name}/")
@@ -64,10 +74,19 @@ def storable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def given_split(name: str) -> str | None:
-    """The split that a top-level folder named train, val or test gives to the files below it."""
-    top, slash, _ = name.partition("/")
-    return top if slash and top in SPLITS else None
+def ending(name: str) -> str:
+    """The ending of an archive's name, the longest that fits; empty for other files."""
+    return max((one for one in ARCHIVES if name.lower().endswith(one)), key=len, default="")
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of that name holds files."""
+    return bool(ending(name))
+
+
+def bare(name: str) -> str:
+    """The name without its compression: ``a.jsonl`` of ``a.jsonl.gz``; other names as they are."""
+    return name[: name.rindex(".")] if name.lower().endswith(COMPRESSED) and not is_archive(name) else name
 
 
 def sha256(content: bytes | str) -> str:

@@ -14,25 +14,27 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import Field
 
-from genfoundry.config.sections.ingest import Ingest as _Ingest
 from genfoundry.core.errors import DataError
-from genfoundry.modalities.common.archives import Found, Limits
+from genfoundry.modalities.common.archives import Files, Found
 from genfoundry.modalities.common.splitcells import SplitCells
 from genfoundry.modalities.common.values import Odd, class_names, rows_of
 from genfoundry.modalities.common.values import named as with_names
 
 
-class Ingest(_Ingest, Limits):
+class Ingest(Files):
     """How text is read: .txt, .md, .jsonl, .csv, .tsv and .parquet, also compressed (.gz, .bz2, .xz, .zst) and, all but
     Parquet, inside .zip and .tar archives.
     """
+
+    FOLDERS = "places"
+    TABLES = (".jsonl", ".csv", ".tsv", ".parquet", ".txt")
 
     text_column: str = "text"
     """Column (CSV, Parquet) or key (JSONL) that holds the document."""
     label_column: str = ""
     """Column of the label; numbers become the names that a Parquet file lists for them. Empty for none."""
     split_column: str = ""
-    """Column of a given split (train, val or test; validation, valid and dev count as val); empty for none."""
+    """Column of a given split (train, val or test, or another name of one, see split_names); empty for none."""
     id_column: str = ""
     """Column of a unique id; empty takes the path in the source with ``#line``."""
     license_column: str = ""

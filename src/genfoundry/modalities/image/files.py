@@ -1,33 +1,33 @@
 """Read pictures from single files, archives and Parquet, each with its label and split."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from genfoundry.config.sections.ingest import Ingest as _Ingest
 from genfoundry.config.specs import SPLITS
 from genfoundry.core.errors import DataError
 from genfoundry.modalities.common import archives as _archives
 from genfoundry.modalities.common import values as _values
+from genfoundry.modalities.common.layout import split_named
 from genfoundry.modalities.common.tables import Part
 
 ROWS = 64
 """Parquet rows held at once: pictures are large."""
 
-_SPLIT_NAMES = {**{split: split for split in SPLITS}, "validation": "val", "valid": "val", "dev": "val"}
 
-
-class Source(_Ingest, _archives.Limits):
+class Source(_archives.Files):
     """Where pictures are: files in folders and in .zip and .tar archives, and Parquet with bytes."""
+
+    TABLES = (".parquet",)
 
     image_column: str = "image"
     """Parquet column of the picture: bytes, or a struct with ``bytes`` (and ``path``) as Hugging Face writes it."""
     label_column: str = ""
     """Parquet column of the label; numbers become the names that the file lists for them. Empty for none."""
     split_column: str = ""
-    """Parquet column of a given split (train, val or test; validation, valid and dev count as val)."""
+    """Parquet column of a given split (train, val or test, or another name of one, see split_names)."""
     id_column: str = ""
     """Parquet column of a unique id; empty takes the path in the source with ``#row``."""
     fact_columns: tuple[str, ...] = ()
@@ -73,14 +73,9 @@ def rows(source: Path | Part, config: Source) -> Iterator[Row]:
 
 
 def _file(found: _archives.Found, config: Source) -> Row:
-    folders = list(PurePosixPath(found.name).parts[:-1])
-    # The archive itself is no label, nor is the folder that names the split.
-    folders = [part for part in folders if not _archives.is_archive(part)]
-    folders = folders[1:] if found.split and folders[:1] == [found.split] else folders
-    label = folders[-1] if folders else None
     with found.open() as stream:
         content = stream.read(config.max_bytes + 1)
-    return _limited(Row(found.name, label, found.split, content), config)
+    return _limited(Row(found.name, found.label, found.split, content), config)
 
 
 def _limited(row: Row, config: Source) -> Row:
@@ -151,10 +146,11 @@ def _limited_row(
     if config.id_column and not name:
         return Row(place, None, None, b"", "no_id", f"{config.id_column} is empty")
     name = name or place
-    split = _SPLIT_NAMES.get(given.lower()) if given else found.split
-    if given and not split:
+    split = split_named(given, config.split_names) if given else found.split
+    if given and split is None:
         detail = f"{config.split_column} is {given[:40]!r}; needs {', '.join(SPLITS)}"
         return Row(name, label, None, b"", "unknown_split", detail)
+    split = None if split == "none" else split
     content = row[config.image_column]
     content = content.get("bytes") if isinstance(content, dict) else content
     if content is not None and not isinstance(content, bytes):

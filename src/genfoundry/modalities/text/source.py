@@ -10,6 +10,7 @@ from genfoundry.modalities.common import documents as _documents
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.common import textfiles as _textfiles
 from genfoundry.modalities.common import values as _values
+from genfoundry.modalities.common.layout import split_named
 from genfoundry.modalities.common.textfiles import Ingest
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
 
 _EXTRA = ("license", "source", "time", "group")
 
-_SPLIT_NAMES = {**{split: split for split in SPLITS}, "validation": "val", "valid": "val", "dev": "val"}
-
 
 def _add(
     tables: _tables.Tables,
@@ -65,11 +64,12 @@ def _add(
     except _values.Odd as error:
         tables.reject(row.id, *error.args)
         return
-    split = _SPLIT_NAMES.get(given.lower()) if given else found.split
-    if given and not split:
+    split = split_named(given, config.split_names) if given else found.split
+    if given and split is None:
         detail = f"{config.split_column} is {given[:40]!r}; needs {', '.join(SPLITS)}"
         tables.reject(row.id, "unknown_split", detail)
         return
+    split = None if split == "none" else split
     if config.id_column and not name:
         tables.reject(row.id, "no_id", f"{config.id_column} is {str(row.values.get(config.id_column))[:40]!r}")
         return
