@@ -105,6 +105,17 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     assert [entry.name for entry in archives.entries(path, Limits())] == ["a.txt"]
 
 
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz"])
+def test_a_backslash_is_a_separator_where_no_name_has_a_slash(tmp_path: Path, ending: str) -> None:
+    """Old tools of Windows write it, entries of folders too."""
+    files = {"train\\cat\\": b"", "train\\cat\\a.txt": b"1", ".\\test\\b.txt": b"2", ".git\\c.txt": b"3"}
+    mixed = {"train\\a.txt": b"1", "test/b.txt": b"2"}
+
+    assert contents(make(tmp_path / f"x.{ending}", files)) == {"train/cat/a.txt": b"1", "test/b.txt": b"2"}
+    assert contents(make(tmp_path / f"y.{ending}", mixed)) == {"test/b.txt": b"2"}
+    assert reasons(tmp_path / f"y.{ending}") == {"train\\a.txt": "unsafe_name"}
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_the_second_entry_of_a_name_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:

@@ -96,6 +96,18 @@ def test_a_tree_gives_the_same_as_a_folder_and_as_an_archive(tmp_path: Path, tre
     assert packed == {f"set.{ending}/{name}": found for name, found in whole.items()}
 
 
+def test_a_zip_made_on_windows_keeps_labels_and_splits(tmp_path: Path) -> None:
+    names = ("set/Train/cat/1.png", "set/Train/dog/2.png", "set/Test/cat/3.png")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name in names:
+            archive.write(save(tmp_path / "1.png", smooth(GENERATOR, 8)), name.replace("/", "\\"))
+
+    found = given(tmp_path / "set.zip")
+
+    wanted = [("train", "cat"), ("train", "dog"), ("test", "cat")]
+    assert found == {f"set.zip/{name}": what for name, what in zip(names, wanted, strict=True)}
+
+
 @pytest.mark.parametrize(
     ("names", "wanted"),
     [

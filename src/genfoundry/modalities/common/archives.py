@@ -9,7 +9,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
@@ -97,9 +97,12 @@ def members(source: Path | Part, config: Files) -> Iterator[Found]:
         if not is_archive(name):
             yield Found(name, split, label, partial(opened, path, config), path)
             continue
-        named = [entry.name for entry in entries(path, config) if not entry.reason]
-        inner = layout(named, config, name)
-        for entry in entries(path, config):
+        # Names alone: an entry holds its header.
+        listed = [(entry.name, entry.reason) for entry in entries(path, config, False)]
+        if windows := _by_windows(entry for entry, _ in listed):
+            listed = [(entry.name, entry.reason) for entry in entries(path, config, True)]
+        inner = layout((entry for entry, reason in listed if not reason), config, name)
+        for entry in entries(path, config, windows):
             own = inner.split(entry.name)
             if split and own and own != split:
                 raise DataError(
@@ -109,24 +112,40 @@ def members(source: Path | Part, config: Files) -> Iterator[Found]:
             yield Found(f"{name}/{entry.name}", split or own, found, entry.open, None, entry.reason, entry.detail)
 
 
-def entries(path: Path, limits: Limits) -> Iterator[Entry]:
-    """Every file of an archive in the order it stands there, folders and hidden files left out.
+def entries(path: Path, limits: Limits, windows: bool | None = None) -> Iterator[Entry]:
+    r"""Every file of an archive in the order it stands there, folders and hidden files left out.
+
+    Args:
+        path: The archive.
+        limits: What may come out of it.
+        windows: Whether ``\`` separates folders; None finds out, for which the archive is read once more.
 
     Raises:
         DataError: The archive is damaged or cut short, or exceeds a limit.
     """
+    if windows is None:
+        windows = _by_windows(entry.name for entry in entries(path, limits, False))
     found = _zipped(path, limits) if path.name.lower().endswith(".zip") else _tarred(path, limits)
     seen: set[str] = set()
     for number, entry in enumerate(found, 1):
         if number > limits.max_entries:
             raise DataError(_entries(path, limits))
-        entry = entry._replace(name=_straight(entry.name))
+        name = entry.name.replace("\\", "/") if windows else entry.name
+        if name.endswith("/"):
+            continue
+        entry = entry._replace(name=_straight(name))
         parts = PurePosixPath(entry.name).parts
         if "__MACOSX" in parts or any(part.startswith(".") and not part.startswith("..") for part in parts):
             continue
         reason = _fault(entry, seen)
         seen.add(entry.name)
         yield entry._replace(reason=reason[0], detail=reason[1]) if reason else entry
+
+
+def _by_windows(names: Iterable[str]) -> bool:
+    r"""Whether names have ``\`` as separator: old tools of Windows write it, against the standard, and no ``/``."""
+    names = list(names)
+    return any("\\" in name for name in names) and not any("/" in name for name in names)
 
 
 def _straight(name: str) -> str:
@@ -154,6 +173,8 @@ def _fault(entry: Entry, seen: set[str]) -> tuple[str, str] | None:
     parts = entry.name.replace("\\", "/").split("/")
     if entry.name.startswith(("/", "\\")) or ".." in parts or parts[0].endswith(":"):
         return "unsafe_name", "an absolute path or '..': the name leads out of the archive"
+    if "\\" in entry.name:
+        return "unsafe_name", "a backslash, beside names with /: no separator can be told; pack it again with / alone"
     if entry.reason:
         return entry.reason, entry.detail
     if is_archive(entry.name) or bare(entry.name) != entry.name:
