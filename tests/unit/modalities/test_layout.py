@@ -1,5 +1,6 @@
 """Splits and labels by folders: the names that people use, where they stand, and what can't be told apart."""
 
+import os
 import tarfile
 import zipfile
 from collections.abc import Iterable
@@ -240,3 +241,27 @@ def test_a_folder_more_that_changes_the_splits_is_seen_by_the_cache(tmp_path: Pa
     assert splits() == {} == splits()
     pictures(source, ("train/3.png",))
     assert splits() == {"test/2.png": "test", "train/3.png": "train"}
+
+
+def test_what_points_elsewhere_is_named_and_links_to_files_are_read(tmp_path: Path) -> None:
+    """A whole label may be a link to another disk: no record of it would be missed by any count."""
+    source, elsewhere = pictures(tmp_path / "raw", ("cat/1.png",)), pictures(tmp_path / "far", ("1.png", "2.png"))
+    (source / "cat/linked.png").symlink_to(elsewhere / "1.png")
+    assert set(given(source)) == {"cat/1.png", "cat/linked.png"}
+
+    (source / "dog").symlink_to(elsewhere)
+    (source / "cat/broken.png").symlink_to(tmp_path / "gone.png")
+    (source / "cat/circle.png").symlink_to("circle.png")
+    os.mkfifo(source / "cat/pipe.png")
+    (source / ".hidden").symlink_to(elsewhere)
+
+    with pytest.raises(DataError) as caught:
+        given(source)
+    for name, why in (
+        ("cat/broken.png", "a link to nothing"),
+        ("cat/circle.png", "a link that leads nowhere"),
+        ("cat/pipe.png", "a device, a socket or a pipe"),
+        ("dog", "a link to a folder"),
+    ):
+        assert f"{name} ({why}" in str(caught.value)
+    assert ".hidden" not in str(caught.value)

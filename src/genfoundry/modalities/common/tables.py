@@ -27,6 +27,9 @@ TABLE_BYTES = 16 * 2**20
 TABLE_ROWS = 20_000
 """Rows of one table, when the records are tiny."""
 
+SHOWN = 5
+"""Files that a message names."""
+
 
 class Part(NamedTuple):
     """Some files of a source, under the names that they have in it: read as the whole would be."""
@@ -40,7 +43,8 @@ def files(source: Path | Part) -> list[tuple[str, Path]]:
     """(path inside the source in posix form, path) of every file that is not hidden, sorted by the former.
 
     Raises:
-        DataError: The source is missing, holds no file, or a folder of it that can't be read.
+        DataError: The source is missing, holds no file, or something that can't be read: a closed folder, a linked one,
+            a broken link.
     """
     if isinstance(source, Part):
         return list(source.files)
@@ -49,24 +53,43 @@ def files(source: Path | Part) -> list[tuple[str, Path]]:
             return [(storable(source.name), source)]
         if not source.is_dir():
             raise DataError(f"{source}: no such file or folder; put the data there (dvc pull) or mend 'source'")
-        found = sorted(_below(source, ""))
+        found, lost = [], []
+        for name, path, fault in sorted(_below(source, "")):
+            lost.append(f"{name} ({fault})") if fault else found.append((name, path))
     except PermissionError as error:
         raise DataError(f"{error.filename}: may not be read; give this user the right to, or take it out") from None
+    if lost:
+        more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+        raise DataError(
+            f"{source}: {'; '.join(lost[:SHOWN])}{more}: can't be read; put files and folders themselves there, or "
+            "remove what points elsewhere"
+        )
     if not found:
         raise DataError(f"{source}: the folder holds no file; put the data there or mend 'source' in params.yaml")
     return found
 
 
-def _below(folder: str | Path, inside: str) -> Iterator[tuple[str, Path]]:
-    """Files that are not hidden; links to folders are not followed."""
+def _below(folder: str | Path, inside: str) -> Iterator[tuple[str, Path, str]]:
+    """(name, path, why it can't be read) of what is not hidden; links to files are followed, as DVC does."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _below(entry.path, f"{inside}{entry.name}/")
-            elif entry.is_file():
-                yield storable(inside + entry.name), Path(entry.path)
+            else:
+                yield storable(inside + entry.name), Path(entry.path), _fault(entry)
+
+
+def _fault(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_file():
+            return ""
+        if entry.is_dir():
+            return "a link to a folder, whose files DVC does not version"
+        return "a link to nothing" if entry.is_symlink() else "a device, a socket or a pipe"
+    except OSError as error:
+        return f"a link that leads nowhere: {error.strerror}"
 
 
 def storable(name: str) -> str:
