@@ -5,6 +5,7 @@ Every modality becomes one of two specs, so that a model family sees only these:
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,13 +175,21 @@ id: path in the source, ``#line`` for line files. label, split: string or null. 
 the content. content: bytes (as read, or uint8 pixels once clean) or str.
 """
 
+FILE = "file"
+"""Column of the file that a record comes from, in tables of records whose ids are of a column of the user's."""
+
 REJECTED_COLUMNS = ("id", "reason", "detail")
 """Columns of ``rejected.parquet``: id of the rejected record, reason, and what exactly was wrong."""
 
 
 def tops(ids: Iterable[str]) -> list[str]:
     """The file or top folder of the source that each id comes from."""
-    return [one.split("#", 1)[0].split("/", 1)[0] for one in ids]
+    return [file_of(one).split("/", 1)[0] for one in ids]
+
+
+def file_of(id: str) -> str:
+    """The file that an id of no column comes from: the id without ``#line``; a folder may be called ``C# notes``."""
+    return re.sub(r"#\d+$", "", id)
 
 
 def record_hashes(digests: Iterable[str]) -> "np.ndarray":

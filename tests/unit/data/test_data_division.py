@@ -4,14 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from dataline import Line, words, write_jsonl
+from dataline import Line, smooth, words, write_jsonl
 
 from genfoundry.config import params as settings
 from genfoundry.config.sections.split import Split
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import publish_folder, write_table
+from genfoundry.core.io import publish_folder, read_table, write_table
 from genfoundry.data.preprocess.splitting import GAP, Plan, plan, splits_of
+from genfoundry.modalities.image.pixels import png
 
 
 def records(folder: Path, table: pd.DataFrame, shards: int = 1) -> Path:
@@ -111,6 +114,51 @@ def test_the_end_of_each_source_tests_in_the_order_of_the_source(tmp_path: Path)
     found = places(records(tmp_path / "r", table, shards=4), by="contiguous", val=0.1, test=0.2)
 
     assert found == [0] * 7 + [1] + [2] * 2 + [0] * 14 + [1] * 2 + [2] * 4 + [0]
+
+
+def test_the_source_of_a_record_is_its_file_whatever_the_names(tmp_path: Path) -> None:
+    """Folders may be called `C# notes`; ids of a column say nothing of the file; some records alone have a source."""
+    sharp = pd.DataFrame({"id": [f"C# {name}.txt#{n}" for name in "ab" for n in range(10)]})
+    named = pd.DataFrame({"id": [f"key#{n}" for n in range(20)], "file": ["a.jsonl"] * 10 + ["b#.jsonl"] * 10})
+    given = named.assign(source=pd.Series(["one"] * 5 + ["two"] * 5 + [None] * 10, dtype="str"))
+
+    found = [places(records(tmp_path / str(n), table), by="contiguous", val=0.0, test=0.2) for n, table in
+             enumerate((sharp, named, given))]  # fmt: skip
+
+    assert found[0] == found[1] == ([0] * 8 + [2] * 2) * 2
+    assert found[2] == ([0] * 4 + [2]) * 2 + [0] * 8 + [2] * 2
+
+
+@pytest.mark.parametrize("by_column", [False, True])
+def test_records_of_a_file_are_divided_by_their_places_with_ids_of_a_column_too(
+    tmp_path: Path, by_column: bool
+) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("C# notes/a", "C# notes/b"):
+        rows = [{"text": words(generator, 30), "key": f"{name[-1]}#{n}#"} for n in range(10)]
+        write_jsonl(tmp_path / f"raw/{name}.jsonl", rows)
+    ingest = {"id_column": "key"} if by_column else {}
+    split = {"by": "contiguous", "val": 0.1, "test": 0.2}
+    line = Line(tmp_path, "text", tmp_path / "raw", ingest=ingest, split=split, encode={"vocab_size": 300}).run()
+
+    assert line.clean()["split"].tolist() == (["train"] * 7 + ["val"] + ["test"] * 2) * 2
+    index = read_table(line.paths.index / "test.parquet")
+    assert set(index["source"]) == {"C# notes"}
+
+
+def test_pictures_of_a_table_know_their_file(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in "ab":
+        contents = [png(smooth(generator, 8)) for _ in range(10)]
+        table = pa.table({"image": contents, "key": [f"{name}{n}" for n in range(10)]})
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / f"raw/{name}.parquet")
+    split = {"by": "contiguous", "val": 0.1, "test": 0.2}
+    line = Line(tmp_path, "image", tmp_path / "raw", ingest={"id_column": "key"}, split=split).ingest().preprocess()
+
+    assert line.clean()["split"].tolist() == (["train"] * 7 + ["val"] + ["test"] * 2) * 2
+    with pytest.raises(ConfigError, match="file is a column of every picture"):
+        Line(tmp_path, "image", tmp_path / "raw", ingest={"id_column": "key", "fact_columns": ["file"]}).ingest()
 
 
 def test_a_gap_is_left_before_each_border(tmp_path: Path) -> None:

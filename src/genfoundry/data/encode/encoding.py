@@ -17,6 +17,7 @@ from genfoundry.config.conditions import Condition, Wanted, found
 from genfoundry.config.sections.encode import Encode
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.specs import (
+    FILE,
     RECORD_COLUMNS,
     SPLITS,
     DataSpec,
@@ -86,7 +87,7 @@ def _index(paths: DatasetPaths) -> "pd.DataFrame":
     index = splits.join(table, on="id").sort_values(["sha256", "id"], ignore_index=True)
     index["row"] = index.groupby("split").cumcount().astype("int64")
     if "source" not in facts:
-        index["source"] = pd.Series(tops(index["id"]), index=index.index, dtype="str")
+        index["source"] = pd.Series(tops(index[FILE if FILE in facts else "id"]), index=index.index, dtype="str")
     return index[["row", "id", "sha256", "label", "source", *(name for name in facts if name != "source"), "split"]]
 
 

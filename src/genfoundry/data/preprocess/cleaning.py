@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.preprocess import Preprocess
 from genfoundry.config.sections.split import Split
-from genfoundry.config.specs import REJECTED_COLUMNS, SPLITS
+from genfoundry.config.specs import FILE, REJECTED_COLUMNS, SPLITS
 from genfoundry.core import pages
 from genfoundry.core.io import file_digest, publish_folder, read_json, read_table, shards, write_json, write_table
 from genfoundry.core.paths import DatasetPaths
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHOWN = 6
 """Examples on the page for each reason."""
 
-CARRIED = ("source", "license", "language", "time", "group")
+CARRIED = ("source", "license", "language", "time", "group", FILE)
 """Columns that pass through cleaning unchanged."""
 
 

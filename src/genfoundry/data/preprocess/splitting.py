@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from genfoundry.config.sections.split import Split
-from genfoundry.config.specs import SPLITS
+from genfoundry.config.specs import FILE, SPLITS, file_of
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import read_records, record_columns
 
@@ -69,8 +69,8 @@ def plan(folder: Path, config: Split, where: str) -> Plan:
 
     names = record_columns(folder)
     wanted = ["id", "split", *([COLUMNS[config.by]] if config.by in COLUMNS else [])]
-    if config.by == "contiguous" and "source" in names:
-        wanted.append("source")
+    if config.by == "contiguous":
+        wanted += [name for name in (FILE, "source") if name in names]
     for name in wanted if names else []:
         if name not in names:
             raise DataError(
@@ -186,7 +186,9 @@ def _contiguous(table: "pd.DataFrame", config: Split, val: float, test: float, w
     """By the place of each record among those of its source, in the order in which they were read."""
     import pandas as pd
 
-    source = table["source"] if "source" in table else table["id"].str.split("#").str[0]
+    source = table["id"].map(file_of)
+    for name in (FILE, "source"):
+        source = table[name].fillna(source) if name in table else source
     codes = pd.factorize(source, use_na_sentinel=False)[0]
     sizes = np.bincount(codes)[codes]
     order = pd.Series(codes).groupby(codes).cumcount().to_numpy()

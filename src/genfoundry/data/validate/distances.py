@@ -6,8 +6,10 @@ distance is the largest difference of the distribution functions.
 
 import numpy as np
 
-LEFT_OUT = ("id", "sha256", "content", "group", "time")
-"""Columns whose values are new with every record."""
+from genfoundry.config.specs import FILE
+
+LEFT_OUT = ("id", "sha256", "content", "group", "time", FILE)
+"""Columns whose values are new with every record, or with every file."""
 
 POINTS = 100
 """Points of a number's distribution that are kept: the Kolmogorov-Smirnov distance is right to within 0.01."""

@@ -36,7 +36,7 @@ class Ingest(Files):
     split_column: str = ""
     """Column of a given split (train, val or test, or another name of one, see split_names); empty for none."""
     id_column: str = ""
-    """Column of a unique id; empty takes the path in the source with ``#line``."""
+    """Column of a unique id; the file is kept as ``file``. Empty takes the path in the source with ``#line``."""
     license_column: str = ""
     """Column of the licence, kept as ``license``; empty for none."""
     source_column: str = ""

@@ -29,7 +29,7 @@ class Source(_archives.Files):
     split_column: str = ""
     """Parquet column of a given split (train, val or test, or another name of one, see split_names)."""
     id_column: str = ""
-    """Parquet column of a unique id; empty takes the path in the source with ``#row``."""
+    """Parquet column of a unique id; the file is kept as ``file``. Empty takes the path in the source with ``#row``."""
     fact_columns: tuple[str, ...] = ()
     """Further Parquet columns to keep with each picture, texts or numbers: captions, for example, of which
     ``encode.conditions`` makes conditions.
@@ -52,7 +52,7 @@ class Row(NamedTuple):
     facts: tuple[Any, ...] = ()
     """Values of ``fact_columns``; none of a file that is no table."""
     file: str = ""
-    """The table that it comes from."""
+    """Path in the source of the file that holds it."""
     raw: Mapping[str, Any] = {}
     """Label, split, id and facts of a table as they stand there, by column."""
 
@@ -75,7 +75,7 @@ def rows(source: Path | Part, config: Source) -> Iterator[Row]:
 def _file(found: _archives.Found, config: Source) -> Row:
     with found.open() as stream:
         content = stream.read(config.max_bytes + 1)
-    return _limited(Row(found.name, found.label, found.split, content), config)
+    return _limited(Row(found.name, found.label, found.split, content, file=found.name), config)
 
 
 def _limited(row: Row, config: Source) -> Row:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from genfoundry.config.specs import RECORD_COLUMNS
+from genfoundry.config.specs import FILE, RECORD_COLUMNS
 from genfoundry.core.errors import ConfigError
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.image import files as _picturefiles
@@ -43,11 +43,12 @@ class Ingest(_picturefiles.Source):
 
 def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of pictures and of rejected ones."""
-    if taken := sorted({*RECORD_COLUMNS, *FACTS} & {*config.fact_columns}):
+    file = [FILE] if config.id_column else []
+    if taken := sorted({*RECORD_COLUMNS, *FACTS, *file} & {*config.fact_columns}):
         raise ConfigError(
             f"ingest.fact_columns: {', '.join(taken)} is a column of every picture; rename it in the source"
         )
-    tables, none = _tables.Tables((*FACTS, *config.fact_columns)), (None,) * len(config.fact_columns)
+    tables, none = _tables.Tables((*FACTS, *config.fact_columns), file), (None,) * len(config.fact_columns)
     seen: set[str] = set()
     for row in _picturefiles.rows(source, config):
         facts = (row.reason, row.detail) if row.reason else _inspect(row.content, config)
@@ -57,7 +58,8 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
             tables.reject(row.id, "duplicate_id", f"again in {config.id_column}")
         else:
             tables.kinds.note(row.file, row.raw, row.raw)
-            tables.add(row.id, row.label, row.split, row.content, *facts, *(row.facts or none))
+            place = [row.file] if file else []
+            tables.add(row.id, row.label, row.split, row.content, *facts, *(row.facts or none), *place)
             # Paths can't come twice; ids that a column gives can.
             if config.id_column:
                 seen.add(row.id)

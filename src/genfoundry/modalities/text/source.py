@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genfoundry.config.specs import SPLITS
+from genfoundry.config.specs import FILE, SPLITS
 from genfoundry.modalities.common import archives as _archives
 from genfoundry.modalities.common import documents as _documents
 from genfoundry.modalities.common import tables as _tables
@@ -22,7 +22,7 @@ FACTS = _documents.FACTS
 def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of documents and of rejected ones."""
     extra = {name: column for name in _EXTRA if (column := getattr(config, f"{name}_column"))}
-    tables, seen = _tables.Tables(FACTS, tuple(extra)), set()
+    tables, seen = _tables.Tables(FACTS, (*extra, *([FILE] if config.id_column else []))), set()
     for found in _archives.members(source, config):
         reader = _textfiles.READERS.get(found.ending)
         if found.reason:
@@ -81,7 +81,8 @@ def _add(
         seen.add(name)
     if not untyped:
         tables.kinds.note(found.name, row.values, (*columns[:3], config.source_column, config.group_column))
-    tables.add(name, label, split, text, *_documents.facts(text), *more)
+    place = [found.name] if config.id_column else []
+    tables.add(name, label, split, text, *_documents.facts(text), *more, *place)
 
 
 def expectations() -> list[dict[str, Any]]:
