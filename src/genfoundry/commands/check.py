@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from genfoundry.commands.look import look
 from genfoundry.config import params as settings
 from genfoundry.config.code import Sources, difference, record_of
 from genfoundry.config.dag import CODE_FILES, nodes, param_values
@@ -38,10 +39,12 @@ def check(root: Path) -> tuple[list[str], list[str]]:
     except ConfigError as error:
         return faults + str(error).splitlines(), _notes(root)
     faults += [*_blocks(tree), *_links(root, tree), *_graph(root)]
+    seen, notes = ([], []) if faults else look(root, tree)
+    faults += seen
     if faults:
-        return list(dict.fromkeys(faults)), _notes(root)
-    faults, notes = _code(root)
-    return faults, [*notes, *_notes(root)]
+        return list(dict.fromkeys(faults)), [*notes, *_notes(root)]
+    faults, stale = _code(root)
+    return faults, [*stale, *notes, *_notes(root)]
 
 
 def _environment(root: Path) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """Shared steps of reading a source: files in a fixed order, tables of bounded size."""
 
 import hashlib
+import math
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,10 +41,15 @@ class Part(NamedTuple):
     """Splits that the folders of the whole source give."""
 
 
-def files(source: Path | Part) -> list[tuple[str, Path]]:
+def files(source: Path | Part, deadline: float = math.inf) -> list[tuple[str, Path]]:
     """(path inside the source in posix form, path) of every file that is not hidden, sorted by the former.
 
+    Args:
+        source: File, folder, or some files of one.
+        deadline: Moment of ``time.monotonic`` at which to give up.
+
     Raises:
+        TimeoutError: The deadline has passed.
         DataError: The source is missing, holds no file, or something that can't be read: a closed folder, a linked one,
             a broken link.
     """
@@ -54,7 +61,7 @@ def files(source: Path | Part) -> list[tuple[str, Path]]:
         if not source.is_dir():
             raise DataError(f"{source}: no such file or folder; put the data there (dvc pull) or mend 'source'")
         found, lost = [], []
-        for name, path, fault in sorted(_below(source, "")):
+        for name, path, fault in sorted(_below(source, "", deadline)):
             lost.append(f"{name} ({fault})") if fault else found.append((name, path))
     except PermissionError as error:
         raise DataError(f"{error.filename}: may not be read; give this user the right to, or take it out") from None
@@ -69,14 +76,16 @@ def files(source: Path | Part) -> list[tuple[str, Path]]:
     return found
 
 
-def _below(folder: str | Path, inside: str) -> Iterator[tuple[str, Path, str]]:
+def _below(folder: str | Path, inside: str, deadline: float) -> Iterator[tuple[str, Path, str]]:
     """(name, path, why it can't be read) of what is not hidden; links to files are followed, as DVC does."""
+    if time.monotonic() > deadline:
+        raise TimeoutError(str(folder))
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _below(entry.path, f"{inside}{entry.name}/")
+                yield from _below(entry.path, f"{inside}{entry.name}/", deadline)
             else:
                 yield storable(inside + entry.name), Path(entry.path), _fault(entry)
 

@@ -200,6 +200,18 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found if len(found) == len(pairs) else _Doubled(Counter(name for name, _ in pairs))
 
 
+def lacking(found: Found, config: Ingest, lines: int = 100) -> tuple[bool, str]:
+    """Named keys that none of the first JSON lines has: (whether records need them, words), empty words for none."""
+    rows = [row.values for row in itertools.islice(json_lines(found, config), lines) if not row.reason]
+    keys = list(dict.fromkeys(key for values in rows for key in values))
+    absent = [column for column in named(config) if column not in keys]
+    if not rows or not absent:
+        return False, ""
+    needed = bool({config.text_column, config.id_column} & {*absent})
+    which, have = ", ".join(map(repr, absent)), ", ".join(map(repr, keys[:20])) or "none"
+    return needed, f"{found.name}: none of its first {len(rows)} lines has {which}; their keys are {have}"
+
+
 def _object(place: str, line: bytes) -> Row:
     try:
         value = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_pairs)
