@@ -1,4 +1,6 @@
-"""Clean pictures: eight bits, one mode, one size; blank, flat, dark and bright ones are dropped."""
+"""Clean pictures: eight bits, one mode, one size; blank, flat, dark and bright ones are dropped, and what no range of
+levels is known of.
+"""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +11,7 @@ from genfoundry.config.sections.preprocess import Preprocess as _Preprocess
 from genfoundry.config.specs import RECORD_COLUMNS, REJECTED_COLUMNS
 from genfoundry.data.similarity import descriptor as _descriptor
 from genfoundry.modalities.common import tables as _tables
-from genfoundry.modalities.image.pixels import one_shape, opened
+from genfoundry.modalities.image.pixels import UNREADABLE, Unusable, failure, one_shape, opened
 from genfoundry.modalities.image.source import FACTS
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ class Preprocess(_Preprocess):
     """Columns of pixels; 0 keeps the pictures' own, which must then be all the same."""
     mode: Literal["L", "RGB"] = "RGB"
     """Grey or colour; transparent parts become white."""
+    white: float = Field(default=0.0, ge=0)
+    """Level that becomes white where a channel has more than eight bits; black is 0. With 0 white is the largest number
+    of the file's bits (16-bit: 65535), 1 of floating-point numbers, and integers of 32 bits are dropped. Pictures with
+    levels outside are dropped too.
+    """
+    profiles: Literal["convert", "ignore"] = "convert"
+    """Colours with an ICC profile become sRGB, and pictures whose profile can't be applied are dropped; or profiles are
+    ignored.
+    """
     fit: Literal["crop", "stretch"] = "crop"
     """To another aspect: cut the longer side around the middle, or stretch."""
     max_aspect: float = Field(default=4.0, ge=1)
@@ -53,13 +64,9 @@ def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, p
     others = [name for name in records.columns if name not in (*RECORD_COLUMNS, *FACTS)]
     places = []
     for place, (name, label, split, content, *size) in enumerate(zip(*(records[c] for c in columns), strict=True)):
-        image = opened(content, side)
-        if reason := _drop(*size, config):
-            dropped.append((name, *reason))
-            continue
-        image = _canonical(image, config)
-        if reason := _dull(image, config):
-            dropped.append((name, *reason))
+        image = _usable(content, *size, side, config)
+        if isinstance(image, tuple):
+            dropped.append((name, *image))
             continue
         pixels = image.tobytes()
         places.append(place)
@@ -70,6 +77,19 @@ def clean(records: "pd.DataFrame", config: Preprocess) -> "tuple[pd.DataFrame, p
         kept[column] = records[column].iloc[places].to_numpy()
     one_shape(kept)
     return kept, pd.DataFrame(dropped, columns=list(REJECTED_COLUMNS), dtype="str")
+
+
+def _usable(content: bytes, width: int, height: int, side: int, config: Preprocess) -> "Picture | tuple[str, str]":
+    """The canonical picture, or (reason, detail) why there is none."""
+    if reason := _drop(width, height, config):
+        return reason
+    try:
+        image = _canonical(opened(content, side, config.white, config.profiles == "convert"), config)
+        return _dull(image, config) or image
+    except Unusable as error:
+        return error.reason, error.detail
+    except UNREADABLE as error:
+        return "broken", f"{type(error).__name__}: {failure(error)}"
 
 
 def _drop(width: int, height: int, config: Preprocess) -> tuple[str, str] | None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from genfoundry.core.pages import picture
+from genfoundry.core.pages import escape, picture
 from genfoundry.data.similarity import descriptor as _descriptor
-from genfoundry.modalities.image.pixels import opened, png
+from genfoundry.modalities.image.pixels import UNREADABLE, failure, opened, png
 
 SHOWN = 96
 """Width of a difference on a page, in pixels."""
@@ -16,9 +16,12 @@ SHOWN = 96
 def show(record: Mapping[str, Any], width: int = 128) -> str:
     """A picture as HTML, raw or clean."""
     if "format" in record:
-        image = opened(record["content"]).convert("RGB")
-        image.thumbnail((2 * width, 2 * width))
-        levels = np.asarray(image)
+        try:
+            image = opened(record["content"]).convert("RGB")
+            image.thumbnail((2 * width, 2 * width))
+            levels = np.asarray(image)
+        except UNREADABLE as error:
+            return f'<span class="soft">can\'t be shown: {escape(failure(error))}</span>'
     else:
         shape = (int(record["height"]), int(record["width"]), -1)
         levels = np.frombuffer(record["content"], np.uint8).reshape(shape)

@@ -1,8 +1,17 @@
-"""Pixels of a picture: from the bytes of a file, from clean records, and as PNG."""
+"""Pixels of a picture: from the bytes of a file, from clean records, and as PNG.
+
+Depth goes by the file's format, never by its content, so that pictures of one set stay comparable. Colours with an ICC
+profile become sRGB (ICC.1:2022; littleCMS, perceptual intent); without a profile they are taken as sRGB.
+"""
 
 import io
+import re
+import struct
 import warnings
-from typing import TYPE_CHECKING
+import zlib
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +20,48 @@ from genfoundry.core.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
     from PIL.Image import Image as Picture
+    from PIL.ImageCms import ImageCmsTransform
+
+UNREADABLE = (
+    *(OSError, EOFError, struct.error, zlib.error, SyntaxError),
+    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
+)
+"""What Pillow and NumPy raise on broken, hostile and unsupported files (fuzzers have met each of them in Pillow)."""
+
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+"""Tags of TIFF, and the value of the second that turns black and white."""
+
+SAME = 2
+"""Levels by which a profile may move a colour and still count as sRGB, whose pixels stay as they are."""
 
 
-def opened(content: bytes, side: int = 0) -> "Picture":
-    """The picture upright, with eight bits a channel, transparency over white; of JPEG ``side`` pixels may do."""
+class Unusable(ValueError):
+    """A picture that can be decoded, but not be brought to eight bits and sRGB."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def failure(error: BaseException) -> str:
+    """What an error says, without addresses of objects, which differ from run to run."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(error))[:200]
+
+
+def opened(content: bytes, side: int = 0, white: float = 0.0, profiles: bool = True) -> "Picture":
+    """The picture upright, with eight bits a channel in sRGB, transparency over white, in a mode that converts to L and
+    RGB.
+
+    Args:
+        content: A file.
+        side: Pixels that may do for a JPEG's longer side; 0 for all.
+        white: Level that becomes white where a channel has more than eight bits; 0 for the format's own.
+        profiles: Whether embedded ICC profiles are applied.
+
+    Raises:
+        Unusable: No range is known for its levels, or they leave it; its profile can't be applied.
+        Exception: One of ``UNREADABLE``, from Pillow.
+    """
     from PIL import Image, ImageOps
 
     with warnings.catch_warnings():
@@ -23,22 +70,92 @@ def opened(content: bytes, side: int = 0) -> "Picture":
         if side:
             image.draft(None, (side, side))  # type: ignore[no-untyped-call]
         image.load()
+    profile, tags = image.info.get("icc_profile") if profiles else None, getattr(image, "tag_v2", {})
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        return _eight_bits(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = _eight_bits(image, white, tags)
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.mode == "LAB":
+        return _from_lab(image)
+    if image.mode in ("YCbCr", "HSV", "P"):
+        image = image.convert("RGB")
+    return _standard(image, profile) if profile else image
 
 
-def _eight_bits(image: "Picture") -> "Picture":
-    """Grey of 16 or more bits scaled to 8: Pillow's own conversion cuts everything above 255 to white."""
+def _eight_bits(image: "Picture", white: float, tags: Mapping[int, Any]) -> "Picture":
+    """Levels of 12, 16 or more bits scaled to 8: Pillow's own conversion cuts everything above 255 to white."""
     from PIL import Image
 
     levels = np.asarray(image).astype(np.float64)
-    top = 65535.0 if image.mode != "F" and levels.max(initial=0) > 255 else 255.0
-    return Image.fromarray(np.clip(levels * 255 / top + 0.5, 0, 255).astype(np.uint8))
+    top = white or _top(image.mode, tags)
+    if not top:
+        detail = "integers of 32 bits, whose range is unknown; name the level of white (preprocess.white)"
+        raise Unusable("unknown_range", detail)
+    scaled = levels * (255 / top)
+    if not np.isfinite(levels).all():
+        raise Unusable("not_finite", f"{(~np.isfinite(levels)).sum()} pixels are NaN or infinite")
+    if scaled.min(initial=0) < -0.5 or scaled.max(initial=0) > 255.5:
+        found = f"levels from {levels.min():g} to {levels.max():g}"
+        raise Unusable("out_of_range", f"{found}, black is 0 and white {top:g}; name another white (preprocess.white)")
+    grey = np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        grey = 255 - grey
+    if image.info.get("transparency") is not None:
+        grey[levels == image.info["transparency"]] = 255
+    return Image.fromarray(grey)
+
+
+def _top(mode: str, tags: Mapping[int, Any]) -> float:
+    """The level of white that a format states; 0 if it states none."""
+    if mode == "F":
+        return 1.0
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    return 0.0 if mode == "I" else float(2**bits - 1)
+
+
+def _from_lab(image: "Picture") -> "Picture":
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
+
+
+def _standard(image: "Picture", profile: bytes) -> "Picture":
+    """In sRGB."""
+    from PIL import ImageCms
+
+    try:
+        if image.mode in ("1", "I", "F") or (image.mode == "L" and _space(profile) == "RGB"):
+            image = image.convert("RGB")
+        transform = _to_srgb(profile, image.mode)
+        return image if transform is None else ImageCms.applyTransform(image, transform) or image
+    except (ImageCms.PyCMSError, *UNREADABLE) as error:
+        detail = f"ICC profile does not fit a picture of mode {image.mode} ({str(error)[:80]}); it can be ignored"
+        raise Unusable("profile", f"{detail} (preprocess.profiles: ignore)") from None
+
+
+def _space(profile: bytes) -> str:
+    """Colour space of a profile, as its header says: RGB, GRAY, CMYK."""
+    return profile[16:20].decode("latin-1").strip()
+
+
+@lru_cache(maxsize=32)
+def _to_srgb(profile: bytes, mode: str) -> "ImageCmsTransform | None":
+    """From a profile to sRGB; None where that moves no colour by more than ``SAME`` levels."""
+    from PIL import Image, ImageCms
+
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    if mode == "CMYK":
+        return transform
+    grid = np.arange(0, 256, 15, dtype=np.uint8)
+    levels = np.stack(np.meshgrid(grid, grid, grid), -1).reshape(1, -1, 3) if mode == "RGB" else grid[None]
+    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(levels), transform)).astype(int)
+    return None if np.abs(moved - (levels if mode == "RGB" else levels[..., None])).max() <= SAME else transform
 
 
 def one_shape(records: "pd.DataFrame") -> None:
