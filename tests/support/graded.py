@@ -92,17 +92,24 @@ def counting(count: int, seed: int, vocab_size: int = 12) -> list[list[int]]:
 
 
 def write_texts(
-    root: Path, key: str = "counting", counts: dict[str, int] = COUNTS, vocab_size: int = 12
+    root: Path,
+    key: str = "counting",
+    counts: dict[str, int] = COUNTS,
+    vocab_size: int = 12,
+    labels: tuple[str, ...] = (),
 ) -> DatasetPaths:
-    """Arrays and index of a data set of token documents."""
+    """Arrays and index of a data set of token documents, whose labels come in turn."""
     paths = DatasetPaths(root, key)
     with publish_folder(paths.arrays) as folder, publish_folder(paths.index) as index:
-        write_spec(folder, TokenSpec(vocab_size=vocab_size))
+        write_spec(folder, TokenSpec(vocab_size=vocab_size, labels=labels))
         write_tokenizer(folder, key, vocab_size)
         for seed, split in enumerate(SPLITS):
             documents = counting(counts[split], seed, vocab_size)
             write_token_arrays(folder, split, documents)
-            _index(folder, index, split, [bytes(document) for document in documents])
+            names = [labels[row % len(labels)] for row in range(len(documents))] if labels else None
+            if names:
+                np.save(folder / f"{split}_labels.npy", np.arange(len(documents)) % len(labels))
+            _index(folder, index, split, [bytes(document) for document in documents], names)
     return paths
 
 

@@ -25,6 +25,7 @@ from genfoundry.training.module import Trainee
 SPECS: dict[str, DataSpec] = {
     "grid": GridSpec(channels=1, shape=(8, 8), labels=("a", "b")),
     "token": TokenSpec(vocab_size=20),
+    "labelled": TokenSpec(vocab_size=20, labels=("a", "b")),
 }
 
 TINY = {"width": 8, "latent": 3, "layers": 1, "depth": 1, "blocks": 1, "heads": 2, "context": 8, "dropout": 0.1}
@@ -57,7 +58,17 @@ def make_arrays(arrays: Path, kind: str) -> None:
                 np.save(folder / f"{split}_labels.npy", np.arange(count) % 2)
         else:
             for split, count in (("train", 900), ("val", 120), ("test", 120)):
-                np.save(folder / f"{split}_tokens.npy", generator.integers(0, 20, count, dtype=np.uint16))
+                tokens = generator.integers(0, 20, count, dtype=np.uint16)
+                if kind == "labelled":
+                    # Documents of 1 to 20 tokens; those of label a have low ones, the others high ones.
+                    starts = np.unique(np.append(np.cumsum(generator.integers(1, 21, count)), 0))
+                    starts = starts[starts < count]
+                    labels = np.arange(len(starts)) % 2
+                    tokens = 1 + tokens % 9 + np.repeat(labels * 9, np.diff([*starts, count])).astype(np.uint16)
+                    tokens[starts] = 0
+                    np.save(folder / f"{split}_offsets.npy", np.append(starts, count))
+                    np.save(folder / f"{split}_labels.npy", labels)
+                np.save(folder / f"{split}_tokens.npy", tokens)
             tokenizer(folder)
         for place, split in enumerate(("train", "val", "test")):
             np.save(folder / f"{split}_records.npy", np.arange(3, dtype=np.uint64) * 10 + place)

@@ -14,16 +14,16 @@ from genfoundry.modalities.text import Encode
 TOKENIZER = tokens.train(Encode(tokenizer="bytes"), [])
 
 
-def writer(root: Path, key: str = "writer") -> tuple[ModelPaths, DatasetPaths]:
-    """A recurrent network of random weights: it writes bytes, and ends seldom."""
+def writer(root: Path, key: str = "writer", labels: tuple[str, ...] = ()) -> tuple[ModelPaths, DatasetPaths]:
+    """A recurrent network of random weights: it writes bytes, and ends seldom; with labels, conditional on them."""
     paths, dataset = ModelPaths(root, key), DatasetPaths(root, "letters")
-    spec = TokenSpec(vocab_size=TOKENIZER.get_vocab_size(), boundary=tokens.boundary(TOKENIZER))
+    spec = TokenSpec(vocab_size=TOKENIZER.get_vocab_size(), boundary=tokens.boundary(TOKENIZER), labels=labels)
     with publish_folder(dataset.arrays) as folder:
         TOKENIZER.save(str(folder / tokens.FILE))
         (folder / "spec.json").write_bytes(canonical_json(spec.model_dump(mode="json")))
         for split in ("train", "val"):
             np.save(folder / f"{split}_records.npy", np.arange(2, dtype=np.uint64))
-    write_untrained(paths, dataset, "rnn", noise=0.5, width=8, layers=1, context=32)
+    write_untrained(paths, dataset, "rnn", noise=0.5, width=8, layers=1, context=32, conditional=bool(labels))
     return paths, dataset
 
 

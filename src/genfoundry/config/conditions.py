@@ -19,7 +19,18 @@ EXAMPLES = 16
 """Number of example texts that a spec keeps, used as default conditions."""
 
 
-class Classes(Section):
+class _Words(Section):
+    """Base of what is asked for in words."""
+
+    def encode(self, name: str, values: Sequence[Any]) -> "np.ndarray":
+        raise NotImplementedError
+
+    def of_records(self, name: str, values: Sequence[Any]) -> "np.ndarray":
+        """Encoded values of records, whose column may hold numbers: (N, ...)."""
+        return self.encode(name, [str(value) for value in values])
+
+
+class Classes(_Words):
     """A class out of a fixed list of names."""
 
     kind: Literal["classes"] = "classes"
@@ -49,7 +60,7 @@ class Classes(Section):
         return [self.names[number % len(self.names)] for number in range(count)]
 
 
-class Text(Section):
+class Text(_Words):
     """A text, as its UTF-8 bytes."""
 
     kind: Literal["text"] = "text"
@@ -109,6 +120,10 @@ class Number(Section):
             ):
                 raise ConfigError(f"{name} is {value!r}; needs a finite number")
         return np.array([float(value) for value in values], np.float32)
+
+    def of_records(self, name: str, values: Sequence[Any]) -> "np.ndarray":
+        """Encoded values of records: float32 (N,)."""
+        return self.encode(name, values)
 
     def means(self, other: "Condition") -> bool:
         """Whether encoded values say the same to a model as those of the other."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +51,16 @@ def write_samples(
         drawn = generator.draw(seeds, prompts=prompts, advance=bar.advance)
     run.metric("samples_per_second", count / (time.monotonic() - started))
     samples = media.decoded(drawn)
-    index = _index(paths.key, seeds, generator.loaded, media.contents(samples))
+    loaded = generator.loaded
+    heeded = {name: one.in_turn(count) for name, one in loaded.spec.asked.items() if name in loaded.model.heeds}
+    index = _index(paths.key, seeds, heeded, media.contents(samples))
     tokens = [] if isinstance(drawn, Tensor) else [found.tokens for found in drawn]
     with publish_folder(paths.samples) as folder, publish_folder(paths.reports / "samples") as report:
-        media.write(folder, samples, _facts(index, prompts, tokens))
+        media.write(folder, samples, _facts(index, heeded, prompts, tokens))
         write_table(folder / "index.parquet", index)
         (folder / "protocol.json").write_bytes(canonical_json(protocol(sampling, count, dataset.root / FOLDER)))
         media.report(report, samples)
-        also(generator.loaded, dataset.arrays, folder, report)
+        also(loaded, dataset.arrays, folder, report)
     lengths = [len(found) for found in tokens]
     extra = {"mean_tokens": sum(lengths) / count, "empty": lengths.count(0)} if lengths else {}
     write_json(paths.reports / "sample.json", {"samples": count, "different": len(set(index["sha256"])), **extra})
@@ -66,22 +68,24 @@ def write_samples(
         raise DataError(f"sample@{paths.key}: all {count} samples are empty; look at the loss curve, train longer")
 
 
-def _facts(index: "pd.DataFrame", prompts: list[str], tokens: list[list[int]]) -> list[dict[str, Any]]:
-    """Of each sample: id, seed and, as far as there are any, its prompt and its tokens."""
+def _facts(
+    index: "pd.DataFrame", heeded: Mapping[str, list[Any]], prompts: list[str], tokens: list[list[int]]
+) -> list[dict[str, Any]]:
+    """Of each sample: id, seed and, as far as there are any, its conditions, its prompt and its tokens."""
     rows = []
     for row, (name, seed) in enumerate(zip(index["id"], index["seed"], strict=True)):
-        given = {"prompt": prompts[row % len(prompts)]} if prompts else {}
+        given = {what: values[row] for what, values in heeded.items()}
+        given |= {"prompt": prompts[row % len(prompts)]} if prompts else {}
         rows.append({"id": name, "seed": int(seed), **given, **({"tokens": tokens[row]} if tokens else {})})
     return rows
 
 
-def _index(key: str, seeds_B: Tensor, loaded: LoadedModel, contents: list[bytes]) -> "pd.DataFrame":
+def _index(key: str, seeds_B: Tensor, heeded: Mapping[str, list[Any]], contents: list[bytes]) -> "pd.DataFrame":
     """Row, id, seed, label, content hash and further conditions of each sample, as far as the model heeds them."""
     import pandas as pd
 
     count = len(contents)
-    heeded = {name: one.in_turn(count) for name, one in loaded.spec.asked.items() if name in loaded.model.heeds}
-    labels = heeded.pop("label", None)
+    labels = heeded.get("label")
     return pd.DataFrame(
         {
             "row": range(count),
@@ -89,7 +93,7 @@ def _index(key: str, seeds_B: Tensor, loaded: LoadedModel, contents: list[bytes]
             "seed": seeds_B.tolist(),
             "label": pd.array([None] * count, "string") if labels is None else labels,
             "sha256": [hashlib.sha256(content).hexdigest() for content in contents],
-            **heeded,
+            **{name: values for name, values in heeded.items() if name != "label"},
         }
     )
 

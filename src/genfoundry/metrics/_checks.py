@@ -131,7 +131,7 @@ def counts(what: str, values: Any) -> np.ndarray:
     if len(bad):
         raise DataError(
             f"{what} are NaN, infinite or negative for {len(bad)} of {len(array)} documents, "
-            f"first for row {bad[0]} ({array[bad[0]]}); look at the model that priced them"
+            f"first for row {bad[0]} ({array[bad[0]]}); look at the model that scored them"
         )
     return array
 

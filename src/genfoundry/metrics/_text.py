@@ -68,7 +68,7 @@ def _columns(metric: str, nats: Any, units: Any, unit: str) -> tuple[np.ndarray,
         if len(bad):
             raise DataError(
                 f"{metric}: {name} are NaN, infinite or negative for {len(bad)} of {len(column)} documents, first for "
-                f"row {bad[0]} ({column[bad[0]]}); look at the model that priced them"
+                f"row {bad[0]} ({column[bad[0]]}); look at the model that scored them"
             )
         found.append(column)
     same_length(metric, [("nats", found[0]), (f"{unit[:-1]}_counts", found[1])])
@@ -118,7 +118,7 @@ def perplexity_per_unit(nats: Any, units: Any, metric: str = "perplexity", unit:
 
 def _finite(metric: str, found: Ratio, unit: str) -> Ratio:
     if not math.isfinite(found.value) or math.isinf(found.se):
-        raise DataError(f"{metric}: the sum over {unit} overflows; look at the model that priced the documents")
+        raise DataError(f"{metric}: the sum over {unit} overflows; look at the model that scored the documents")
     return found
 
 

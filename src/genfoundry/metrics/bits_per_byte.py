@@ -16,7 +16,7 @@ from genfoundry.metrics._text import bits_per_unit
 
 TITLE = "Bits per byte"
 CAVEAT = "Comparable across tokenizers, but only over the same documents, window and stride."
-COST = "milliseconds, once extract has priced the documents"
+COST = "milliseconds, once extract has scored the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
 LEAST_PAIRED = LEAST_DOCUMENTS

@@ -17,7 +17,7 @@ TITLE = "Bits per character"
 CAVEAT = (
     "A character is a Unicode code point: normalising the text moves it, and languages differ in characters a word."
 )
-COST = "milliseconds, once extract has priced the documents"
+COST = "milliseconds, once extract has scored the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
 LEAST_PAIRED = LEAST_DOCUMENTS

@@ -13,7 +13,7 @@ from genfoundry.metrics._text import perplexity_per_unit
 
 TITLE = "Perplexity per byte"
 CAVEAT = "The same fact as bits per byte on another scale: 2 to its power."
-COST = "milliseconds, once extract has priced the documents"
+COST = "milliseconds, once extract has scored the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
 RANGE = (1.0, math.inf)

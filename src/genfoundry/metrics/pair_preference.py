@@ -15,7 +15,7 @@ from genfoundry.metrics._checks import rows
 
 TITLE = "Preference for the first of two groups"
 CAVEAT = "One half is no preference; it rests on the pairs given, and a rarer word costs more in any sentence."
-COST = "milliseconds, once extract has priced the sentences"
+COST = "milliseconds, once extract has scored the sentences"
 HIGHER_IS_BETTER = None
 VERSION = 1
 RANGE = (0.0, 1.0)

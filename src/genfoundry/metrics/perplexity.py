@@ -15,7 +15,7 @@ from genfoundry.metrics._text import perplexity_per_unit
 
 TITLE = "Perplexity per token"
 CAVEAT = "It depends on the tokenizer, the window and the stride: across tokenizers compare bits per byte."
-COST = "milliseconds, once extract has priced the documents"
+COST = "milliseconds, once extract has scored the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
 RANGE = (1.0, math.inf)

@@ -13,7 +13,7 @@ from genfoundry.metrics._text import perplexity_per_unit
 
 TITLE = "Perplexity per word"
 CAVEAT = "Words are what stands between white space: meaningless for scripts without it, and huge for code and tables."
-COST = "milliseconds, once extract has priced the documents"
+COST = "milliseconds, once extract has scored the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
 RANGE = (1.0, math.inf)

@@ -6,6 +6,8 @@ window of ``context`` tokens, so that a step of training stays a pure function o
 on from piece to piece of ``truncate`` tokens. Letters: B batch, T tokens, V vocabulary, D width.
 """
 
+import operator
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -40,6 +42,9 @@ class Config(Section):
     """Predict with the embedding's own matrix."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Behind the embedding and behind each layer."""
+    # Left out of config.json where it is false: a model without labels keeps its digest.
+    conditional: bool = Field(default=False, exclude_if=operator.not_)
+    """Condition on the label: its embedding is added to that of each token."""
 
 
 def build(config: Config, spec: DataSpec) -> "RNN":
@@ -72,7 +77,7 @@ class RNN(LanguageModel):
     """Predicts each token from the tokens before it."""
 
     def __init__(self, config: Config, spec: TokenSpec) -> None:
-        super().__init__(spec, config.width, config.context, config.tied)
+        super().__init__(spec, config.width, config.context, config.tied, config.conditional)
         self.config = config
         self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
@@ -85,33 +90,41 @@ class RNN(LanguageModel):
         """The layers."""
         return list(self.layers)
 
-    def forward(self, tokens_BT: Tensor, states: list[State | None] | None = None) -> Tensor:
+    def forward(
+        self, tokens_BT: Tensor, states: list[State | None] | None = None, labels_B: Tensor | None = None
+    ) -> Tensor:
         """Logits of each next token: (B, T, V); ``states``, one a layer, are where to go on, then where it ended."""
         states = states if states is not None else [None] * len(self.layers)
-        hidden_BTD = self.dropout(self.embed(tokens_BT))
+        hidden_BTD = self.dropout(self.embedded(tokens_BT, labels_B))
         for number, layer in enumerate(self.layers):
             hidden_BTD, states[number] = layer(hidden_BTD, states[number])
         return self.predict(hidden_BTD)
 
-    def nats(self, tokens_BT: Tensor) -> Tensor:
-        """Negative log-likelihood of ``tokens[:, 1:]`` given all before in the window: float32 (B, T-1)."""
+    def nats(self, tokens_BT: Tensor, conditions: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Negative log-likelihood of ``tokens[:, 1:]`` given the window before and the label: float32 (B, T-1)."""
+        labels_B = (conditions or {}).get("label")
         states: list[State | None] = [None] * len(self.layers)
         pieces = []
         for piece_BT in tokens_BT[:, :-1].split(self.config.truncate or self.context, dim=1):
-            pieces.append(self(piece_BT, states))
+            pieces.append(self(piece_BT, states, labels_B))
             states = [_detached(state) for state in states]
         return cross_entropy(torch.cat(pieces, dim=1), tokens_BT[:, 1:])
 
     def sample(self, requests: Requests) -> list[list[int]]:
         """One token list a request, without boundary tokens; the state goes on for as long as the text does."""
         states: list[State | None] = []
+        labels_B = requests.labels
+
+        def begin(rows_B: Tensor) -> None:
+            nonlocal labels_B
+            labels_B = None if requests.labels is None else requests.labels[rows_B]
 
         def next_logits(tokens_BT: Tensor, start: int) -> Tensor:
             if start == 0:
                 states[:] = [None] * len(self.layers)
-            return self(tokens_BT, states)[:, -1]
+            return self(tokens_BT, states, labels_B)[:, -1]
 
-        return generate(next_logits, requests, self.spec, self.context, recurrent=True)
+        return generate(next_logits, requests, self.spec, self.context, recurrent=True, begin=begin)
 
 
 def _detached(state: State | None) -> State | None:

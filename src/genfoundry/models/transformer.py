@@ -5,6 +5,8 @@ Vaswani et al. 2017 (arXiv:1706.03762); Su et al. 2021 (arXiv:2104.09864); Zhang
 Letters: B batch, T tokens, V vocabulary, D width, N heads, M heads of keys and values, K width of a head.
 """
 
+import operator
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -50,6 +52,9 @@ class Config(Section):
     """Predict with the embedding's own matrix."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Behind attention and the feed-forward layer."""
+    # Left out of config.json where it is false: a model without labels keeps its digest.
+    conditional: bool = Field(default=False, exclude_if=operator.not_)
+    """Condition on the label: its embedding is added to that of each token."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Config":
@@ -156,7 +161,7 @@ class Transformer(LanguageModel):
     """Predicts each token from the tokens before it."""
 
     def __init__(self, config: Config, spec: TokenSpec) -> None:
-        super().__init__(spec, config.width, config.context, config.tied)
+        super().__init__(spec, config.width, config.context, config.tied, config.conditional)
         self.config = config
         mixed = config.convolution_layers or config.layers
         self.blocks = nn.ModuleList(
@@ -171,26 +176,38 @@ class Transformer(LanguageModel):
         """The blocks."""
         return list(self.blocks)
 
-    def forward(self, tokens_BT: Tensor, caches: list[Cache] | None = None, start: int = 0) -> Tensor:
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        caches: list[Cache] | None = None,
+        start: int = 0,
+        labels_B: Tensor | None = None,
+    ) -> Tensor:
         """Logits of each next token: float32 (B, T, V); with caches, ``start`` tokens were read before."""
         positions_T = torch.arange(start, start + tokens_BT.shape[1], device=tokens_BT.device)
         angles = rotary(positions_T, self.config.width // self.config.heads)
-        hidden_BTD = self.embed(tokens_BT)
+        hidden_BTD = self.embedded(tokens_BT, labels_B)
         for number, block in enumerate(self.blocks):
             hidden_BTD = block(hidden_BTD, angles, caches[number] if caches else None, start)
         return self.predict(hidden_BTD)
 
-    def nats(self, tokens_BT: Tensor) -> Tensor:
-        """Negative log-likelihood of ``tokens[:, 1:]`` given all before: float32 (B, T-1)."""
-        return cross_entropy(self(tokens_BT[:, :-1]), tokens_BT[:, 1:])
+    def nats(self, tokens_BT: Tensor, conditions: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Negative log-likelihood of ``tokens[:, 1:]`` given all before and the label: float32 (B, T-1)."""
+        labels_B = (conditions or {}).get("label")
+        return cross_entropy(self(tokens_BT[:, :-1], labels_B=labels_B), tokens_BT[:, 1:])
 
     def sample(self, requests: Requests) -> list[list[int]]:
         """One token list a request, without boundary tokens."""
         caches: list[Cache] = []
+        labels_B = requests.labels
+
+        def begin(rows_B: Tensor) -> None:
+            nonlocal labels_B
+            labels_B = None if requests.labels is None else requests.labels[rows_B]
 
         def next_logits(tokens_BT: Tensor, start: int) -> Tensor:
             if start == 0:
                 caches[:] = [Cache(self.context) for _ in self.blocks]
-            return self(tokens_BT, caches, start)[:, -1]
+            return self(tokens_BT, caches, start, labels_B)[:, -1]
 
-        return generate(next_logits, requests, self.spec, self.context)
+        return generate(next_logits, requests, self.spec, self.context, begin=begin)

@@ -21,7 +21,7 @@ SEED_STREAM = 76
 
 
 class TokenBatch(NamedTuple):
-    """Windows of tokens."""
+    """Windows of tokens: of the split's stream, or, where conditions are heeded, each of one document."""
 
     tokens: Tensor
     """int64 (B, T+1): inputs are ``[:, :-1]``, targets ``[:, 1:]``."""
@@ -30,7 +30,8 @@ class TokenBatch(NamedTuple):
     index: Tensor
     """int64 (B,): global number of each example in the run, by which noise is keyed."""
     conditions: Mapping[str, Tensor] = {}
-    """Of each example, by name as in the spec: (B, ...)."""
+    """Of each example's document, by name as in the spec: (B, ...), as in ``GridBatch``; empty where nobody heeds any.
+    """
 
     @property
     def labels(self) -> Tensor | None:
@@ -185,9 +186,17 @@ class Likelihood(Protocol):
     context: int
     """Most tokens the model can look at."""
 
-    def nats(self, tokens: Tensor) -> Tensor:
-        """Negative log-likelihood of ``tokens[:, 1:]`` given all before: float32 (B, T) for int64 (B, T+1)."""
+    def nats(self, tokens: Tensor, conditions: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Negative log-likelihood of ``tokens[:, 1:]`` given all before: float32 (B, T) for int64 (B, T+1).
+
+        A family that heeds conditions gets those of each row, (B, ...) by name; others are called with tokens alone.
+        """
         ...
+
+
+def nats_of(model: Likelihood, tokens: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+    """NLL of each token, given the conditions that the model heeds."""
+    return model.nats(tokens, conditions) if getattr(model, "heeds", ()) else model.nats(tokens)
 
 
 @runtime_checkable

@@ -81,7 +81,12 @@ def pick(logits_BV: Tensor, uniform_B: Tensor, sampling: TextSampling) -> Tensor
 
 
 def generate(
-    next_logits: NextLogits, requests: Requests, spec: TokenSpec, context: int, recurrent: bool = False
+    next_logits: NextLogits,
+    requests: Requests,
+    spec: TokenSpec,
+    context: int,
+    recurrent: bool = False,
+    begin: Callable[[Tensor], None] = lambda rows_B: None,
 ) -> list[list[int]]:
     """Continue each request until the boundary token, ``requests.stopped`` or ``length`` tokens: without the prompt.
 
@@ -93,6 +98,8 @@ def generate(
         spec: Of the tokens.
         context: Most tokens the model looks at. When it is full the model reads the newer half of them again.
         recurrent: The model carries a state without end, so that it never has to read again.
+        begin: Called with the places of the requests that ``next_logits`` gets from now on, int64 (B,): by them a model
+            finds their conditions.
 
     Raises:
         ConfigError: A prompt does not fit into the context.
@@ -109,6 +116,7 @@ def generate(
     found: list[list[int]] = [[] for _ in prompts]
     for rows in groups.values():
         read = torch.tensor([[spec.boundary, *prompts[row]] for row in rows], device=requests.seeds.device)
+        begin(torch.tensor(rows, device=requests.seeds.device))
         texts = _continue(next_logits, read, requests, rows, spec.boundary, 0 if recurrent else context)
         for row, text in zip(rows, texts, strict=True):
             found[row] = text

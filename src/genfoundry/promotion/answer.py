@@ -27,9 +27,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from genfoundry.config.specs import TokenSpec
-    from genfoundry.generation.generator import Generator, seeds_of
+    from genfoundry.generation.generator import Generator, conditions_of, seeds_of
     from genfoundry.generation.prompts import FOLDER, read_prompts
-    from genfoundry.nn.contract import Likelihood
+    from genfoundry.nn.contract import Likelihood, nats_of
     from genfoundry.nn.decoding import TextSampling
 
     generator = Generator.load(Path(request["model"]), request["sampling"])
@@ -48,10 +48,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         raise DataError(f"drew a token outside of its vocabulary of {loaded.spec.vocab_size}")
     if isinstance(loaded.model, Likelihood):
         read = torch.tensor([[loaded.spec.boundary, *tokens[: loaded.model.context - 1]]])
-        read = read.to(next(loaded.model.parameters()).device)
+        device = next(loaded.model.parameters()).device
+        given = {name: one.to(device) for name, one in conditions_of(loaded.spec, 1).items()}
         with torch.inference_mode():
             # NaN logits draw a token like any other; their NLL shows it.
-            if read.shape[1] > 1 and not torch.isfinite(loaded.model.nats(read)).all():
+            if read.shape[1] > 1 and not torch.isfinite(nats_of(loaded.model, read.to(device), given)).all():
                 raise DataError("prices its own text at a number that is not finite")
     return {"drew": f"a text of {len(tokens)} tokens"}
 

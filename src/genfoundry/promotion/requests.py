@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from genfoundry.config.params import parse
 from genfoundry.config.sections.sampling import GENERATOR
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from genfoundry.generation.generator import Generator
+
+
+Request = TypeVar("Request", GridRequest, TextRequest)
 
 
 class Sampled:
@@ -72,29 +75,40 @@ class Sampled:
 
         if isinstance(self.generator.loaded.spec, GridSpec):
             return np.concatenate([self._grids(row) for row in rows])
-        known = tuple(TextRequest.model_fields)
-        return [{"text": self._text(parse(TextRequest, _given(row, known), "", "request"))} for row in rows]
+        return [{"text": self._text(row)} for row in rows]
 
     def _grids(self, row: Mapping[str, Any]) -> "np.ndarray":
         import torch
 
         from genfoundry.generation.generator import conditions_of, seeds_of
 
-        spec, given = self.generator.loaded.spec, _given(row, (*GridRequest.model_fields, "label"))
-        if "label" in given and "label" not in spec.asked:
-            raise ConfigError(f"label is {given['label']!r}: the model knows none")
-        conditions = {name: given.pop(name) for name in spec.asked if name in given}
-        asked = parse(GridRequest, given, "", "request")
-        drawn = self.generator.draw(seeds_of(asked.seed, asked.n), conditions_of(spec, asked.n, conditions))
+        asked, conditions = self._asked(GridRequest, row)
+        given = conditions_of(self.generator.loaded.spec, asked.n, conditions)
+        drawn = self.generator.draw(seeds_of(asked.seed, asked.n), given)
         assert isinstance(drawn, torch.Tensor)
         return drawn.numpy()
 
-    def _text(self, asked: TextRequest) -> str:
-        from genfoundry.generation.generator import seeds_of
+    def _text(self, row: Mapping[str, Any]) -> str:
+        from genfoundry.generation.generator import conditions_of, seeds_of
 
+        asked, conditions = self._asked(TextRequest, row)
         generator = self.generator if asked.max_tokens is None else self.generator.limited(asked.max_tokens)
-        (drawn,) = generator.draw(seeds_of(asked.seed, 1), prompts=[asked.prompt])
+        given = conditions_of(generator.loaded.spec, 1, conditions)
+        (drawn,) = generator.draw(seeds_of(asked.seed, 1), given, [asked.prompt])
         return str(drawn.text)
+
+    def _asked(self, kind: type[Request], row: Mapping[str, Any]) -> tuple[Request, dict[str, Any]]:
+        """A request's fields, and the conditions that it names.
+
+        Raises:
+            ConfigError: An unknown field or condition.
+        """
+        loaded = self.generator.loaded
+        given = _given(row, (*kind.model_fields, "label"))
+        if "label" in given and "label" not in loaded.model.heeds:
+            raise ConfigError(f"label is {given['label']!r}: the model knows none")
+        conditions = {name: given.pop(name) for name in loaded.spec.asked if name in given}
+        return parse(kind, given, "", "request"), conditions
 
 
 def _given(row: Any, known: Sequence[str]) -> dict[str, Any]:

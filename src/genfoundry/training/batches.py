@@ -1,6 +1,6 @@
 """Batches for the trainer: whole batches from memory-mapped arrays, each a pure function of seed and step."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,24 @@ from genfoundry.config.sections.training import Training
 from genfoundry.config.specs import DataSpec, GridSpec
 from genfoundry.generation.generator import to_range
 from genfoundry.nn.contract import Batch, GridBatch, TokenBatch
-from genfoundry.training.examples import CONDITIONS, GridData, TokenData
+from genfoundry.training.examples import CONDITIONS, Data, DocumentData, GridData, TokenData
 
 
-def open_data(arrays: Path, split: str, spec: DataSpec, context: int) -> GridData | TokenData:
-    """The examples of a split: grids, or windows of ``context`` tokens."""
+def open_data(arrays: Path, split: str, spec: DataSpec, context: int, heeds: Collection[str] = ()) -> Data:
+    """The examples of a split: grids, or windows of ``context`` tokens.
+
+    Args:
+        arrays: Of the data set.
+        split: Its name.
+        spec: Of the data.
+        context: Tokens of a window.
+        heeds: Conditions that somebody heeds. Windows of the stream span documents, so that they have none: if there
+            are any, each window lies in one document.
+    """
     if isinstance(spec, GridSpec):
         return GridData(arrays, split, spec.asked)
+    if heeds:
+        return DocumentData(arrays, split, context, spec.boundary, spec.asked)
     return TokenData(arrays, split, context)
 
 
@@ -56,7 +67,7 @@ class Stream(IterableDataset[list[Batch]]):
     Workers take bursts in turn, as the loader asks them in turn: the order does not depend on their number.
     """
 
-    def __init__(self, data: GridData | TokenData, spec: DataSpec, training: Training, start: int) -> None:
+    def __init__(self, data: Data, spec: DataSpec, training: Training, start: int) -> None:
         self.data, self.spec, self.training, self.start = data, spec, training, start
         self.rank, self.world = 0, 1
 

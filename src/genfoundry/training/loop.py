@@ -24,7 +24,7 @@ from genfoundry.training.control import Control, Selection
 from genfoundry.training.curve import Curve
 from genfoundry.training.distributed import frozen_state
 from genfoundry.training.estimate import estimate, flops_of
-from genfoundry.training.examples import GridData, TokenData
+from genfoundry.training.examples import Data
 from genfoundry.training.job import Job
 from genfoundry.training.module import Trainee
 from genfoundry.training.objective import load_components, make_objective
@@ -51,7 +51,8 @@ def train(job: Job, run: Run | NoRun) -> None:
     if not is_empty(job.init.model):
         load_start(model, job.family, job.init.model, arrays)
     context = getattr(model, "context", 0)
-    data, held = open_data(arrays, "train", spec, context), open_data(arrays, "val", spec, context)
+    heeds = {name for one in (model, *components.values()) for name in one.heeds}
+    data, held = (open_data(arrays, split, spec, context, heeds) for split in ("train", "val"))
     _fits(paths.key, job.dataset.key, training, data, devices)
 
     objective = make_objective(model, spec, training, paths.key, components)
@@ -70,7 +71,7 @@ def train(job: Job, run: Run | NoRun) -> None:
     stream = Stream(data, spec, training, module.done)
     pictures = Pictures(checkpoints.folder / "progress", spec, arrays, job.family, job.options)
     unit = "tokens" if context else "samples"
-    curve = Curve(run, unit, training.batch * max(context, 1))
+    curve = Curve(run, unit, round(training.batch * data.size))
     run.tags(environment(paths.root, device_names(devices)))
 
     def announce(module: Trainee) -> None:
@@ -98,7 +99,7 @@ def train(job: Job, run: Run | NoRun) -> None:
     checkpoints.clear()
 
 
-def _fits(model: str, dataset: str, training: Training, data: GridData | TokenData, devices: Devices) -> None:
+def _fits(model: str, dataset: str, training: Training, data: Data, devices: Devices) -> None:
     where = f"params.yaml: 'models.{model}.training.batch' is {training.batch}"
     if training.batch > len(data):
         raise ConfigError(f"{where}, but {dataset} has {len(data)} training examples; lower it")
@@ -112,9 +113,7 @@ def _fits(model: str, dataset: str, training: Training, data: GridData | TokenDa
         )
 
 
-def _validation(
-    held: GridData | TokenData, spec: DataSpec, training: Training
-) -> Callable[[int, int], Iterator[Batch]]:
+def _validation(held: Data, spec: DataSpec, training: Training) -> Callable[[int, int], Iterator[Batch]]:
     """Batches of the validation split that a rank evaluates."""
     limit = training.val_batches or math.inf
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from genfoundry.config.sections.augment import Augment
 from genfoundry.config.sections.training import Training
 from genfoundry.config.specs import DataSpec, GridSpec
 from genfoundry.core.errors import DivergedError
-from genfoundry.nn.contract import Batch, Model, Step
+from genfoundry.nn.contract import Batch, Model, Step, TokenBatch
 from genfoundry.nn.dropout import Dropout, key_dropout
 from genfoundry.training.distributed import clip, full_state, load_state, reshard, shard
 from genfoundry.training.objective import Objective
@@ -134,19 +134,27 @@ class Trainee(pl.LightningModule):
 
     def gradient(self, name: str, batch: Batch, step: Step) -> None:
         """Gradient of the mean over the batch, taken in parts; ranks exchange it with the last part."""
-        pieces = in_parts(batch, self.training_settings.accumulate)
+        total = self._targets(batch)
+        pieces = in_parts(batch, self.training_settings.accumulate, total)
+        whole = len(pieces) == 1 and total is None
         for place, (piece, share) in enumerate(pieces):
             if self._keyed:
                 key_dropout(self.model, piece.index, step.seed, step.number)
             with self.unsynced() if place < len(pieces) - 1 else nullcontext():
                 with self.numerics.autocast(self.device):
                     loss = self.objective.loss(name, piece, step)
-                total = loss.total if len(pieces) == 1 else loss.total * share
-                scaled = total * self.numerics.scale if self.numerics.scaled else total
+                shared = loss.total if whole else loss.total * share
+                scaled = shared * self.numerics.scale if self.numerics.scaled else shared
                 # Lightning's backward synchronises ranks; in one process it would only cost time.
                 scaled.backward() if self.trainer.world_size == 1 else self.manual_backward(scaled)
             for what, value in {name: loss.total, **loss.parts}.items():
-                self.sums.add(what, value if len(pieces) == 1 else value.detach() * share, int(place == 0))
+                self.sums.add(what, value if whole else value.detach() * share, int(place == 0))
+
+    def _targets(self, batch: Batch) -> Tensor | None:
+        """Target tokens of a rank, on average: gradients are averaged over ranks, whose windows differ in length."""
+        if self.trainer.world_size == 1 or not isinstance(batch, TokenBatch):
+            return None
+        return self.trainer.strategy.reduce(targets(batch), reduce_op="mean")  # type: ignore[return-value]
 
     def unsynced(self) -> AbstractContextManager[Any]:
         """Context without gradient synchronisation between ranks."""

@@ -40,15 +40,21 @@ def targets(batch: Batch) -> Tensor | int:
     return batch.mask[:, 1:].sum() if isinstance(batch, TokenBatch) else len(batch.index)
 
 
-def in_parts(batch: Batch, parts: int) -> list[tuple[Batch, Tensor | float]]:
-    """A batch cut along its examples, each part with its share of the targets: weights of a mean over parts."""
-    if parts == 1:
+def in_parts(batch: Batch, parts: int, total: Tensor | int | None = None) -> list[tuple[Batch, Tensor | float]]:
+    """A batch cut along its examples, each part with its share of the targets: weights of a mean over parts.
+
+    Args:
+        batch: This rank's.
+        parts: How many.
+        total: Targets of a rank, on average; by default those of this one.
+    """
+    if parts == 1 and total is None:
         return [(batch, 1.0)]
+    total = targets(batch) if total is None else total
     cut = {name: one.tensor_split(parts) for name, one in batch.conditions.items()}
     conditions = [{name: rows[place] for name, rows in cut.items()} for place in range(parts)]
     columns = [column.tensor_split(parts) for column in batch[:-1]]
     pieces: list[Batch] = [type(batch)(*row) for row in zip(*columns, conditions, strict=True)]
-    total = targets(batch)
     return [(piece, targets(piece) / total) for piece in pieces]
 
 

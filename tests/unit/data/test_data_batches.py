@@ -1,12 +1,13 @@
 """Batches: pure in (step, seed), equal over ranks, every example once an epoch."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from genfoundry.core.errors import DataError
-from genfoundry.training.examples import GridData, TokenData
+from genfoundry.training.examples import Arrays, DocumentData, GridData, TokenData
 
 
 @pytest.fixture
@@ -105,3 +106,71 @@ def test_too_large_a_batch_and_missing_arrays_are_refused(arrays: Path) -> None:
         TokenData(arrays, "train", 600).batch(0, 1, seed=0)
     with pytest.raises(DataError, match=r"val.npy: no such file; run dvc repro"):
         GridData(arrays, "val", ["label"])
+
+
+LENGTHS = (0, 3, 7, 8, 9, 30, 1, 16, 5, 12)
+"""Tokens of documents; with the boundary behind them, 8 targets fill a window exactly."""
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> DocumentData:
+    """Document d is boundary 0, then d * 100 + 1, d * 100 + 2, ...; its label is d, and its topic d as bytes."""
+    rows = [[0, *range(number * 100 + 1, number * 100 + 1 + count)] for number, count in enumerate(LENGTHS)]
+    np.save(tmp_path / "train_tokens.npy", np.concatenate(rows).astype(np.uint16))
+    np.save(tmp_path / "train_offsets.npy", np.cumsum([0, *map(len, rows)]))
+    np.save(tmp_path / "train_labels.npy", np.arange(len(rows)))
+    np.save(tmp_path / "train_condition_topic.npy", np.arange(len(rows))[:, None] + [1, 2, 3])
+    return DocumentData(tmp_path, "train", 8, 0, ("label", "topic"))
+
+
+def pairs(batch: Arrays) -> list[tuple[int, int, int]]:
+    """(label, token, target) of every target in a batch."""
+    found = []
+    for label, row, mask in zip(batch["conditions.label"], batch["tokens"], batch["mask"], strict=True):
+        count = int(mask.sum())
+        assert mask[:count].all() and (row[count:] == 0).all(), "a window is not in one piece"
+        found += [(int(label), int(a), int(b)) for a, b in pairwise(row[:count])]
+    return found
+
+
+def test_windows_of_an_epoch_hold_every_target_of_a_document_once_with_its_conditions(documents: DocumentData) -> None:
+    wanted = []
+    for number, count in enumerate(LENGTHS):
+        text = [0, *range(number * 100 + 1, number * 100 + 1 + count), 0]
+        wanted += [(number, a, b) for a, b in pairwise(text)]
+    assert len(documents) == sum(-(-(count + 1) // 8) for count in LENGTHS)
+
+    cuts = set()
+    for epoch in range(6):
+        found, firsts = [], []
+        for step in range(epoch * len(documents), (epoch + 1) * len(documents)):
+            batch = documents.batch(step, 1, seed=4)
+            assert batch["tokens"].dtype == np.int64 and batch["tokens"].shape == batch["mask"].shape
+            assert batch["tokens"].shape[1] <= 9 and batch["mask"].all(), "padded for nobody"
+            assert batch["conditions.topic"].tolist() == [[batch["conditions.label"][0] + one for one in (1, 2, 3)]]
+            found += pairs(batch)
+            firsts.append(int(batch["tokens"][0, 0]))
+        assert sorted(found) == sorted(wanted)
+        cuts.add(tuple(sorted(firsts)))
+    assert len(cuts) > 1, "every epoch cuts long documents alike"
+    assert sorted(pair for batch in documents.sequential(4) for pair in pairs(batch)) == sorted(wanted)
+    assert documents.size == pytest.approx(len(wanted) / len(documents))
+
+
+def test_ranks_share_a_batch_of_documents(documents: DocumentData) -> None:
+    whole = documents.batch(11, 6, seed=3)
+    parts = [documents.batch(11, 6, seed=3, rank=rank, world=3) for rank in range(3)]
+    for rank, part in enumerate(parts):
+        for key in whole:
+            np.testing.assert_array_equal(part[key], whole[key][rank::3])
+    assert whole["index"].tolist() == list(range(66, 72))
+    # Of the last batch of validation one rank may have nothing.
+    ranks = [list(documents.sequential(len(documents) - 1, rank=rank, world=2)) for rank in range(2)]
+    assert [len(batches[-1]["index"]) for batches in ranks] == [1, 0]
+
+
+def test_a_split_without_documents_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "val_tokens.npy", np.empty(0, np.uint16))
+    np.save(tmp_path / "val_offsets.npy", np.zeros(1, np.int64))
+    with pytest.raises(DataError, match=r"split val: no documents; give it more records"):
+        next(DocumentData(tmp_path, "val", 8, 0, ()).sequential(4))

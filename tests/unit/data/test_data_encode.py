@@ -10,7 +10,7 @@ import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
 from genfoundry.config.specs import GridSpec, TokenSpec, parse_spec
-from genfoundry.core.errors import DataError
+from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import read_json, read_table
 from genfoundry.modalities import image, text
 from genfoundry.modalities.common import streams as _streams
@@ -175,3 +175,47 @@ def test_a_different_shape_in_a_later_shard_is_refused(tmp_path: Path) -> None:
         tables.append(table.assign(row=0))
     with pytest.raises(DataError, match="images differ in shape"):
         image.encode(lambda split: iter(tables), {"train": 2}, image.Encode(), tmp_path)
+
+
+def test_columns_of_texts_become_conditions_of_their_documents(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    rows = [
+        {
+            "text": words(generator, 20 + number),
+            "kind": f"k{number % 2}",
+            "book": f"book {number % 3}",
+            "from": "xy"[number % 2],
+        }
+        for number in range(60)
+    ]
+    source = write_jsonl(tmp_path / "raw.jsonl", rows)
+    conditions = {
+        "group": {"kind": "text", "length": 9},
+        "characters": {"kind": "number"},
+        "source": {"kind": "classes"},
+        "lines": {"kind": "classes"},
+    }
+    line = Line(
+        tmp_path,
+        "text",
+        source,
+        ingest={"label_column": "kind", "group_column": "book", "source_column": "from"},
+        split={"test": 0.3, "val": 0.2},
+        encode={"tokenizer": "bytes", "conditions": conditions},
+    ).run()
+
+    spec = parse_spec(read_json(line.paths.arrays / "spec.json"))
+    assert sorted(spec.asked) == sorted(["label", *conditions])
+    for split in ("train", "val", "test"):
+        index = read_table(line.paths.index / f"{split}.parquet")
+        held = {name: np.load(line.paths.arrays / f"{split}_condition_{name}.npy") for name in conditions}
+        assert [bytes(int(one) - 1 for one in row if one).decode() for row in held["group"]] == list(index["group"])
+        assert held["characters"].tolist() == list(index["characters"])
+        assert ["xy"[number] for number in held["source"]] == list(index["source"])
+        # A column of numbers can be classes too: their names are the numbers in words.
+        assert spec.conditions["lines"].names == ("1",) and not held["lines"].any()
+
+
+def test_a_condition_without_its_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"encode.conditions: no column 'charcters' .*did you mean 'characters'"):
+        text_line(tmp_path, conditions={"charcters": {"kind": "number"}})

@@ -13,7 +13,7 @@ from torch import Tensor
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.evaluation.extraction.documents import Documents, read_documents
-from genfoundry.evaluation.extraction.likelihood import Plan, nats_of, plan, windows
+from genfoundry.evaluation.extraction.likelihood import Plan, document_nats, plan, windows
 
 
 class Sum:
@@ -57,7 +57,7 @@ def test_prices_follow_from_the_windows_alone(rows: list[list[int]], chosen: Pla
     stream = np.array([token for row in rows for token in [0, *row]], np.uint16)
 
     model = Sum()
-    found = nats_of(model, Documents(stream, offsets, np.zeros(len(rows))), chosen, batch)
+    found = document_nats(model, Documents(stream, offsets, np.zeros(len(rows))), chosen, batch)
 
     wanted = np.zeros(len(rows))
     for document, begin, first, end in windows(np.array([len(row) for row in rows]), chosen):
@@ -68,7 +68,7 @@ def test_prices_follow_from_the_windows_alone(rows: list[list[int]], chosen: Pla
 
 
 def test_a_document_shorter_than_the_window_is_read_at_once(tmp_path: Path) -> None:
-    found = nats_of(Sum(), documents_of([[1, 2, 3], [5]], tmp_path), Plan(8, 4), batch=4)
+    found = document_nats(Sum(), documents_of([[1, 2, 3], [5]], tmp_path), Plan(8, 4), batch=4)
 
     assert found.tolist() == [1 + 3 + 6, 5]  # nothing of the first document in the second
 
@@ -76,7 +76,7 @@ def test_a_document_shorter_than_the_window_is_read_at_once(tmp_path: Path) -> N
 def test_progress_adds_up_to_all_tokens(tmp_path: Path) -> None:
     told: list[int] = []
 
-    nats_of(Sum(), documents_of([[1] * 50, [2] * 7], tmp_path), Plan(8, 4), 2, advance=told.append)
+    document_nats(Sum(), documents_of([[1] * 50, [2] * 7], tmp_path), Plan(8, 4), 2, advance=told.append)
 
     assert sum(told) == 57
 
@@ -87,7 +87,7 @@ def test_a_model_that_diverged_is_refused(tmp_path: Path) -> None:
             return torch.where(tokens[:, 1:] == 7, torch.nan, 1.0)
 
     with pytest.raises(DataError, match=r"1 of 3 test documents cost NaN .* row 1"):
-        nats_of(Broken(), documents_of([[1, 2], [3, 7], [1]], tmp_path), Plan(4, 2), 4)
+        document_nats(Broken(), documents_of([[1, 2], [3, 7], [1]], tmp_path), Plan(4, 2), 4)
 
 
 def test_defaults_come_from_the_model() -> None:

@@ -1,6 +1,7 @@
 """Extraction: the same bytes from one process and from two, weights that must not change, work that must not hang."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,15 +17,18 @@ from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.reference import Reference
 from genfoundry.core.errors import ConfigError, DataError, InfrastructureError
-from genfoundry.core.io import file_digest, folder_digest, read_json, verify_folder, write_json
+from genfoundry.core.io import file_digest, folder_digest, read_json, read_table, verify_folder, write_json
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.core.processes import cores
+from genfoundry.evaluation.extraction.documents import read_documents
 from genfoundry.evaluation.extraction.embedding import reference_networks
 from genfoundry.evaluation.extraction.extract import write_features
+from genfoundry.evaluation.extraction.likelihood import RULES, Plan, document_nats
 from genfoundry.evaluation.extraction.spread import Places, places, spread
 from genfoundry.evaluation.networks import dinov2, domain, inception
 from genfoundry.evaluation.networks._contract import identity
 from genfoundry.evaluation.reference import write_reference
+from genfoundry.generation.modelfile import load_model
 
 ONE, TWO = (Execution(accelerator="cpu", devices=devices, threads=1) for devices in (1, 2))
 
@@ -165,6 +169,59 @@ def test_two_processes_write_the_bytes_of_one(kind: str, request: pytest.Fixture
     assert digests[0] == digests[1]
     assert told.names == ["images_per_second" if kind == "images" else "tokens_per_second"] * 2
     assert read_json(paths.features / "protocol.json")["device"] == {"kind": "cpu"}
+
+
+def labelled(root: Path, labels: tuple[str, ...]) -> tuple[ModelPaths, DatasetPaths]:
+    """A model that heeds labels, far from where it starts."""
+    dataset, paths = write_texts(root, labels=labels), ModelPaths(root, "tokens")
+    write_untrained(paths, dataset, "transformer", noise=0.3, width=8, layers=1, heads=1, context=16, conditional=True)
+    write_text_samples(paths, [[1, 2]])
+    return paths, dataset
+
+
+def test_documents_are_scored_by_their_own_labels_on_any_number_of_processes(tmp_path: Path) -> None:
+    paths, dataset = labelled(tmp_path, ("down", "up"))
+    digests = []
+    for execution in (ONE, TWO):
+        write_features(Evaluation(batch=7), paths, dataset, Told(), execution)
+        digests.append(folder_digest(paths.features))
+    assert digests[0] == digests[1]
+
+    model, documents = load_model(paths.model).model, read_documents(dataset.arrays, "test")
+    found, rows = read_table(paths.features / "nats.parquet")["nats"], np.arange(40)
+    for label in (0, 1):
+        given = documents._replace(conditions={"label": np.full(40, label)})
+        same = np.isclose(document_nats(model, given, Plan(16, 8), 7), found, rtol=1e-4)
+        assert same.tolist() == (rows % 2 == label).tolist()
+    assert read_json(paths.features / "protocol.json")["likelihood"] == {
+        "window": 16,
+        "stride": 8,
+        **RULES,
+        "given": ["label"],
+    }
+
+
+def test_a_label_means_its_name_also_where_the_data_number_it_otherwise(tmp_path: Path) -> None:
+    """As when a champion is scored on data that got another class since."""
+    paths, dataset = labelled(tmp_path / "old", ("down", "up"))
+    write_features(Evaluation(), paths, dataset, Told(), ONE)
+    new = write_texts(tmp_path / "new", labels=("down", "up"))
+    spec = read_json(new.arrays / "spec.json") | {"labels": ["a third", "down", "up"]}
+    write_json(new.arrays / "spec.json", spec)
+    for split in ("train", "val", "test"):
+        np.save(new.arrays / f"{split}_labels.npy", np.load(new.arrays / f"{split}_labels.npy") + 1)
+    other = ModelPaths(tmp_path / "new", "tokens")
+    for folder in ("model", "samples"):
+        shutil.copytree(getattr(paths, folder), getattr(other, folder))
+    write_features(Evaluation(), other, new, Told(), ONE)
+
+    assert file_digest(other.features / "nats.parquet") == file_digest(paths.features / "nats.parquet")
+    foreign = write_texts(tmp_path / "foreign", labels=("down", "sideways"))
+    with pytest.raises(ConfigError, match="of a test record, label is 'sideways': the model knows down, up; train it"):
+        write_features(Evaluation(), other, foreign, Told(), ONE)
+    plain = write_texts(tmp_path / "plain")
+    with pytest.raises(ConfigError, match="the model heeds label, which test records lack; train it on this data set"):
+        write_features(Evaluation(), other, plain, Told(), ONE)
 
 
 def test_features_are_those_of_the_whole_set_at_once(images: tuple[ModelPaths, DatasetPaths]) -> None:

@@ -53,6 +53,26 @@ def test_both_sentences_of_a_pair_are_priced_whole(tmp_path: Path) -> None:
     assert other["digest"] != fact["digest"]
 
 
+class DearByLabel(Dear):
+    """A sentence of label b costs ten nats a token more."""
+
+    heeds = ("label",)
+
+    def nats(self, tokens: torch.Tensor, conditions: dict[str, torch.Tensor]) -> torch.Tensor:
+        return super().nats(tokens) + 10 * conditions["label"][:, None]
+
+
+def test_both_sentences_of_a_pair_have_one_label(tmp_path: Path) -> None:
+    dataset = write_texts(tmp_path)
+    loaded = LoadedModel(DearByLabel(), TokenSpec(vocab_size=12, labels=("a", "b")), "dear", Section())
+
+    score_pairs(loaded, Evaluation(templates=TEMPLATES), Plan(16, 8), dataset.arrays, tmp_path)
+
+    table = read_table(tmp_path / "pairs.parquet")
+    assert table["first_nats"].tolist() == [6.0, 8.0 + 30, 10.0]
+    assert table["second_nats"].tolist() == [7.0, 9.0 + 30, 24.0]
+
+
 def test_the_preference_counts_ties_as_halves() -> None:
     result = pair_preference.score([[1.0, 2.0], [3.0, 1.0], [2.0, 2.0], [0.0, 5.0]], pair_preference.Config())
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from graded import write_images, write_untrained
 from writers import TOKENIZER, painter, writer
 
 from genfoundry.config.params import family_section
 from genfoundry.config.sections.sampling import GENERATOR, Sampling, generator_json
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import MANIFEST, folder_digest
+from genfoundry.core.io import MANIFEST, folder_digest, read_table
 from genfoundry.core.paths import DatasetPaths, ModelPaths
 from genfoundry.generation.generator import Generator, Text, seeds_of
 from genfoundry.generation.sampling import write_samples
@@ -150,6 +151,39 @@ def test_requests_over_mlflow_are_held_to_their_fields(texts: Made, pictures: Ma
         len(writes.predict(table)) == 2
         and writes.predict(table)[0] == writes.answer([{"prompt": "a", "max_tokens": 3}])[0]
     )
+
+
+def test_texts_over_mlflow_are_asked_for_by_label(texts: Made, tmp_path: Path) -> None:
+    made = writer(tmp_path, labels=("prose", "verse"))
+    found, served = staged(made, n=4, seed=3, length=9), released(made, tmp_path / "version")
+    lines = [json.loads(line) for line in (made[0].samples / "samples.jsonl").read_text("utf-8").splitlines()]
+    asked = {"seed": 3, "max_tokens": 9}
+
+    assert [line["label"] for line in lines] == ["prose", "verse"] * 2
+    assert read_table(made[0].samples / "index.parquet")["label"].tolist() == ["prose", "verse"] * 2
+    # Unasked, the first sample has the first label, in the stage as here.
+    assert served.answer([asked, {**asked, "label": "prose"}]) == [{"text": found[0]}] * 2
+    generator = Generator.load(made[0].model, {"length": 9})
+    (verse,) = generator.draw(seeds_of(3, 1), {"label": torch.tensor([1])})
+    assert served.answer([{**asked, "label": "verse"}]) == [{"text": verse.text}] != [{"text": found[0]}]
+    told = answer({"model": str(made[0].model), "root": str(tmp_path), "sampling": {"length": 9}})
+    assert told["drew"].startswith("a text of")
+
+    for row, said in (
+        ({"label": "drama"}, r"label is 'drama': the model knows prose, verse"),
+        ({"lable": "verse"}, r"request: unknown key 'lable'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            served.answer([row])
+    with pytest.raises(ConfigError, match=r"label is 'verse': the model knows none"):
+        released(texts, tmp_path / "plain").answer([{"label": "verse"}])
+
+
+def test_a_label_is_refused_by_a_model_that_heeds_none(tmp_path: Path) -> None:
+    dataset, paths = write_images(tmp_path), ModelPaths(tmp_path, "blind")
+    write_untrained(paths, dataset, "vae", width=8, latent=2)
+    with pytest.raises(ConfigError, match=r"label is 'even': the model knows none"):
+        released((paths, dataset), tmp_path / "version").answer([{"label": "even"}])
 
 
 def test_a_generator_of_other_weights_is_refused(texts: Made, tmp_path: Path) -> None:

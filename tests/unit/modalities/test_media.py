@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genfoundry.config.conditions import Classes
 from genfoundry.config.specs import GridSpec, TokenSpec
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import write_json
@@ -167,6 +168,10 @@ def test_requests_and_answers_are_those_of_the_spec() -> None:
     assert pictures.request(labelled=False) == {"n": 2, "seed": 0}
     assert GridMedia(WAVES).answers() == {"dtype": "int16", "shape": (-1, 1, 200)}
     assert list(texts.request(labelled=False)) == ["prompt", "max_tokens", "seed"] and texts.answers() == {"text": ""}
+    conditions = {"source": Classes(names=("x", "y"))}
+    labelled = media_of(TEXTS.model_copy(update={"labels": ("a", "b"), "conditions": conditions}))
+    assert labelled.request(labelled=True) == {**texts.request(labelled=True), "label": "a", "source": "x"}
+    assert "label" not in labelled.request(labelled=False)
     assert pictures.words() == "It draws grids of 1 x 8 x 8 (channels first, 8 bits), of 2 classes: a, b"
     assert GridMedia(WAVES).words() == "It draws grids of 1 x 200 (channels first, 16 bits)"
 

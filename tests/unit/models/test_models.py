@@ -19,6 +19,7 @@ from genfoundry.training.steps import Averager
 GRID = GridSpec(channels=1, shape=(8, 8), labels=("a", "b"), conditions={"caption": Text(length=8)})
 CAPTIONS = GRID.conditions["caption"]
 TOKENS = TokenSpec(vocab_size=11)
+LABELLED = TokenSpec(vocab_size=11, labels=("a", "b"))
 FAMILIES = parts.names("models")
 SMALL = {
     "diffusion": {"width": 8},
@@ -199,18 +200,97 @@ def test_a_sample_depends_on_its_seed_alone(family: str) -> None:
 
 @pytest.mark.parametrize("family", CONDITIONAL)
 def test_a_label_that_is_asked_for_is_heeded(family: str) -> None:
-    module = parts.load("models", family)
+    module, spec = parts.load("models", family), spec_of(family)
     options = module.Config(**SMALL.get(family, {}), conditional=True)
     torch.manual_seed(3)
-    model = shaken(module.build(options, GRID)).eval()
+    model = shaken(module.build(options, GRID if spec is GRID else LABELLED)).eval()
     seeds = torch.arange(4)
     with torch.inference_mode():
         ones, others = (model.sample(Requests(seeds, conditions_of(torch.full((4,), label)))) for label in (0, 1))
 
     assert list(model.heeds) == ["label"]
-    assert ((ones - others).abs().amax(dim=(1, 2, 3)) > 1e-4).all()
+    if isinstance(ones, torch.Tensor):
+        assert ((ones - others).abs().amax(dim=(1, 2, 3)) > 1e-4).all()
+    else:
+        assert all(one != other for one, other in zip(ones, others, strict=True))
     with pytest.raises(ConfigError, match=f"model {family}: .*no labels"):
-        module.build(options, GridSpec(channels=1, shape=(8, 8)))
+        module.build(options, TOKENS if spec is TOKENS else GridSpec(channels=1, shape=(8, 8)))
+    with pytest.raises(ConfigError, match=f"model {family}: conditional, but no labels were given"):
+        model.sample(Requests(seeds))
+
+
+def conditional(family: str, **more: object) -> Model:
+    """A token family that heeds labels, far from where it starts."""
+    module = parts.load("models", family)
+    torch.manual_seed(3)
+    return shaken(module.build(module.Config(**SMALL[family], conditional=True, **more), LABELLED)).eval()
+
+
+TOKEN_FAMILIES = [family for family in CONDITIONAL if spec_of(family) is TOKENS]
+
+
+@pytest.mark.parametrize("family", TOKEN_FAMILIES)
+def test_every_row_has_its_own_label_whatever_its_batch(family: str) -> None:
+    model, options = conditional(family), {"length": 20}
+    labels, prompts = torch.tensor([0, 1, 1, 0, 1]), [[1, 2], [], [3], [4, 5], []]
+    tokens = batch_of(LABELLED).tokens[:5]
+    with torch.inference_mode():
+        whole = model.sample(Requests(torch.arange(5), conditions_of(labels), prompts, options))
+        alone = [
+            model.sample(Requests(torch.tensor([row]), conditions_of(labels[row : row + 1]), [prompts[row]], options))
+            for row in range(5)
+        ]
+        nats = model.nats(tokens, {"label": labels})
+        rows = [model.nats(tokens[row : row + 1], {"label": labels[row : row + 1]}) for row in range(5)]
+        other = model.nats(tokens, {"label": 1 - labels})
+
+    assert whole == [row for (row,) in alone]
+    torch.testing.assert_close(nats, torch.cat(rows), rtol=1e-4, atol=1e-5)
+    assert not torch.isclose(nats, other).all(dim=1).any()
+
+
+@pytest.mark.parametrize("family", TOKEN_FAMILIES)
+def test_the_label_holds_beyond_the_context(family: str) -> None:
+    """A model that is asked for texts longer than its window reads again, by the same label."""
+    model, options = conditional(family), {"length": 40, "temperature": 0}
+    with torch.no_grad():
+        model.label.weight[1] = 50 * model.embed.weight[7]  # hears nothing but its label
+    with torch.inference_mode():
+        texts = model.sample(Requests(torch.arange(2), {"label": torch.tensor([1, 1])}, [[1], [2]], options))
+        (read,) = model(torch.tensor([[0, 1, 2]]), labels_B=torch.tensor([1])).argmax(-1).tolist()
+
+    assert set(texts[0]) == set(texts[1]) == set(read) and len(texts[0]) == 40 > model.context
+
+
+@pytest.mark.parametrize("family", TOKEN_FAMILIES)
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_model_without_labels_is_what_it_was(family: str, tied: bool) -> None:
+    """Its weights at the start, and config.json, which is part of its digest, know nothing of the option."""
+    module = parts.load("models", family)
+    plain = module.Config(**SMALL[family], tied=tied)
+    states = []
+    for options in (plain, plain.model_copy(update={"conditional": True})):
+        torch.manual_seed(3)
+        states.append(module.build(options, LABELLED).state_dict())
+
+    assert "conditional" not in plain.model_dump(mode="json")
+    assert module.Config(**SMALL[family], conditional=True).model_dump(mode="json")["conditional"] is True
+    assert states[1].keys() - states[0].keys() == {"label.weight"}
+    for name in ("embed.weight", "norm.weight", "head.weight"):
+        assert torch.equal(states[0][name], states[1][name]), name
+
+
+@pytest.mark.parametrize("family", TOKEN_FAMILIES)
+def test_a_killed_training_by_label_goes_on_to_the_same_bytes(family: str, tmp_path: Path) -> None:
+    _, options = tiny(family)
+    options = options.model_copy(update={"conditional": True})
+    training = {"steps": 7, "val_every": 3, "log_every": 4, "sample_every": 5, "accumulate": 2}
+    train(tmp_path / "calm", family, "labelled", options, training)
+    with killed_after(5):
+        train(tmp_path / "killed", family, "labelled", options, training, {"checkpoint_every": 1e-9})
+    train(tmp_path / "killed", family, "labelled", options, training)
+
+    assert outputs(tmp_path / "killed") == outputs(tmp_path / "calm")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from processes import run_processes
 from safetensors.torch import load_file
 from torch import nn
 from trainline import SPECS, killed_after, outputs, tiny, train
@@ -61,6 +62,37 @@ def test_parts_weigh_by_their_target_tokens() -> None:
 
     assert [float(share) for _, share in parts] == pytest.approx([2 / 3, 0, 1 / 3])
     assert [piece.index.tolist() for piece, _ in parts] == [[0], [1], [2]]
+
+
+def test_parts_of_a_rank_weigh_by_the_targets_of_all_ranks() -> None:
+    """Of two ranks with 6 and 2 targets, each takes its sum over 4: their mean is the sum over all 8."""
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 1]])
+    batch = TokenBatch(torch.zeros(2, 4, dtype=torch.int64), mask, torch.arange(2))
+
+    assert [float(share) for _, share in in_parts(batch, 1, torch.tensor(4.0))] == [1.5]
+    assert [float(share) for _, share in in_parts(batch, 2, torch.tensor(4.0))] == [0.75, 0.75]
+
+
+def by_label(rank: int, world: int, root: Path) -> None:
+    """One rank of a training whose windows differ in length."""
+    os.environ |= {name: str(rank) for name in ("RANK", "LOCAL_RANK")}
+    os.environ |= {name: str(world) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    os.environ |= {"TORCHELASTIC_RUN_ID": "of a test", "GROUP_RANK": "0"}
+    options = PLAIN.model_copy(update={"conditional": True})
+    train(root, "transformer", "labelled", options, {"accumulate": 2}, {"devices": world})
+
+
+def test_two_ranks_draw_the_curve_of_one_from_windows_of_unequal_lengths(tmp_path: Path) -> None:
+    options = PLAIN.model_copy(update={"conditional": True})
+    train(tmp_path / "one", "transformer", "labelled", options, {})
+    for folder in ("artifacts/datasets", "artifacts/models/scratch"):
+        shutil.copytree(tmp_path / "one" / folder, tmp_path / "two" / folder)
+    shutil.copyfile(tmp_path / "one/params.yaml", tmp_path / "two/params.yaml")
+
+    run_processes(by_label, 2, tmp_path / "two")
+
+    for name in ("loss", "grad_norm"):
+        assert column(tmp_path / "two", name) == pytest.approx(column(tmp_path / "one", name), rel=1e-5), name
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])

@@ -20,8 +20,6 @@ from genfoundry.config.specs import (
     FILE,
     RECORD_COLUMNS,
     SPLITS,
-    DataSpec,
-    TokenSpec,
     condition_file,
     record_hashes,
     tops,
@@ -58,10 +56,10 @@ def write_arrays(
         spec = spec.model_copy(update={"modality": modality.__name__.rpartition(".")[2]})
         if labels := _labels(index):
             spec = spec.model_copy(update={"labels": labels})
-        spec = spec.model_copy(update={"conditions": _conditions(index, config.conditions, spec)})
+        spec = spec.model_copy(update={"conditions": _conditions(index, config.conditions)})
         for (name, condition), split in itertools.product(spec.asked.items(), SPLITS):
-            values = list(index[index["split"] == split][name])
-            np.save(folder / condition_file(name, split), condition.encode(name, values), allow_pickle=False)
+            values = condition.of_records(name, list(index[index["split"] == split][name]))
+            np.save(folder / condition_file(name, split), values, allow_pickle=False)
         for split in SPLITS:
             mine = index[index["split"] == split]["sha256"]
             np.save(folder / f"{split}_records.npy", record_hashes(mine), allow_pickle=False)
@@ -91,16 +89,14 @@ def _index(paths: DatasetPaths) -> "pd.DataFrame":
     return index[["row", "id", "sha256", "label", "source", *(name for name in facts if name != "source"), "split"]]
 
 
-def _conditions(index: "pd.DataFrame", wanted: Mapping[str, Wanted], spec: DataSpec) -> dict[str, Condition]:
+def _conditions(index: "pd.DataFrame", wanted: Mapping[str, Wanted]) -> dict[str, Condition]:
     """Conditions from columns of the records.
 
     Raises:
-        ConfigError: There is no such column, or the records are texts, whose windows are of several records.
+        ConfigError: There is no such column.
         DataError: A record has no value there.
     """
     conditions: dict[str, Condition] = {}
-    if wanted and isinstance(spec, TokenSpec):
-        raise ConfigError("encode.conditions: windows of texts span records, so that they have none; remove it")
     for name, one in wanted.items():
         if name not in index or name == "label":
             known = [column for column in index if column not in ("row", "id", "sha256", "label", "split")]

@@ -1,5 +1,6 @@
 """Token documents of one split, as the encode stage wrote them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ class Documents(NamedTuple):
     """int64 (N+1,)."""
     bytes: np.ndarray
     """int64 (N,): UTF-8 bytes."""
+    conditions: Mapping[str, np.ndarray] = {}
+    """Of each document, by name, as the model that reads them has them: (N, ...)."""
 
     @property
     def token_counts(self) -> np.ndarray:

@@ -5,17 +5,17 @@ fixed before they are spread over the devices, so numbers don't depend on how ma
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.specs import GridSpec, read_spec
-from genfoundry.core.errors import DataError
+from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import (
     canonical_json,
     file_digest,
@@ -32,10 +32,13 @@ from genfoundry.evaluation.extraction.likelihood import RULES, Window, add_up, b
 from genfoundry.evaluation.extraction.spread import Places, places, spread
 from genfoundry.evaluation.extraction.templates import score_pairs
 from genfoundry.evaluation.networks import domain
-from genfoundry.generation.modelfile import load_model
+from genfoundry.generation.modelfile import LoadedModel, load_model
 from genfoundry.modalities.common.tokens import FILE as TOKENIZER
 from genfoundry.nn.contract import Likelihood
 from genfoundry.tracking.runs import NoRun, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AUTOMATIC = Execution()
 
@@ -100,14 +103,16 @@ def _documents(
         return {"documents": 0}
     if file_digest(paths.model / TOKENIZER) != file_digest(dataset.arrays / TOKENIZER):
         raise DataError(f"{paths.model}: its tokenizer is not that of {dataset.arrays}; train it on this data set")
-    documents = read_documents(dataset.arrays, "test")
-    index = read_table(dataset.index / "test.parquet", ["row", "id", "sha256"])
+    index = read_table(dataset.index / "test.parquet")
+    given = _conditions(loaded, index)
+    documents = read_documents(dataset.arrays, "test")._replace(conditions=given)
+    index = index[["row", "id", "sha256"]]
     tokens = documents.token_counts
     _same_count(len(tokens), len(index), dataset.index)
     chosen = plan(config, model.context, f"models.{paths.key}.evaluation")
     groups = batches(tokens, chosen, config.batch, at.kind)
     here = lambda device: partial(read, model, documents, device)  # noqa: E731 -- where one process is enough
-    job = partial(_reader, paths.model, dataset.arrays) if several else here
+    job = partial(_reader, paths.model, dataset.arrays, given) if several else here
     started = time.monotonic()
     with progress(int(tokens.sum()), f"held-out tokens scored by {paths.key}") as bar:
         nats = add_up(groups, spread(job, groups, at, lambda group: bar.advance(scored(group))), len(tokens))
@@ -115,7 +120,9 @@ def _documents(
     columns = {"nats": nats, "tokens": tokens, "bytes": documents.bytes}
     columns |= {name: np.load(dataset.arrays / f"test_{name}.npy") for name in ("characters", "words")}
     write_table(folder / "nats.parquet", index.assign(**columns))
-    facts: dict[str, Any] = {"likelihood": chosen._asdict() | RULES, "device": {"kind": at.kind}}
+    # Bits of a text whose label is given are not those of the text alone: such scores have another key.
+    how = {**chosen._asdict(), **RULES, **({"given": sorted(given)} if given else {})}
+    facts: dict[str, Any] = {"likelihood": how, "device": {"kind": at.kind}}
     if config.templates:
         facts["templates"] = score_pairs(loaded, config, chosen, paths.model, folder)
     write_protocol(folder, **facts)
@@ -123,10 +130,29 @@ def _documents(
     return counts | chosen._asdict()
 
 
-def _reader(model: Path, arrays: Path, device: str) -> Callable[[list[Window]], np.ndarray]:
+def _conditions(loaded: LoadedModel, index: "pd.DataFrame") -> dict[str, np.ndarray]:
+    """Conditions of the test records that the model heeds, as its own spec has them: (N, ...) by name.
+
+    Raises:
+        ConfigError: The records lack one, or have a value that the model does not know.
+    """
+    found, columns = {}, index.sort_values("row")
+    for name in loaded.model.heeds:
+        if name not in columns or columns[name].isna().any():
+            raise ConfigError(f"extract: the model heeds {name}, which test records lack; train it on this data set")
+        try:
+            found[name] = loaded.spec.asked[name].of_records(name, list(columns[name]))
+        except ConfigError as error:
+            raise ConfigError(f"extract: of a test record, {error}; train it on this data set") from None
+    return found
+
+
+def _reader(
+    model: Path, arrays: Path, given: Mapping[str, np.ndarray], device: str
+) -> Callable[[list[Window]], np.ndarray]:
     """Load the model of a folder; returns a function that computes NLLs of windows of the test documents."""
     model_read: Any = load_model(model, device).model
-    return partial(read, model_read, read_documents(arrays, "test"), device)
+    return partial(read, model_read, read_documents(arrays, "test")._replace(conditions=given), device)
 
 
 def _same_count(rows: int, ids: int, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """NLL of each held-out document under a language model, in nats, by sliding windows.
 
 A document of L tokens is read as its boundary token and then these; the boundary is given and not scored, each of the
-L tokens is scored exactly once, and no document sees another. The last window of a document is filled to the left.
-Letters in tensor names: B windows, T tokens.
+L tokens is scored exactly once, and no document sees another. The last window of a document is filled to the left. A
+model that heeds conditions is given the document's own. Letters in tensor names: B windows, T tokens.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from genfoundry.config.sections.evaluation import Evaluation
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.evaluation.extraction.documents import Documents
 from genfoundry.metrics._windows import sliding_windows
-from genfoundry.nn.contract import Likelihood
+from genfoundry.nn.contract import Likelihood, nats_of
 
 MOST_TOKENS = {"cpu": 2**11, "cuda": 2**15}
 """Tokens scored at once, at most: on a CPU 2,048 were 1.4 times as fast as 16,384, whose logits leave the cache."""
@@ -102,8 +102,10 @@ def read(model: Likelihood, documents: Documents, device: str, group: list[Windo
         start = documents.offsets[document]
         tokens_BT[row, : end - begin + 1] = documents.tokens[start + begin : start + end + 1]
         scored_BT[row, first - begin - 1 : end - begin] = True
+    rows = [reading.document for reading in group]
+    given = {name: torch.from_numpy(values[rows]).to(device) for name, values in documents.conditions.items()}
     with torch.inference_mode():
-        nats_BT = model.nats(torch.from_numpy(tokens_BT).to(device)).double().cpu().numpy()
+        nats_BT = nats_of(model, torch.from_numpy(tokens_BT).to(device), given).double().cpu().numpy()
     return np.where(scored_BT, nats_BT, 0).sum(axis=1)
 
 
@@ -125,7 +127,7 @@ def add_up(groups: list[list[Window]], nats: list[np.ndarray], count: int) -> np
     return totals
 
 
-def nats_of(
+def document_nats(
     model: Likelihood,
     documents: Documents,
     chosen: Plan,

@@ -40,7 +40,7 @@ class GridRequest(Section):
 
 
 class TextRequest(Section):
-    """A request for one text."""
+    """A request for one text; it may name conditions as well."""
 
     prompt: str = ""
     """Text to continue; empty begins a new document."""
@@ -82,6 +82,11 @@ class Media:
             labelled: Whether the model heeds labels.
         """
         raise NotImplementedError
+
+    def conditions(self, labelled: bool) -> dict[str, Any]:
+        """Those that a request may name, as an example: the label only where the model heeds it."""
+        label = {"label": self.spec.labels[0]} if labelled and self.spec.labels else {}
+        return label | {name: one.in_turn(1)[0] for name, one in self.spec.conditions.items()}
 
     def answers(self) -> dict[str, Any]:
         """Form of an answer: ``dtype`` and ``shape`` of an array whose rows are -1, or an example of a row's fields."""
@@ -161,10 +166,8 @@ class GridMedia(Media):
         return f"It draws grids of {shape} (channels first, {kind}){labels}"
 
     def request(self, labelled: bool) -> dict[str, Any]:
-        """How many samples, a seed and conditions: the label only where the model heeds it."""
-        label = {"label": self.spec.labels[0]} if labelled and self.spec.labels else {}
-        further = {name: one.in_turn(1)[0] for name, one in self.spec.conditions.items()}
-        return GridRequest(n=2).model_dump() | label | further
+        """How many samples, a seed and conditions."""
+        return GridRequest(n=2).model_dump() | self.conditions(labelled)
 
     def answers(self) -> dict[str, Any]:
         return {"dtype": self.spec.storage, "shape": (-1, self.spec.channels, *self.spec.shape)}
@@ -218,8 +221,8 @@ class TextMedia(Media):
         return f"It continues texts, with a vocabulary of {self.spec.vocab_size:,} tokens"
 
     def request(self, labelled: bool) -> dict[str, Any]:
-        """A prompt, a length and a seed."""
-        return TextRequest(max_tokens=64).model_dump()
+        """A prompt, a length, a seed and conditions."""
+        return TextRequest(max_tokens=64).model_dump() | self.conditions(labelled)
 
     def answers(self) -> dict[str, Any]:
         return {"text": ""}
