@@ -56,6 +56,15 @@ def test_paths_named_in_the_pages_exist() -> None:
             assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
+def test_modules_named_in_the_pages_exist() -> None:
+    """Decisions too: who reads why something is so looks for it in the code. The page on parts names examples."""
+    pages = {*(ROOT / "docs").rglob("*.md")} - {ROOT / "docs/adding-a-part.md"}
+    named = [(page.name, name) for page in pages for name in re.findall(r"`([a-z_]+/[\w/]+\.py)`", page.read_text())]
+
+    assert len(named) > 20
+    assert [(page, name) for page, name in named if not ((SRC / name).exists() or (ROOT / name).exists())] == []
+
+
 def test_the_readme_names_commands_that_exist() -> None:
     text = (ROOT / "README.md").read_text()
     commands = set(_parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr]

@@ -17,12 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = "a model key of params.yaml, a registered version (name/3, name@champion) or a model folder"
     parser.add_argument("challenger", metavar="A", help=f"the challenger: {names}")
     parser.add_argument("champion", metavar="B", nargs="?", help="the champion it would replace; without it, A alone")
+    add_gate_arguments(parser)
+    parser.add_argument("--rotate", default="", metavar="REASON", help="first start a new gate set, looks from none")
+    parser.add_argument("--forget-best", action="store_true", help="with --rotate: let go of the best champion so far")
+
+
+def add_gate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of every command that asks the gate."""
     parser.add_argument("--rule", choices=("superior", "non_inferior"), help="instead of gate.rule of params.yaml")
     parser.add_argument("--margin", type=float, help="instead of gate.margin")
     parser.add_argument("--reason", default="", help="why an equal model is wanted (non_inferior)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the decision to this file")
-    parser.add_argument("--rotate", default="", metavar="REASON", help="first start a new gate set, looks from none")
-    parser.add_argument("--forget-best", action="store_true", help="with --rotate: let go of the best champion so far")
     parser.add_argument(
         "--trust-split",
         action="store_true",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genfoundry.commands.compare import add_gate_arguments
 from genfoundry.core.errors import Exit
 
 if TYPE_CHECKING:
@@ -15,15 +16,7 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``genfoundry promote``."""
     parser.add_argument("key", metavar="KEY", help="the model: a key of params.yaml")
     parser.add_argument("--version", default="", metavar="N", help="a registered version, not what the line made last")
-    parser.add_argument("--rule", choices=("superior", "non_inferior"), help="instead of gate.rule of params.yaml")
-    parser.add_argument("--margin", type=float, help="instead of gate.margin")
-    parser.add_argument("--reason", default="", help="why an equal model is wanted (non_inferior)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the decision to this file")
-    parser.add_argument(
-        "--trust-split",
-        action="store_true",
-        help="let models take part that don't say which records they have learnt from",
-    )
+    add_gate_arguments(parser)
     parser.add_argument("--again", default="", metavar="REASON", help="promote a version that was rolled back from")
     parser.add_argument(
         "--wait", type=float, default=3600.0, metavar="SECONDS", help="for another promotion of this project (3600)"

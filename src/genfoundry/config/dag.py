@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
 from genfoundry.config.params import read_yaml
 from genfoundry.core.errors import ConfigError, DataError
@@ -191,23 +191,10 @@ def _stands_on(root: Path, stages: Iterable[Node], data: Mapping[str, str]) -> s
     )
 
 
-class Lineage(TypedDict, total=False):
-    """One stage's lineage: content digests of what it read and made; no time, host, commit or run."""
-
-    format: int
-    stage: str
-    key: str
-    fingerprint: str
-    inputs: dict[str, str]
-    """Digest by path."""
-    params: dict[str, Any]
-    lock: str
-    outputs: dict[str, str]
-    """Digest by path."""
-    processor: str
-    """Kind of processor, where it moves last digits."""
-    components: dict[str, dict[str, str]]
-    """``model`` and ``digest`` of each frozen model, by role."""
+Lineage = dict[str, Any]
+"""A stage's lineage: fingerprint, params, lock, and by path the digests of ``inputs`` and ``outputs``; where there are
+some, ``components`` (model and digest by role) and the kind of ``processor``. No time, host, commit or run.
+"""
 
 
 def lineage_file(root: Path, address: str) -> Path:
@@ -232,7 +219,7 @@ def parse_lineage(text: bytes, where: str) -> Lineage:
         raise DataError(f"{where}: not JSON ({error}); remove it and run dvc repro") from None
     if not isinstance(found, dict) or not {"fingerprint", "inputs", "outputs"} <= found.keys():
         raise DataError(f"{where}: not the lineage of a stage; remove it and run dvc repro")
-    return cast(Lineage, found)
+    return found
 
 
 def source_digest(root: Path, graph: Mapping[str, Node], key: str) -> str:

@@ -150,12 +150,7 @@ CATALOGUE: dict[str, Item] = {
     "train_levels": Item("arrays", "train.npy", _mapped, ("training",), "stored levels (L, C, *shape)", "train"),
     "train_labels": Item("arrays", "train_labels.npy", _load, ("training",), "int64 (L,)", "train"),
     "nats": Item(
-        "features",
-        _NATS,
-        _column("nats"),
-        _SCORED,
-        "float64 (N,): the model's negative log-likelihood of each test document",
-        "test",
+        "features", _NATS, _column("nats"), _SCORED, "float64 (N,): the model's NLL of each test document", "test"
     ),
     "token_counts": Item(
         "features", _NATS, _column("tokens"), ("documents", "tokenizer"), "int64 (N,): its tokens", "test"
@@ -166,20 +161,10 @@ CATALOGUE: dict[str, Item] = {
     ),
     "word_counts": Item("features", _NATS, _column("words"), ("documents",), "int64 (N,): its words", "test"),
     "unigram_nats": Item(
-        "reference",
-        "unigram_nats.npy",
-        _load,
-        ("documents",),
-        "float64 (N,): the unigram's negative log-likelihood",
-        "test",
+        "reference", "unigram_nats.npy", _load, ("documents",), "float64 (N,): the unigram's NLL", "test"
     ),
     "bigram_nats": Item(
-        "reference",
-        "bigram_nats.npy",
-        _load,
-        ("documents",),
-        "float64 (N,): the bigram's negative log-likelihood",
-        "test",
+        "reference", "bigram_nats.npy", _load, ("documents",), "float64 (N,): the bigram's NLL", "test"
     ),
     "sample_tokens": Item(
         "samples",

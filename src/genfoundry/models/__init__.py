@@ -1,1 +1,1 @@
-"""Families of models, one file each; loaded by name."""
+"""Model families, one file each; loaded by name."""

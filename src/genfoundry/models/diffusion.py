@@ -1,4 +1,4 @@
-"""Diffusion model for images as EDM has it (Karras et al. 2022, arXiv:2206.00364), with a U-Net as denoiser.
+"""Diffusion model for images: a U-Net, trained and sampled as EDM (Karras et al. 2022, arXiv:2206.00364).
 
 Images are conditioned on their label with classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598).
 Letters: B batch, C channels, H and W pixels, D width, E width of the embedding, N heads, P places.

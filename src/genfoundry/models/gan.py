@@ -1,4 +1,4 @@
-"""Generative adversarial network for images: the R3GAN recipe (Huang et al. 2024, arXiv:2501.05441).
+"""Generative adversarial network for images, by the recipe of R3GAN (Huang et al. 2024, arXiv:2501.05441).
 
 Critic and generator play the relativistic pairing game (Jolicoeur-Martineau 2019, arXiv:1807.00734), each generated
 image against a real one, with zero-centred gradient penalties on real and on generated images, R1 and R2 (Mescheder

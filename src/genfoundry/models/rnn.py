@@ -1,4 +1,4 @@
-"""Recurrent language model: GRU or LSTM layers over tokens, each added to its normalised input's residual.
+"""Recurrent language model: residual GRU or LSTM layers over tokens, with normalised inputs.
 
 Cho et al. 2014 (arXiv:1406.1078); Hochreiter and Schmidhuber 1997 (doi:10.1162/neco.1997.9.8.1735); truncated
 backpropagation through time: Williams and Peng 1990 (doi:10.1162/neco.1990.2.4.490). The state starts anew at each

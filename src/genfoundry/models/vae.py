@@ -1,4 +1,4 @@
-"""Variational autoencoder for images (Kingma and Welling 2014, arXiv:1312.6114), convolutional.
+"""Convolutional variational autoencoder for images (Kingma and Welling 2014, arXiv:1312.6114).
 
 The likelihood is of stored levels (``nn/pixels.py``), so losses are nats and comparable across its kinds. Any height
 and width: a side is halved, rounded up, until it is at most four. Letters: B batch, C channels, H and W pixels,

@@ -1,1 +1,1 @@
-"""Objectives: what is minimised instead of a family's own loss. One file each (docs/adding-a-part.md)."""
+"""Training objectives that replace a family's own loss, one file each (docs/adding-a-part.md)."""

@@ -24,7 +24,6 @@ from genfoundry.retraining.protocol import (
     BUILD,
     KEEP,
     PREPARE,
-    Asked,
     Decision,
     Facts,
     Line,
@@ -201,7 +200,7 @@ class _Retrain:
     def _reasons(self, snapshot: Snapshot, work: Work | None) -> tuple[tuple[Reason, ...], bool]:
         if not self.request.scheduled:
             return (Reason("person", self.request.reason or "asked for by a person"),), False
-        asked: Asked = self.line.ask(snapshot, self.request, work)
+        asked = self.line.ask(snapshot, self.request, work)
         self.quiet = list(asked.quiet)
         return tuple(asked.fired), asked.waiting and work is None
 
@@ -211,12 +210,12 @@ class _Retrain:
     def _open(self, snapshot: Snapshot, reasons: Sequence[Reason]) -> None:
         attempt = self.journal.attempts + 1
         self.work = Work(snapshot.key, snapshot, self.journal.folder, attempt, reasons)
-        facts = [reason.as_json() for reason in reasons]
-        marker = {"key": snapshot.key, "attempt": attempt, "slot": self.request.slot, "reasons": facts}
+        because = [reason.as_json() for reason in reasons]
+        marker = {"key": snapshot.key, "attempt": attempt, "slot": self.request.slot, "reasons": because}
         set_open(self.state, marker)
         who = {"host": socket.gethostname(), "pid": os.getpid(), "start": start_of(os.getpid())}
         self.journal.note(
-            self.clock.now(), "attempt", "begin", attempt=attempt, **who, reasons=facts, slot=self.request.slot,
+            self.clock.now(), "attempt", "begin", attempt=attempt, **who, reasons=because, slot=self.request.slot,
             snapshot=snapshot.as_json(),
         )  # fmt: skip
 
@@ -294,10 +293,10 @@ class _Retrain:
                               **{name: value for name, value in outcome.facts.items() if name == "trace"})  # fmt: skip
             self.journal.close(closed)
             self.between("outcome")
-        facts = append_event(self.state, EVENT, self.clock.now(), **event)
+        logged = append_event(self.state, EVENT, self.clock.now(), **event)
         self.between("event")
         set_open(self.state, None)
-        failures = list(self.line.tell(facts))
+        failures = list(self.line.tell(logged))
         if self.work and failures:
             self.journal.note(self.clock.now(), "tell", "failed", failures=failures)
         self.between("notified")

@@ -78,12 +78,8 @@ def _foreign(name: str, text: str, config: Preprocess) -> tuple[str, str] | None
 
 
 def _misshapen(text: str, facts: Mapping[str, float], config: Preprocess) -> tuple[str, str] | None:
-    if not text.strip():
-        return "blank", "nothing is left but white space"
-    if len(text) < config.min_characters:
-        return "too_short", f"{len(text)} characters, needs {config.min_characters}"
-    if config.max_characters and len(text) > config.max_characters:
-        return "too_long", f"{len(text)} characters, at most {config.max_characters}"
+    if reason := _documents.misfit(text, config.min_characters, config.max_characters):
+        return reason
     for rule in ("mean_line", "longest_line"):
         limit = getattr(config, f"max_{rule}")
         if limit and facts[rule] > limit:

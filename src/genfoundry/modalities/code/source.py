@@ -84,13 +84,7 @@ def _add(tables: _tables.Tables, found: _archives.Found, language: str, config: 
 
 def expectations() -> list[dict[str, Any]]:
     """Expectations of raw code: ids unique, no file empty."""
-    suite: list[tuple[str, str, dict[str, Any]]] = [
-        ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
-        ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
-        ("critical", "expect_column_values_to_be_unique", {"column": "id"}),
-        ("critical", "expect_column_values_to_match_regex", {"column": "sha256", "regex": "^[0-9a-f]{64}$"}),
+    return _tables.suite(
         ("critical", "expect_column_values_to_be_between", {"column": "characters", "min_value": 1}),
         ("warning", "expect_column_median_to_be_between", {"column": "longest_line", "max_value": 400}),
-        ("warning", "expect_column_values_to_be_unique", {"column": "sha256", "mostly": 0.9}),
-    ]
-    return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]
+    )

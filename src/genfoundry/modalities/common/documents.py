@@ -40,6 +40,19 @@ def fault(text: Any) -> tuple[str, str] | None:
     return None
 
 
+def misfit(text: str, least: int, most: int) -> tuple[str, str] | None:
+    """(reason, detail) if a clean document is blank, or has fewer than ``least`` or more than ``most`` (0: any)
+    characters.
+    """
+    if not text.strip():
+        return "blank", "nothing is left but white space"
+    if len(text) < least:
+        return "too_short", f"{len(text)} characters, needs {least}"
+    if most and len(text) > most:
+        return "too_long", f"{len(text)} characters, at most {most}"
+    return None
+
+
 class Dropped(Exception):
     """A record dropped in preprocess: reason, detail."""
 

@@ -33,6 +33,23 @@ SHOWN = 5
 """Files that a message names."""
 
 
+Expectation = tuple[str, str, dict[str, Any]]
+"""Severity, type and arguments of an expectation on raw records."""
+
+
+def suite(*own: Expectation) -> list[dict[str, Any]]:
+    """A modality's own expectations with those of every one: records with unique ids, few of them identical."""
+    first: list[Expectation] = [
+        ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
+        ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
+        ("critical", "expect_column_values_to_be_unique", {"column": "id"}),
+        ("critical", "expect_column_values_to_match_regex", {"column": "sha256", "regex": "^[0-9a-f]{64}$"}),
+    ]
+    last: Expectation = ("warning", "expect_column_values_to_be_unique", {"column": "sha256", "mostly": 0.9})
+    every = [*first, *own, last]
+    return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in every]
+
+
 class Part(NamedTuple):
     """Some files of a source, under the names that they have in it: read as the whole would be."""
 

@@ -119,15 +119,9 @@ def expectations() -> list[dict[str, Any]]:
     """Expectations of raw pictures: ids unique, sizes and modes that can become pixels."""
     modes = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"]
     modes += ["I;16", "I;16B", "I;16L", "I", "F"]
-    suite: list[tuple[str, str, dict[str, Any]]] = [
-        ("critical", "expect_table_row_count_to_be_between", {"min_value": 1}),
-        ("critical", "expect_column_values_to_not_be_null", {"column": "id"}),
-        ("critical", "expect_column_values_to_be_unique", {"column": "id"}),
-        ("critical", "expect_column_values_to_match_regex", {"column": "sha256", "regex": "^[0-9a-f]{64}$"}),
+    return _tables.suite(
         ("critical", "expect_column_values_to_be_between", {"column": "width", "min_value": 1}),
         ("critical", "expect_column_values_to_be_between", {"column": "height", "min_value": 1}),
         ("critical", "expect_column_values_to_be_in_set", {"column": "mode", "value_set": modes}),
         ("warning", "expect_column_values_to_be_between", {"column": "width", "min_value": 8, "mostly": 0.95}),
-        ("warning", "expect_column_values_to_be_unique", {"column": "sha256", "mostly": 0.9}),
-    ]
-    return [{"type": kind, "kwargs": arguments, "severity": severity} for severity, kind, arguments in suite]
+    )

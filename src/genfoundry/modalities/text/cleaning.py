@@ -75,7 +75,9 @@ def _cleaned(text: str, record: Mapping[str, Any], config: Preprocess) -> tuple[
     if config.repair and not text.isascii():
         text = _repair.mojibake(text)
     text = canonical(text)
-    if reason := _drop(text, config) or _quality.fault(text, config.quality):
+    if reason := _documents.misfit(text, config.min_characters, config.max_characters) or _quality.fault(
+        text, config.quality
+    ):
         raise _documents.Dropped(*reason)
     extra: dict[str, Any] = {}
     if config.detect_language or config.languages:
@@ -89,13 +91,3 @@ def _cleaned(text: str, record: Mapping[str, Any], config: Preprocess) -> tuple[
         text, counts = _masking.masked(text, config.mask)
         extra.update(counts)
     return text, extra
-
-
-def _drop(text: str, config: Preprocess) -> tuple[str, str] | None:
-    if not text.strip():
-        return "blank", "nothing is left but white space"
-    if len(text) < config.min_characters:
-        return "too_short", f"{len(text)} characters, needs {config.min_characters}"
-    if config.max_characters and len(text) > config.max_characters:
-        return "too_long", f"{len(text)} characters, at most {config.max_characters}"
-    return None
