@@ -33,18 +33,21 @@ LEAST_FREE_GIB = 3
 
 def check(root: Path) -> tuple[list[str], list[str]]:
     """(faults, notes), one line each: where, what with its value, what to do."""
-    faults = [*_environment(root), *_data(root)]
-    try:
-        tree = settings.load(root)
-    except ConfigError as error:
-        return faults + str(error).splitlines(), _notes(root)
-    faults += [*_blocks(tree), *_links(root, tree), *_graph(root)]
-    seen, notes = ([], []) if faults else look(root, tree)
-    faults += seen
-    if faults:
+    faults, notes = contents(root)
+    if faults := [*_environment(root), *_data(root), *faults]:
         return list(dict.fromkeys(faults)), [*notes, *_notes(root)]
     faults, stale = _code(root)
     return faults, [*stale, *notes, *_notes(root)]
+
+
+def contents(root: Path) -> tuple[list[str], list[str]]:
+    """The same of settings and data alone: what a commit, and a copy of its data, bring along."""
+    try:
+        tree = settings.load(root)
+    except ConfigError as error:
+        return str(error).splitlines(), []
+    faults = [*_blocks(tree), *_links(root, tree), *_graph(root)]
+    return (faults, []) if faults else look(root, tree)
 
 
 def _environment(root: Path) -> Iterator[str]:

@@ -89,9 +89,10 @@ def run_retrain(options: argparse.Namespace, root: Path) -> int:
     request = Request(options.scheduled, options.reason, slot_of(options.slot), options.wait)
     line = lines.load(root, state, clock, dry=options.dry_run, echo=not options.quiet)
     if options.dry_run:
+        from genfoundry.commands.check import contents
         from genfoundry.retraining.plan import plan
 
-        words, code = plan(line, state, clock, request)
+        words, code = plan(line, state, clock, request, lambda project: contents(project)[0])
         print("\n".join(words))
         return code
     with stoppable():

@@ -6,6 +6,7 @@ from pathlib import Path
 from genfoundry.core.clock import Clock
 from genfoundry.core.errors import Exit
 from genfoundry.retraining.engine import DECIDED
+from genfoundry.retraining.line.foresight import Contents, foreseen
 from genfoundry.retraining.line.real import RealLine
 from genfoundry.retraining.protocol import BUILD, KEEP, PREPARE, Request, Snapshot
 from genfoundry.state.journal import Journal, home, lock_file
@@ -13,8 +14,18 @@ from genfoundry.state.locks import describe, holder
 from genfoundry.state.secrets import redact
 
 
-def plan(line: RealLine, state: Path, clock: Clock, request: Request) -> tuple[list[str], Exit]:
-    """Lines for a person, and OK if a retrain would run, NO_OP if not, BUSY if another one runs."""
+def plan(
+    line: RealLine, state: Path, clock: Clock, request: Request, contents: Contents | None = None
+) -> tuple[list[str], Exit]:
+    """Lines for a person; OK if a retrain would run, NO_OP if not, BUSY if another one runs, else why it would fail.
+
+    Args:
+        line: The line, dry.
+        state: The state root.
+        clock: Time.
+        request: How it was asked for.
+        contents: Checks settings and data of a project; without it nothing is foreseen.
+    """
     lines: list[str] = []
     code = Exit.OK
     running = holder(lock_file(state))
@@ -44,7 +55,12 @@ def plan(line: RealLine, state: Path, clock: Clock, request: Request) -> tuple[l
     else:
         lines.append(f"reason  {request.reason or 'asked for by a person'}")
     lines += _steps(line, snapshot, journal)
-    return lines, code
+    refused = list(foreseen(line, snapshot, contents)) if contents else []
+    for step, error in refused:
+        lines += [f"refused at {step}: {redact(one)}" for one in str(error).splitlines()]
+    if refused:
+        lines.append(f"exit    {int(refused[0][1].exit_code)}, as it stands")
+    return lines, Exit(refused[0][1].exit_code) if refused and code == Exit.OK else code
 
 
 def _inputs(line: RealLine, snapshot: Snapshot) -> Iterator[str]:

@@ -1,4 +1,4 @@
 """What is kept and what goes: runs, versions, worktrees, DVC's cache.
 
-Door: options, sweep.
+Door: dvccache, options, sweep.
 """

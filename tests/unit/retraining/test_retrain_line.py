@@ -15,6 +15,7 @@ import pytest
 import tinyline
 from tinyline import add_data, git, picture
 
+from genfoundry.commands import check
 from genfoundry.commands.retrain import slot_of, stoppable
 from genfoundry.core.clock import SystemClock
 from genfoundry.core.errors import ConfigError, DataError, DiskError, Exit, InfrastructureError
@@ -168,6 +169,76 @@ def test_an_update_command_brings_data_that_the_checkout_does_not_get(root: Path
     assert shown == {"characters": len("brought; touch /tmp/never")}
     assert not (worktrees(root) / "incoming").exists()
     assert go(root, update=("python", "-c", script)).code == Exit.NO_OP, "the same data were brought again"
+
+
+def dry(root: Path, contents: Any, **options: Any) -> tuple[str, Exit]:
+    before = picture(root)
+    words, code = plan(line_of(root, dry=True, **options), root, SystemClock(), Request(), contents)
+    assert picture(root) == before and not home(root).exists(), "a dry run touched something"
+    return "\n".join(words), code
+
+
+def test_a_dry_run_foresees_what_the_retrain_will_be_refused_for(root: Path) -> None:
+    assert dry(root, lambda project: [])[1] == Exit.OK
+
+    words, code = dry(root, lambda project: [], free_gib=1e9)
+    assert code == Exit.DISK and "refused at preflight" in words and "exit    15, as it stands" in words
+    words, code = dry(root, lambda project: [], push="hub")
+    assert code == Exit.INFRASTRUCTURE and "refused at push: git knows no remote 'hub'" in words
+    words, code = dry(root, lambda project: [], update=("no-such-command",), push="hub")
+    assert code == Exit.USAGE and "refused at update: no-such-command: no such command" in words
+    key = line_of(root).snapshot().key
+    git(root, "switch", "-q", "-c", f"retrain/{key}")
+    words, code = dry(root, lambda project: [])
+    assert code == Exit.INFRASTRUCTURE and f"refused at commit: branch retrain/{key} is checked out in" in words
+
+
+def test_a_dry_run_checks_the_commit_with_its_data_and_not_the_checkout(root: Path) -> None:
+    """What the retrain runs `genfoundry check` on: other edits take no part, and data only where they are the same."""
+    seen: list[tuple[str, bool]] = []
+
+    def contents(project: Path) -> list[str]:
+        data = project / "data/notes.txt"
+        seen.append(((project / "params.yaml").read_text(), data.is_file() and data.read_text() == "first"))
+        return ["params.yaml: one", "data: another"]
+
+    committed = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text("edited: true")
+    words, code = dry(root, contents)
+    assert code == Exit.USAGE and seen == [(committed, True)]
+    assert "refused at contracts: params.yaml: one\nrefused at contracts: data: another\n" in words
+
+    (root / "data/notes.txt").chmod(0o644)
+    (root / "data/notes.txt").write_text("changed, not committed")
+    dry(root, contents)
+    assert seen.pop() == (committed, False), "data of a commit lie in the cache alone"
+    assert "refused at data" not in words
+
+    shutil.rmtree(root / ".dvc/cache")
+    words, code = dry(root, contents)
+    assert code == Exit.INFRASTRUCTURE and "refused at data: data.dvc: 1 of its objects are not in DVC's cache" in words
+
+
+def test_a_dry_run_with_the_real_check_names_settings_and_data(root: Path) -> None:
+    (root / "data").chmod(0o755)
+    (root / "data/train").mkdir()
+    (root / "data/holdout").mkdir()
+    (root / "data/train/a.txt").write_text("some words")
+    (root / "data/holdout/b.txt").write_text("other words")
+
+    words, code = dry(root, lambda project: check.contents(project)[0], data="workspace")
+
+    assert code == Exit.USAGE and "'train' and 'holdout' stand side by side" in words, words
+
+
+def test_data_with_links_are_refused_before_they_are_copied(root: Path) -> None:
+    """cp follows links to folders, DVC does not: the copy would be another than data.dvc says."""
+    (root / "data").chmod(0o755)
+    (root / "data/more").symlink_to(root / "src")
+
+    with pytest.raises(DataError, match=r"data/more: a link to a folder, which DVC does not version"):
+        dry(root, lambda project: [], data="workspace")
+    assert go(root, data="workspace").code == Exit.BAD_DATA
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
 """The real pipeline as the engine drives it: a worktree, child processes, snapshots.
 
-Door: real, snapshots.
+Door: foresight, real, snapshots.
 """

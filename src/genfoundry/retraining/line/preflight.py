@@ -23,11 +23,7 @@ def preflight(state: Path, project: str, models: Sequence[str], free_gib: float)
         InfrastructureError: The store does not answer, or a champion's files are not there.
         DataError: A champion's files are not what was registered.
     """
-    free = shutil.disk_usage(state).free / 2**30
-    if free < free_gib:
-        raise DiskError(
-            f"{state}: {free:.1f} GiB free, retraining.free_gib asks for {free_gib:g}; free some (genfoundry clean)"
-        )
+    free = enough_space(state, free_gib)
     store = open_store(state, project)
     champions: dict[str, str] = {}
     closed = reap(store)
@@ -66,6 +62,20 @@ def check_branch(git: Git, branch: str, remote: str = "") -> None:
         )
     if at := git("for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}"):
         raise InfrastructureError(f"branch {branch} is checked out in {at}; leave it there, and run again")
+
+
+def enough_space(state: Path, free_gib: float) -> float:
+    """Free GiB where the state lies.
+
+    Raises:
+        DiskError: Less than ``free_gib``.
+    """
+    free = shutil.disk_usage(state).free / 2**30
+    if free < free_gib:
+        raise DiskError(
+            f"{state}: {free:.1f} GiB free, retraining.free_gib asks for {free_gib:g}; free some (genfoundry clean)"
+        )
+    return free
 
 
 def _aliases(store: Store, model: str) -> dict[str, str]:

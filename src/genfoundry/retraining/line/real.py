@@ -110,9 +110,9 @@ class RealLine:
     # Steps.
 
     def preflight(self, work: Work) -> Facts:
-        from genfoundry.retraining.line.preflight import check_branch, preflight
+        from genfoundry.retraining.line.preflight import preflight
 
-        check_branch(self.git, f"{PREFIX}{work.key}", self.options.push)
+        self.branch_is_free(work.key)
         return preflight(self.state, self.project, work.snapshot.models, self.options.free_gib)
 
     def checkout(self, work: Work) -> Checkout:
@@ -184,8 +184,6 @@ class RealLine:
         return Decision(model, code, {"message": f"promote ended with {ended.code}: {ended.last()}", "log": str(log)})
 
     def commit(self, work: Work) -> Facts:
-        from genfoundry.retraining.line.preflight import check_branch
-
         checkout = self.checkout(work)
         git, branch = Git(checkout.project), f"{PREFIX}{work.key}"
         # By name, not all that lies there: what a stage leaves beside its outputs is no part of the result.
@@ -206,9 +204,15 @@ class RealLine:
         before = git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", check=False)
         if before and git("rev-parse", f"{before}^{{tree}}") == git("rev-parse", f"{made}^{{tree}}"):
             return {"branch": branch, "commit": before}
-        check_branch(self.git, branch)
+        self.branch_is_free(work.key)
         git("update-ref", f"refs/heads/{branch}", made)
         return {"branch": branch, "commit": made}
+
+    def branch_is_free(self, key: str) -> None:
+        """Raise where the branch of a retrain can't be written: see ``check_branch``."""
+        from genfoundry.retraining.line.preflight import check_branch
+
+        check_branch(self.git, f"{PREFIX}{key}", self.options.push)
 
     def push(self, work: Work) -> Facts:
         project, log, pushed = self.checkout(work).project, work.folder / "push.log", []

@@ -85,6 +85,7 @@ def take(
     if workspace:
         if not (root / "data").is_dir():
             raise DataError(f"{root / 'data'}: no such folder; retraining.data is workspace: put the data there")
+        _without_links(root / "data")
         changed = {name: text for name, text in pointers_in(root).items() if name != POINTER}
         digests = {name: pointer_digest(text, name) for name, text in changed.items()} | {POINTER: md5(root / "data")}
     if update:
@@ -117,6 +118,14 @@ def _models(tree: Mapping[str, Any], options: Retraining) -> tuple[str, ...]:
     if not known:
         raise ConfigError("params.yaml: 'models' has no block, so there is nothing to retrain")
     return tuple(options.models or known)
+
+
+def _without_links(folder: Path) -> None:
+    """Refuse links to folders and to nothing: DVC versions none of them, so no copy would be what data.dvc says."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.is_file():
+            what = "a link to a folder, which DVC does not version" if path.is_dir() else "a link to nothing"
+            raise DataError(f"{path}: {what}; put the folder or file itself there, or remove the link")
 
 
 def copy_data(source: Path, target: Path, wanted: str) -> None:
