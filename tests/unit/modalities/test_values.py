@@ -37,19 +37,20 @@ E_ACUTE = "caf\u00e9"
         (Decimal("7.00"), "7"),
         (Decimal("7.50"), "7.5"),
         (Decimal("1E+2"), "100"),
-        (2.0**53, "9007199254740992"),
+        (2.0**53 - 1, "9007199254740991"),
+        (Decimal(f"0.{'1' * 60}0"), f"0.{'1' * 60}"),
         (True, "True"),
         (np.True_, "True"),
         ("7.0", "7.0"),
         (b"caf\xc3\xa9", E_ACUTE),
         ("cafe\u0301", E_ACUTE),
-        (" x ", " x "),
+        (" x y\u00a0", "x y"),
         (datetime(2024, 5, 1, 12, tzinfo=UTC), "2024-05-01T12:00:00+00:00"),
         (pd.Timestamp("2024-05-01"), "2024-05-01T00:00:00"),
         (date(2024, 5, 1), "2024-05-01"),
         (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
         (math.inf, "inf"),
-        *[(missing, None) for missing in (None, "", math.nan, np.float32("nan"), Decimal("NaN"))],
+        *[(missing, None) for missing in (None, "", " \n", b"", math.nan, np.float32("nan"), Decimal("NaN"))],
         *[(missing, None) for missing in (pd.NA, pd.NaT, np.datetime64("NaT"))],
     ],
 )
@@ -67,7 +68,7 @@ def test_a_value_has_one_spelling(value: object, text: str | None) -> None:
         (["a"], "no_value"),
         ({"a": 1}, "no_value"),
         (np.array([1]), "no_value"),
-        (1e18, "inexact"),
+        (2.0**53, "inexact"),
         (-1e18, "inexact"),
     ],
 )
@@ -81,6 +82,7 @@ def test_what_names_nothing_is_odd(value: object, reason: str) -> None:
     ("cell", "text"),
     [
         ("7.0", "7"),
+        (f"{'7' * 5000}.0", "7" * 5000),
         ("-7.00", "-7"),
         ("-0.0", "0"),
         *[(same, same) for same in ("007", "007.0", "1.10", "7.", "none", "-")],
@@ -285,9 +287,11 @@ def test_one_odd_value_rejects_its_record(tmp_path: Path, kind: str, column: str
 
     line = read(raw, **{f"{column}_column": "who"})
 
-    assert list(line.rejected().values()) == ["no_value" if kind.startswith("list") else "not_utf8"]
-    name = "license" if column == "license" else column
-    assert set(line.records()[name]) == {*names[:2], *names[3:]}
+    if column == "license" and kind == "list.jsonl":
+        assert "a, b" in set(line.records()[column])  # code often comes under several
+        return
+    assert list(line.rejected().values()) == ["no_value" if kind == "list.jsonl" else "not_utf8"]
+    assert set(line.records()[column]) == {*names[:2], *names[3:]}
 
 
 @pytest.mark.parametrize(("modality", "content"), [("text", "text"), ("image", "image")])

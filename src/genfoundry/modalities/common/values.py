@@ -28,7 +28,7 @@ class Odd(Exception):
 
 
 def canonical(value: Any, missing: Iterable[str] | None = None) -> str | None:
-    """A value as text in Unicode NFC; None for a missing one (None, empty text, NaN, and those of numpy and pandas).
+    """A value as text in Unicode NFC, without white space around it; None for a missing one (None, blank, NaN, NaT).
 
     A number that is whole is written as an integer, whether it came as 7, 7.0 or a decimal: a single gap makes pandas
     write a column of integers as floats. Bytes are UTF-8. Dates and times are in ISO 8601.
@@ -39,7 +39,7 @@ def canonical(value: Any, missing: Iterable[str] | None = None) -> str | None:
             the number too.
 
     Raises:
-        Odd: A list or a mapping; text or bytes that are no UTF-8; a float beyond 2**53, whose last digits are lost.
+        Odd: A list or a mapping; text or bytes that are no UTF-8; a float from 2**53 on, whose last digits may be lost.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -51,10 +51,12 @@ def canonical(value: Any, missing: Iterable[str] | None = None) -> str | None:
     if isinstance(value, str):
         if found := SURROGATE.search(value):
             raise Odd("not_utf8", f"character {found.start()} is no UTF-8 text ({ord(found[0]):#06x})")
+        value = value.strip()
         if missing is not None:
             if value in missing:
                 return None
-            value = str(int(value.partition(".")[0])) if _WHOLE.fullmatch(value) else value
+            value = value.partition(".")[0] if _WHOLE.fullmatch(value) else value
+            value = "0" if value == "-0" else value
         return unicodedata.normalize("NFC", value) or None
     if isinstance(value, float | Decimal):
         return _number(value)
@@ -73,10 +75,11 @@ def _number(value: float | Decimal) -> str | None:
     if math.isinf(value):
         return str(value)
     if value == int(value):
-        if isinstance(value, float) and abs(value) > EXACT:
-            raise Odd("inexact", f"{value!r} is a float beyond 2**53, its last digits are lost; write integers or text")
+        if isinstance(value, float) and abs(value) >= EXACT:
+            raise Odd("inexact", f"{value!r} is a float from 2**53 on, which may have lost digits; write integers")
         return str(int(value))
-    return format(value.normalize(), "f") if isinstance(value, Decimal) else str(value)
+    # Not Decimal.normalize: it rounds to 28 digits, and Parquet's have up to 76.
+    return format(value, "f").rstrip("0") if isinstance(value, Decimal) else str(value)
 
 
 def canonicals(
@@ -100,7 +103,9 @@ def kind(value: Any) -> str:
     """What a value is, as far as files must agree on it; empty where it is missing."""
     if isinstance(value, np.generic):
         value = value.item()
-    if type(value).__name__ in _MISSING or value in (None, "") or value != value:
+    if isinstance(value, str | bytes):
+        return "text" if value.strip() else ""
+    if value is None or type(value).__name__ in _MISSING or value != value:
         return ""
     for name, types in _KINDS.items():
         if isinstance(value, types):
@@ -109,7 +114,6 @@ def kind(value: Any) -> str:
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    "text": (str, bytes),
     "truth value": (bool,),
     "number": (int, float, Decimal),
     "time": (datetime,),

@@ -57,10 +57,13 @@ def _add(
     if fault := _documents.fault(text):
         tables.reject(row.id, *fault)
         return
+    values = row.values
+    if isinstance(several := values.get(config.license_column), list):
+        values = {**values, config.license_column: ", ".join(map(str, several))}
     untyped = found.ending in _textfiles.UNTYPED
     columns = (config.id_column, config.label_column, config.split_column, *extra.values())
     try:
-        name, label, given, *more = _values.canonicals(row.values, columns, config.missing if untyped else None)
+        name, label, given, *more = _values.canonicals(values, columns, config.missing if untyped else None)
     except _values.Odd as error:
         tables.reject(row.id, *error.args)
         return
