@@ -1,7 +1,8 @@
 """Registry of metrics: each file under ``metrics/``, and for files ``<family>_network.py`` one for each network.
 
 A file's optional names have their defaults here. A family names its evidence ``network_features``,
-``reference_network_features``, ``network_logits``; the score of a network reads its own in their place.
+``reference_network_features``, ``train_network_features``, ``network_logits``; the score of a network reads its own in
+their place.
 """
 
 import inspect

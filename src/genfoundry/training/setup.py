@@ -51,10 +51,10 @@ def choose_devices(execution: Execution, environ: Mapping[str, str] = os.environ
         raise ConfigError(
             f"params.yaml: 'execution.devices' is {count}, but torch sees {there} GPUs; lower it, or set 0 for all"
         )
-    cores = os.cpu_count() or 1
-    if accelerator == "cpu" and count > cores:
+    processors = os.cpu_count() or 1
+    if accelerator == "cpu" and count > processors:
         raise ConfigError(
-            f"params.yaml: 'execution.devices' is {count}, but there are {cores} cores; lower it, or set 0 for one"
+            f"params.yaml: 'execution.devices' is {count}, but there are {processors} cores; lower it, or set 0 for one"
         )
     return Devices(accelerator, count, world.size if world else count * execution.nodes)
 
