@@ -1,8 +1,8 @@
-"""How often the gate is wrong and how often it sees an improvement: python benchmarks/gate_operating.py [--quick].
+"""How often the gate is wrong and how often it sees an improvement: python benchmarks/gate_operating.py [--cell NAME].
 
-Simulation with a fixed seed through the public functions of the gate; prints the table of docs/gate.md. For Frechet
-and kernel distances models are drawn in pools: every ordered pair of a pool is one comparison, so that a few hundred
-distances give tens of thousands of comparisons; the error of a rate is the spread over pools. One core, five minutes.
+Simulation with fixed seeds through the public functions of the gate; prints the tables of docs/gate.md, each with its
+seconds on one core. ``--cell`` runs one of them, ``--share 0.1`` a tenth of the trials. A rate is that of independent
+comparisons, with its standard error.
 """
 
 import argparse
@@ -12,238 +12,349 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
+from genfoundry.core.errors import TooFewError
 from genfoundry.gate.looks import alpha_of_look
 from genfoundry.gate.rules import Gate, Loss, guard
-from genfoundry.metrics._frechet import frechet
-from genfoundry.metrics._paired import Difference, _kernel_parts, paired_ratio_difference
+from genfoundry.metrics._distances import frechet_score
+from genfoundry.metrics._paired import (
+    Difference,
+    paired_frechet_difference,
+    paired_kernel_difference,
+    paired_ratio_difference,
+)
+from genfoundry.metrics.kid_domain import standardised
 
 ALPHA = 0.05
-BUDGETS = {"quick": 0.05, "full": 1.0}
-"""Share of the pools and trials."""
-
-Law = Callable[[np.random.Generator, int, int, float], np.ndarray]
-
-
-def gaussian(generator: np.random.Generator, n: int, d: int, scale: float) -> np.ndarray:
-    """Rows with the spectrum 1 / sqrt(j), as features have it; ``scale`` 1 is the law of real data."""
-    return scale * generator.standard_normal((n, d)) / np.arange(1, d + 1) ** 0.25
-
-
-def rectified(generator: np.random.Generator, n: int, d: int, scale: float) -> np.ndarray:
-    """The same behind a ReLU: skewed, half of it zeros."""
-    return gaussian(generator, n, d, scale).clip(min=0)
+CLASSES = 10
 
 
 class Rate:
-    """A share with its standard error over independent pools."""
+    """A share with its standard error; shares of refused comparisons beside it."""
 
     def __init__(self) -> None:
-        self.pools: list[float] = []
+        self.values: list[float] = []
+        self.refused = 0
 
-    def add(self, share: float) -> None:
-        self.pools.append(float(share))
+    def add(self, value: float) -> None:
+        self.values.append(float(value))
 
     def __str__(self) -> str:
-        values = np.array(self.pools)
-        return f"{100 * values.mean():.1f} ± {100 * values.std(ddof=1) / math.sqrt(len(values)):.1f} %"
+        values, count = np.array(self.values), len(self.values) + self.refused
+        if not len(values):
+            return "refused"
+        share = values.sum() / count
+        shown = f"{100 * share:.1f} ± {100 * values.std() / math.sqrt(count):.1f} %"
+        return shown + (f" ({100 * self.refused / count:.0f} % refused)" if self.refused else "")
 
 
-def mixed(common: np.ndarray, own: np.ndarray, share: float) -> np.ndarray:
-    """Rows of two models with the same seeds: they share a part of their variance."""
-    return math.sqrt(share) * common + math.sqrt(1 - share) * own
+class Images(NamedTuple):
+    """Law of two models and of real data: classes around their own means, with the spectrum 1 / sqrt(j).
 
-
-class Pool(NamedTuple):
-    """All ordered comparisons of K models with one reference."""
-
-    values: np.ndarray
-    """float64 (K,): the metric, less a constant."""
-    variance: np.ndarray
-    """float64 (K, K): of the difference of two models' values."""
-
-    def promoted(self, alpha: float) -> np.ndarray:
-        """bool (K, K): row model beats column model."""
-        return self.values[:, None] - self.values[None] < ndtri(alpha) * np.sqrt(self.variance)
-
-
-def influences(samples: list[np.ndarray], real: np.ndarray, metric: str) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """Value and influences (N,) and (M,) of each model."""
-    if metric == "fid":
-        found = [frechet(rows, real) for rows in samples]
-        return [(one.distance, one.influence, one.reference_influence) for one in found]
-    return [_kernel_parts(rows, real) for rows in samples]
-
-
-def standardised(samples: list[np.ndarray], real: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    mean, deviation = real.mean(axis=0), real.std(axis=0, ddof=1)
-    return [(rows - mean) / deviation for rows in samples], (real - mean) / deviation
-
-
-def pool(samples: list[np.ndarray], real: np.ndarray, metric: str) -> Pool:
-    """What the paired differences of all pairs would be, for the price of K distances (a test holds it to them)."""
-
-    def parts(part: slice) -> tuple[np.ndarray, np.ndarray]:
-        values, own, shared = zip(*influences([rows[part] for rows in samples], real[part], metric), strict=True)
-        covariance = np.cov(np.stack(own)) / len(own[0]) + np.cov(np.stack(shared)) / len(shared[0])
-        return np.array(values), np.diag(covariance)[:, None] + np.diag(covariance)[None] - 2 * covariance
-
-    if metric == "kid":
-        samples, real = standardised(samples, real)
-    values, whole = parts(slice(None))
-    halves = (parts(slice(0, None, 2))[1] + parts(slice(1, None, 2))[1]) / 2
-    return Pool(values, np.clip(1.5 * whole - 0.25 * halves, 0.5 * whole, whole).clip(min=0))
-
-
-def pools(law: Law, n: int, d: int, scales: list[float], shared: float, count: int, seed: int) -> Iterator[tuple]:
-    """(samples, reference): one sample for each scale, from one noise in part, and real data of scale 1."""
-    generator = np.random.default_rng(seed)
-    for _ in range(count):
-        real, common = law(generator, n, d, 1.0), gaussian(generator, n, d, 1.0) if shared else None
-        samples = []
-        for scale in scales:
-            own = gaussian(generator, n, d, 1.0)
-            rows = scale * (own if common is None else mixed(common, own, shared))
-            samples.append(rows.clip(min=0) if law is rectified else rows)
-        yield samples, real
-
-
-def equal_rate(metric: str, law: Law, n: int, d: int, scale: float, shared: float, count: int) -> Rate:
-    """How often one of two models of the same law is promoted over the other."""
-    rate, size = Rate(), 6 if n == 5000 else 10
-    for samples, real in pools(law, n, d, [scale] * size, shared, count, seed=n * 1000 + d):
-        wins = pool(samples, real, metric).promoted(ALPHA)
-        rate.add(wins[~np.eye(size, dtype=bool)].mean())
-    return rate
-
-
-def power(metric: str, n: int, d: int, better: float, worse: float, count: int) -> Rate:
-    """How often the model of the better scale is promoted over that of the worse one."""
-    rate, size = Rate(), 6
-    for samples, real in pools(gaussian, n, d, [better] * size + [worse] * size, 0.0, count, seed=n * 1000 + d + 1):
-        wins = pool(samples, real, metric).promoted(ALPHA)
-        rate.add(wins[:size, size:].mean())
-    return rate
-
-
-def documents(generator: np.random.Generator, n: int, effect: float, tails: float) -> tuple[np.ndarray, ...]:
-    """Nats of challenger and champion and bytes of n documents.
-
-    Bytes are lognormal (6.34, 1.21), as the 1,023 test documents of apidocs are. A model pays 1.2 nats a byte, and two
-    models differ by 0.05 from document to document, with a t law of ``tails``: a choice, a little under half of the
-    0.11 by which the default transformer and its bigram differ on apidocs.
+    Samples have their labels in turn, as ``sample`` draws them; real records have random ones. N is a multiple of the
+    classes: else models have other shares of them than the data, and two widths are not equally far.
     """
-    size = np.exp(generator.normal(6.34, 1.21, n)).clip(80, 20_000).round()
-    champion = size * generator.normal(1.2, 0.15, n).clip(min=0.3)
-    gap = 0.05 * generator.standard_t(tails, n) * math.sqrt((tails - 2) / tails)
-    return (champion + size * (gap.clip(-0.3, 0.3) - effect)), champion, size
+
+    n: int
+    d: int
+    width_a: float
+    """Factor of all of the first model's features; 1 is the law of real data."""
+    width_b: float
+    shared: float = 0.0
+    """Part of the variance that samples of one seed share."""
+    rectified: bool = False
+    """Behind a ReLU: skewed, half of it zeros."""
+    real_in_turn: bool = False
+    labelled: bool = True
+    """Whether models heed labels; else they draw them at random."""
+
+    def draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Features of both models and of real records, float64 (N, D), and the samples' labels."""
+        spectrum = np.arange(1, self.d + 1) ** -0.25
+        centres = np.random.default_rng(0).standard_normal((CLASSES, self.d)) * spectrum
+        turn = np.arange(self.n) % CLASSES
+
+        def rows(width: float, labels: np.ndarray, noise: np.ndarray) -> np.ndarray:
+            found = width * (centres[labels] + spectrum * noise)
+            return found.clip(min=0) if self.rectified else found
+
+        def labels(in_turn: bool) -> np.ndarray:
+            return turn if in_turn else generator.integers(0, CLASSES, self.n)
+
+        real, common, *own = generator.standard_normal((4, self.n, self.d))
+        a, b = (math.sqrt(self.shared) * common + math.sqrt(1 - self.shared) * part for part in own)
+        return (
+            rows(self.width_a, labels(self.labelled), a),
+            rows(self.width_b, labels(self.labelled), b),
+            rows(1.0, labels(self.real_in_turn), real),
+            turn if self.labelled else None,
+        )
+
+    def differences(self, metric: str, trials: int) -> Iterator[Difference]:
+        """The gate's difference of both models in independent trials."""
+        generator = np.random.default_rng([self.n, self.d, int(100 * self.width_a), int(100 * self.width_b)])
+        for _ in range(trials):
+            a, b, real, labels = self.draw(generator)
+            if metric == "kid":
+                (a, _), (b, real) = standardised(a, real), standardised(b, real)
+            difference = paired_frechet_difference if metric == "fid" else paired_kernel_difference
+            yield difference(a, b, real, labels_a=labels, labels_b=labels)
+
+    def rates(self, metric: str, trials: int) -> tuple[Rate, Rate]:
+        """How often the first is promoted over the second, and the second over the first."""
+        first, second = Rate(), Rate()
+        for found in self.differences(metric, trials):
+            first.add(found.upper(ALPHA) < 0)
+            second.add(found.scaled(-1).upper(ALPHA) < 0)
+        return first, second
+
+    def equal(self, metric: str, trials: int) -> Rate:
+        """How often one of two models of the same law is promoted over the other, over both directions."""
+        rate = Rate()
+        for found in self.differences(metric, trials):
+            rate.add((float(found.upper(ALPHA) < 0) + float(found.scaled(-1).upper(ALPHA) < 0)) / 2)
+        return rate
 
 
-def text_rate(n: int, effect: float, tails: float, trials: int, alpha: float = ALPHA) -> Rate:
-    generator, rate = np.random.default_rng(n), Rate()
-    for _ in range(trials):
-        rate.add(paired_ratio_difference(*documents(generator, n, effect, tails)).upper(alpha) < 0)
-    return rate
+class Documents(NamedTuple):
+    """Law of two models' likelihoods of n documents; the difference over all documents of that law is ``effect``.
 
-
-def looks_rates(looks: int, trials: int, n: int = 200) -> tuple[Rate, Rate]:
-    """Any promotion of an equal model over so many looks at one gate set: with spending, and all spent each time.
-
-    The documents and the champion stay; each night another equal challenger is held against it.
+    Two models of about 1.2 nats a byte differ by 0.05 from document to document: a choice, a little under
+    half of the 0.11 by which the default transformer and its bigram differ on apidocs.
     """
+
+    n: int
+    lengths: str = "lognormal"
+    """``equal``; ``lognormal`` (6.34, 1.21) as the 1,023 test documents of apidocs are; or an index of Pareto's law."""
+    gaps: str = "symmetric"
+    effect: float = 0.0
+
+    def draw(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Nats of challenger and champion, and bytes."""
+        n, normal = self.n, generator.standard_normal(self.n)
+        # Standing among the lengths, with mean 0 over all bytes of the law.
+        if self.lengths == "equal":
+            size, standing = np.full(n, 1000.0), np.zeros(n)
+        elif self.lengths == "lognormal":
+            size, standing = np.exp(6.34 + 1.21 * normal), normal - 1.21
+        else:
+            index = float(self.lengths)
+            size = 80 * generator.random(n) ** (-1 / index)
+            standing = np.log(size / 80) * (index - 1) - 1
+        noise = generator.standard_t(4, n) / math.sqrt(2)
+        gap = {
+            "symmetric": noise,
+            "worse with length": standing + noise / 2,
+            "better with length": -standing + noise / 2,
+            "a little worse with length": 0.3 * standing + noise,
+            "skewed": np.exp(generator.standard_normal(n)) - math.exp(0.5),
+        }[self.gaps]
+        # What both pay cancels; a thousand nats a byte keep every draw above 0.
+        return size * (1000 + 0.05 * gap - self.effect), size * 1000, size
+
+    def rate(self, trials: int, alpha: float = ALPHA) -> Rate:
+        """How often the challenger is promoted."""
+        generator, rate = np.random.default_rng(self.n), Rate()
+        for _ in range(trials):
+            try:
+                rate.add(paired_ratio_difference(*self.draw(generator)).upper(alpha) < 0)
+            except TooFewError:
+                rate.refused += 1
+        return rate
+
+
+def line(*cells: object) -> None:
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def head(title: str, *cells: str) -> None:
+    print(f"\n**{title}**\n")
+    line(*cells)
+    line(*["---"] * len(cells))
+
+
+def equal_images(count: Callable[[int], int]) -> None:
+    head(
+        "Images: false promotion of an equal model, nominal 5 %, one look",
+        *("metric", "N", "D", "labels in turn", "no labels", "real ones in turn too", "behind a ReLU"),
+        *("80 % shared", "as good as real data"),
+    )
+    cells = (("fid", 320, 32), ("fid", 620, 32), ("fid", 640, 64), ("kid", 320, 32))
+    for metric, n, d in cells:
+        plain = Images(n, d, 1.1, 1.1)
+        laws = [
+            plain,
+            plain._replace(labelled=False),
+            plain._replace(real_in_turn=True),
+            plain._replace(rectified=True),
+            plain._replace(shared=0.8),
+            Images(n, d, 1.0, 1.0),
+        ]
+        line(metric, n, d, *(law.equal(metric, count(1000)) for law in laws))
+
+
+def unlike_images(count: Callable[[int], int]) -> None:
+    head(
+        "Images: false promotion between models equally far from real data, nominal 5 %, one look",
+        *("metric", "N", "D", "widths", "narrow one", "wide one"),
+    )
+    for n, d, narrow, wide, shared in (
+        (320, 32, 0.9, 1.1, 0.0),
+        (620, 32, 0.9, 1.1, 0.0),
+        (620, 32, 0.9, 1.1, 0.8),
+        (620, 32, 0.8, 1.2, 0.0),
+        (640, 64, 0.9, 1.1, 0.0),
+        (2000, 32, 0.9, 1.1, 0.0),
+    ):
+        law, word = Images(n, d, narrow, wide, shared), ", 80 % shared" if shared else ""
+        line("fid", n, d, f"{narrow} and {wide}{word}", *law.rates("fid", count(2000 if n < 2000 else 1000)))
+
+
+def power_images(count: Callable[[int], int]) -> None:
+    head(
+        "Images: power at 5 %, champion's spread 10 % too wide, challenger's as named",
+        *("metric", "N", "D", "8 %", "5 %", "2 %"),
+    )
+    for metric, n, d in (("fid", 620, 32), ("fid", 640, 64), ("fid", 2000, 32), ("kid", 320, 32)):
+        line(metric, n, d, *(Images(n, d, 1 + wide, 1.1).rates(metric, count(500))[0] for wide in (0.08, 0.05, 0.02)))
+
+
+def interval(count: Callable[[int], int]) -> None:
+    head(
+        "Images: share of 95 % intervals of one model's Fréchet distance that hold the true one",
+        *("N", "D", "widths 1.1", "0.9", "as good as real data"),
+    )
+    for n, d in ((320, 32), (500, 32), (640, 64)):
+        rates = []
+        for width in (1.1, 0.9, 1.0):
+            law, rate, generator = Images(n, d, width, 1.0), Rate(), np.random.default_rng(n)
+            centres = np.random.default_rng(0).standard_normal((CLASSES, d)) * np.arange(1, d + 1) ** -0.25
+            # All features are a multiple of the real ones, so the distance is that of the widths.
+            second = float((centres**2).sum() / CLASSES + (np.arange(1, d + 1) ** -0.5).sum())
+            for _ in range(count(1000)):
+                a, _, real, labels = law.draw(generator)
+                low, high = frechet_score("fid", a, real, labels).interval
+                rate.add(low <= (width - 1) ** 2 * second <= high)
+            rates.append(rate)
+        line(n, d, *rates)
+
+
+TEXTS = [
+    ("equal", "symmetric"),
+    ("equal", "skewed"),
+    ("lognormal", "symmetric"),
+    ("lognormal", "worse with length"),
+    ("lognormal", "a little worse with length"),
+    ("lognormal", "better with length"),
+    ("lognormal", "skewed"),
+    ("2.5", "worse with length"),
+    ("2.5", "skewed"),
+    ("1.5", "worse with length"),
+    ("1.5", "skewed"),
+    ("1.2", "worse with length"),
+]
+
+
+def equal_texts(count: Callable[[int], int]) -> None:
+    sizes = (49, 50, 100, 200, 1000)
+    head(
+        "Bits per byte: false promotion of an equal model, nominal 5 %, one look",
+        *("lengths", "gaps", *(f"{n} documents" for n in sizes)),
+    )
+    for lengths, gaps in TEXTS:
+        word = lengths if lengths.isalpha() else f"Pareto, index {lengths}"
+        line(word, gaps, *(Documents(n, lengths, gaps).rate(count(4000 if n < 1000 else 2000)) for n in sizes))
+
+
+def power_texts(count: Callable[[int], int]) -> None:
+    head(
+        "Bits per byte: power at 5 %",
+        *("documents", "lengths", "gaps", "0.5 % better", "1 % better", "2 % better"),
+    )
+    for n, lengths in ((50, "equal"), (200, "equal"), (200, "lognormal"), (1000, "lognormal")):
+        for gaps in ("symmetric", "worse with length") if lengths == "lognormal" else ("symmetric",):
+            laws = (Documents(n, lengths, gaps, 1.2 * gain) for gain in (0.005, 0.01, 0.02))
+            line(n, lengths, gaps, *(law.rate(count(1000)) for law in laws))
+
+
+def over_looks(title: str, looks: int, trials: int, trial: Callable[[int], Iterator[Difference]]) -> None:
+    """Any promotion of an equal model over so many looks at one gate set: with spending, and all spent each time."""
     spent, naive = Rate(), Rate()
-    for trial in range(trials):
-        generator = np.random.default_rng([looks, trial])
-        _, champion, size = documents(generator, n, 0.0, 5)
-        won = [False, False]
-        for look in range(1, looks + 1):
-            gap = 0.05 * generator.standard_t(5, n) * math.sqrt(3 / 5)
-            found = paired_ratio_difference(champion + size * gap.clip(-0.3, 0.3), champion, size)
-            won[0] |= found.upper(alpha_of_look(ALPHA, look)) < 0
-            won[1] |= found.upper(ALPHA) < 0
-        spent.add(won[0])
-        naive.add(won[1])
-    return spent, naive
+    for number in range(trials):
+        found = list(trial(number))
+        spent.add(any(one.upper(alpha_of_look(ALPHA, look)) < 0 for look, one in enumerate(found, start=1)))
+        naive.add(any(one.upper(ALPHA) < 0 for one in found))
+    line(title, looks, spent, naive)
 
 
-def distance_looks(looks: int, count: int, n: int = 622, d: int = 32) -> tuple[Rate, Rate]:
-    """The same for the Frechet distance: the champion is model 0 of a pool, the others come one a night."""
-    spent, naive = Rate(), Rate()
-    levels = [alpha_of_look(ALPHA, look) for look in range(1, looks + 1)]
-    for samples, real in pools(gaussian, n, d, [1.05] * (looks + 1), 0.0, count, seed=looks):
-        found = pool(samples, real, "fid")
-        spent.add(any(found.promoted(alpha)[number, 0] for number, alpha in enumerate(levels, start=1)))
-        naive.add(found.promoted(ALPHA)[1:, 0].any())
-    return spent, naive
+def looks(count: Callable[[int], int]) -> None:
+    head(
+        "Any false promotion over many looks at one gate set",
+        *("metric", "looks", "alpha spent over the looks", "5 % at every look"),
+    )
+    for many, trials in ((10, 2000), (50, 1000)):
+
+        def texts(trial: int, many: int = many) -> Iterator[Difference]:
+            # The documents and the champion stay; each night another equal challenger is held against it.
+            generator, n = np.random.default_rng([many, trial]), 200
+            size = np.exp(generator.normal(6.34, 1.21, n)).clip(80, 20_000)
+            for _ in range(many):
+                gap = 0.05 * generator.standard_t(4, n) / math.sqrt(2)
+                yield paired_ratio_difference(size * (2 + gap), size * 2.0, size)
+
+        over_looks("bits per byte, 200 documents", many, count(trials), texts)
+
+    def images(trial: int) -> Iterator[Difference]:
+        generator, law = np.random.default_rng(trial), Images(320, 32, 1.05, 1.05)
+        _, champion, real, labels = law.draw(generator)
+        for _ in range(10):
+            challenger = law.draw(generator)[0]
+            yield paired_frechet_difference(challenger, champion, real, labels_a=labels, labels_b=labels)
+
+    over_looks("Fréchet, N 320, D 32", 10, count(1000), images)
 
 
-def guard_rate(n: int, lost: float, guards: int, trials: int, shared: float = 0.0) -> Rate:
+def guards(count: Callable[[int], int]) -> None:
+    head(
+        "Guards: share of comparisons in which any of 5 guards blocks, 0.05 allowed, one share truly fallen",
+        *("N", "not at all", "by 0.05", "by 0.10", "by 0.15"),
+    )
+    for n in (200, 620, 2000):
+        line(n, *(guard_rate(n, lost, 5, count(2000)) for lost in (0.0, 0.05, 0.10, 0.15)))
+
+
+def guard_rate(n: int, lost: float, among: int, trials: int) -> Rate:
     """How often any of so many guards blocks: each a share near 0.7 over n samples, one truly fallen by ``lost``."""
     generator, rate, settings = np.random.default_rng(n), Rate(), Gate()
     for _ in range(trials):
         blocked = False
-        for number in range(guards):
+        for number in range(among):
             true = np.array([0.7 - (lost if number == 0 else 0.0), 0.7])
-            common = generator.random((n, 1)) if generator.random() < shared else generator.random((n, 2))
-            challenger, champion = (common < true).mean(axis=0)
+            challenger, champion = generator.binomial(n, true) / n
             se = math.sqrt((challenger * (1 - challenger) + champion * (1 - champion)) / n)
             loss = Loss(f"share {number}", Difference(champion - challenger, se, n, "two shares"), 0.05, "champion")
-            blocked |= not guard(loss, settings.alpha / guards).passed
+            blocked |= not guard(loss, settings.alpha / among).passed
         rate.add(blocked)
     return rate
 
 
-def main(budget: float) -> None:
-    started = time.monotonic()
-
-    def count(full: int) -> int:
-        return max(4, round(full * budget))
-
-    def line(*cells: object) -> None:
-        print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
-
-    print("\nFalse promotion of an equal model, nominal 5 %, one look\n")
-    line("metric", "N", "D", "Gaussian", "behind a ReLU", "paired, 80 % shared", "as good as real data")
-    line(*["---"] * 7)
-    cells = [(n, d) for n in (622, 1000, 5000) for d in (32, 64)]
-    for metric, sizes in (("fid", cells), ("kid", [(622, 32), (1000, 64)])):
-        for n, d in sizes:
-            runs = count(32 if n == 5000 else 60 if metric == "fid" else 30)
-            options = [(gaussian, 1.1, 0.0), (rectified, 1.1, 0.0), (gaussian, 1.1, 0.8), (gaussian, 1.0, 0.0)]
-            line(metric, n, d, *(equal_rate(metric, law, n, d, scale, part, runs) for law, scale, part in options))
-    print("\nPower at 5 %: champion's spread 10 % too wide, challenger's as named\n")
-    line("metric", "N", "D", "8 %", "5 %", "2 %")
-    line(*["---"] * 6)
-    for metric, n, d, runs in (
-        ("fid", 622, 32, 40),
-        ("fid", 622, 64, 40),
-        ("fid", 1000, 64, 30),
-        ("fid", 5000, 64, 6),
-        ("kid", 1000, 64, 12),
-    ):
-        line(metric, n, d, *(power(metric, n, d, 1 + wide / 100, 1.1, count(runs)) for wide in (8, 5, 2)))
-    print("\nBits per byte, nominal 5 %, one look\n")
-    line("documents", "equal, normal", "equal, heavy tails", "0.5 % better", "1 % better", "2 % better")
-    line(*["---"] * 6)
-    for n in (50, 200, 1000):
-        equal = (text_rate(n, 0.0, tails, count(20_000)) for tails in (50, 4))
-        line(n, *equal, *(text_rate(n, 1.2 * gain, 5, count(2000)) for gain in (0.005, 0.01, 0.02)))
-    print("\nAny false promotion over many looks at one gate set\n")
-    line("metric", "looks", "alpha spent over the looks", "5 % at every look")
-    line(*["---"] * 4)
-    for looks, trials, runs in ((10, 2000, 300), (50, 1000, 120)):
-        line("bits per byte, 200 documents", looks, *looks_rates(looks, count(trials)))
-        line("Frechet, N 622, D 32", looks, *distance_looks(looks, count(runs)))
-    print("\nGuards: share of comparisons in which any of 5 guards blocks, 0.05 allowed, one share truly fallen\n")
-    line("N", "not at all", "by 0.05", "by 0.10", "by 0.15")
-    line(*["---"] * 5)
-    for n in (200, 622, 2000):
-        line(n, *(guard_rate(n, lost, 5, count(4000)) for lost in (0.0, 0.05, 0.10, 0.15)))
-    print(f"\n{time.monotonic() - started:.0f} s")
-
+CELLS = {
+    "equal-images": equal_images,
+    "unlike-images": unlike_images,
+    "power-images": power_images,
+    "interval": interval,
+    "equal-texts": equal_texts,
+    "power-texts": power_texts,
+    "looks": looks,
+    "guards": guards,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the trials")
-    main(BUDGETS["quick" if parser.parse_args().quick else "full"])
+    parser.add_argument("--cell", choices=CELLS, action="append", help="only this table; may be repeated")
+    parser.add_argument("--share", type=float, default=1.0, help="of the trials")
+    options = parser.parse_args()
+    for name in options.cell or CELLS:
+        started = time.process_time()
+        CELLS[name](lambda full: max(20, round(full * options.share)))
+        print(f"\n{name}: {time.process_time() - started:.0f} s", flush=True)

@@ -25,7 +25,7 @@ def blessed(gate: Gate, value: float, se: float, allowed: float, alpha: float) -
 @given(st.integers(1, 400), st.integers(2, 40), st.integers(1, 4))
 def test_equal_samples_are_never_promoted_as_better(seed: int, n: int, d: int) -> None:
     generator = np.random.default_rng(seed)
-    a, real = generator.standard_normal((n + 2, d)), generator.standard_normal((n + 3, d))
+    a, real = generator.standard_normal((n + 10 * d, d)), generator.standard_normal((n + 10 * d + 1, d))
     for difference in (paired_frechet_difference, paired_kernel_difference):
         found = difference(a, a, real)
         assert not decide(SUPERIOR, 0.4, [Loss("m", found, 0.0, "champion")]).blessed

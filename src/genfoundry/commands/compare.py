@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from genfoundry.core.errors import Exit
 
 if TYPE_CHECKING:
+    from genfoundry.config.specs import Score
     from genfoundry.gate.comparison import Comparison, Row
 
 
@@ -94,10 +95,8 @@ def _headline(found: "Comparison") -> Iterator[str]:
     low, high = row.difference.interval()
     beside = _beside(row)
     floor = f"; held against: {beside}" if beside else ""
-    yield (
-        f"{row.metric}: {row.words}, challenger less champion {row.difference.value:+.4g}, "
-        f"95 % interval {low:+.4g} to {high:+.4g}{floor}"
-    )
+    between = f", 95 % interval {low:+.4g} to {high:+.4g}" if math.isfinite(low) else ""
+    yield f"{row.metric}: {row.words}, challenger less champion {row.difference.value:+.4g}{between}{floor}"
 
 
 def _table(rows: "tuple[Row, ...]", primary: str) -> Iterator[str]:
@@ -114,12 +113,12 @@ def _table(rows: "tuple[Row, ...]", primary: str) -> Iterator[str]:
 def _cells(row: "Row", primary: str) -> list[str]:
     arrow = {True: " (up)", False: " (down)", None: ""}[row.higher_is_better]
     name = f"{row.metric}{arrow}" + " *" * (row.metric == primary)
-    champion = _value(row.champion.value, row.champion.se) if row.champion else ""
+    champion = _value(row.champion) if row.champion else ""
     gap = ("", "")
     if row.difference is not None:
         low, high = row.difference.interval()
         gap = (f"{row.difference.value:+.3g}", f"{low:+.3g} to {high:+.3g}" if math.isfinite(low) else "unknown")
-    return [name, _value(row.challenger.value, row.challenger.se), champion, _beside(row), *gap, row.words]
+    return [name, _value(row.challenger), champion, _beside(row), *gap, row.words]
 
 
 def _beside(row: "Row") -> str:
@@ -130,8 +129,9 @@ def _beside(row: "Row") -> str:
     return ""
 
 
-def _value(value: float, se: float) -> str:
-    return f"{value:.4g}" + (f" ± {1.96 * se:.2g}" if math.isfinite(se) else "")
+def _value(score: "Score") -> str:
+    unbiased = f", without bias {score.value - score.bias:.4g}" if score.bias else ""
+    return f"{score.value:.4g}{unbiased}" + (f" ± {1.96 * score.se:.2g}" if math.isfinite(score.se) else "")
 
 
 def _bound(numbers: object) -> str:

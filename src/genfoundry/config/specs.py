@@ -231,7 +231,11 @@ class Score:
     mean 0. The squares sum to ``se`` squared, and the difference of two models' influences to that of their difference.
     """
 
+    bias: float = 0.0
+    """Estimated part of the value that goes as samples grow, as far as it is known."""
+
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval by the normal law."""
-        return self.value - 1.96 * self.se, self.value + 1.96 * self.se
+        """95 % interval by the normal law, around the value less its bias."""
+        centre = self.value - self.bias
+        return centre - 1.96 * self.se, centre + 1.96 * self.se

@@ -56,7 +56,8 @@ def _svg(width: int, height: float, what: str, parts: Sequence[str]) -> str:
 
 def intervals(what: str, rows: Sequence[Row]) -> str:
     """Values one below the other on a common axis, with their error bars."""
-    low, high = min(row.low for row in rows), max(row.high for row in rows)
+    # A bar without bias need not hold its value.
+    low, high = min(min(row.low, row.value) for row in rows), max(max(row.high, row.value) for row in rows)
     pad = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
     low, high = low - pad, high + pad
     right = WIDTH - VALUES

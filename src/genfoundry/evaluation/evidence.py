@@ -230,6 +230,9 @@ class Evidence:
         item = CATALOGUE[name]
         return item.present(self.folders[item.place] / item.file)
 
+    def __contains__(self, name: str) -> bool:
+        return self.has(name)
+
     def __getitem__(self, name: str) -> Any:
         if name not in self._read:
             item = CATALOGUE[name]
@@ -320,7 +323,7 @@ def asked_for(metric: Metric) -> tuple[str, ...]:
     Raises:
         ConfigError: The catalogue does not hold one of them.
     """
-    for name in metric.asks:
+    for name in (*metric.asks, *metric.also):
         if name not in CATALOGUE:
             file, hint = metric.module.__name__.rpartition(".")[2], nearest(name, list(CATALOGUE))
             raise ConfigError(f"metrics/{file}.py: score asks for evidence {name!r}{hint}")

@@ -73,11 +73,6 @@ class Metric:
         """Whether held-out records stand in for samples, since training records would be copies of themselves."""
         return getattr(self.module, "FLOOR", "") == "reference"
 
-    @property
-    def least_paired(self) -> int:
-        """Fewest rows for its own difference; below, that of any two scores is taken."""
-        return getattr(self.module, "LEAST_PAIRED", 0)
-
     @cached_property
     def asks(self) -> tuple[str, ...]:
         """Names of the evidence that its score takes."""
@@ -86,8 +81,14 @@ class Metric:
     @cached_property
     def _own(self) -> tuple[str, ...]:
         """The same as the file has them."""
-        names = inspect.signature(self.module.score).parameters
-        return tuple(name for name in names if name not in ("config", "name"))
+        found = inspect.signature(self.module.score).parameters.values()
+        return tuple(one.name for one in found if one.kind != one.KEYWORD_ONLY and one.name not in ("config", "name"))
+
+    @cached_property
+    def also(self) -> tuple[str, ...]:
+        """Names of the evidence that its score takes where there is any: the keywords behind its options."""
+        found = inspect.signature(self.module.score).parameters.values()
+        return tuple(one.name for one in found if one.kind == one.KEYWORD_ONLY)
 
     @property
     def _network(self) -> ModuleType:
@@ -116,15 +117,19 @@ class Metric:
             b: The second's.
             config: Options.
             scores: The two scores, for metrics without a difference of their own.
+
+        Raises:
+            TooFewError: Too few rows for an error bar that holds.
         """
         own = getattr(self.module, "difference", None)
-        if own is None or len(a[self.asks[0]]) < self.least_paired:
+        if own is None:
             return paired_score_difference(*scores)
         found: Difference = own(self._given(a), self._given(b), config)
         return found
 
     def _given(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
-        return {own: evidence[name] for own, name in zip(self._own, self.asks, strict=True)}
+        found = {own: evidence[name] for own, name in zip(self._own, self.asks, strict=True)}
+        return found | {name: evidence[name] for name in self.also if name in evidence}
 
 
 def _all() -> dict[str, tuple[str, str]]:

@@ -47,7 +47,8 @@ def _score(axes: "Axes", record: Record) -> None:
                 solid_capstyle="butt",
                 alpha=0.5,
             )
-            label += f" ± {1.96 * score.se:.2g}"
+            unbiased = f", without bias {score.value - score.bias:.4g}" if score.bias else ""
+            label += f"{unbiased} ± {1.96 * score.se:.2g}"
         axes.plot([score.value], [row], "D" if row else "o", color=colour, markersize=7)
         style = {"color": SOFT, "fontsize": 9} if row else own
         axes.annotate(label, (score.value, row), (0, 9), textcoords="offset points", ha="center", **style)

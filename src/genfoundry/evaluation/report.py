@@ -38,7 +38,8 @@ HOW_TO_READ = """<h2>How to read this</h2><ul>
 <li>Models are ranked by one score a kind of data: <code>fid_domain</code> for images, <code>bits_per_byte</code> for
 text. "Can't be told apart" is a result: more samples or records may tell.</li>
 <li>A score is a measurement: the bar is its 95 % interval over samples and held-out records. It does not cover what
-another training seed would give.</li>
+another training seed would give. A Fréchet distance has a bias that shrinks with the number of samples and is larger
+for wide models: its bar, and what models are compared by, is that of the distance without it, below the dot.</li>
 <li><b>Real data</b> (the floor) is the same measurement with real records in place of samples, as many: no model
 can be expected to do better, and where a model's interval reaches it, this score on this many samples shows no
 difference.</li>

@@ -85,7 +85,8 @@ def compute(name: str, metric: Metric, config: Section, evidence: Evidence) -> R
     """
     names = asked_for(metric)
     own = {item: evidence[item] for item in names}
-    score = metric.score(own, config)
+    # Real data in place of samples have labels of their own, in no fixed number.
+    score = metric.score(own | {item: evidence[item] for item in metric.also if evidence.has(item)}, config)
     if not math.isfinite(score.value):
         raise DataError(f"{name}: the score is {score.value}; look at the samples and at the features' range")
     held_against: dict[str, Score] = {}

@@ -125,7 +125,8 @@ def _column(
 def _numbers(score: Score) -> dict[str, float]:
     low, high = score.interval
     bar = {"se": score.se, "low": low, "high": high} if np.isfinite(score.se) else {}
-    return {"value": score.value, "n": score.count, **bar}
+    known = {"bias": score.bias} if score.bias else {}
+    return {"value": score.value, "n": score.count, **known, **bar}
 
 
 def _spread(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

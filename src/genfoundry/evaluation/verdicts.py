@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from genfoundry.evaluation.influences import paired_se
 from genfoundry.evaluation.results import ModelResult
+from genfoundry.metrics._paired import LEAST_DOCUMENTS
 
 NAMES = {"floor": "real data", "unigram": "unigram model", "bigram": "bigram model"}
 RIVALS = ("floor", "unigram", "bigram")
@@ -25,17 +26,26 @@ def name_of(key: str) -> str:
     return key.split("@")[0]
 
 
+def centre(score: Mapping[str, float]) -> float:
+    """The value less the bias that is known of it: what models of unlike spread are compared by."""
+    return score["value"] - score.get("bias", 0.0)
+
+
 def plus_minus(score: Mapping[str, float]) -> str:
+    """The value and half of its 95 % interval, which stands around the value without bias where that is known."""
     half = f" ± {Z * score['se']:.2g}" if "se" in score else ""
+    if "bias" in score:
+        return f"{score['value']:.4g}, without bias {centre(score):.4g}{half}"
     return f"{score['value']:.4g}{half}"
 
 
 def against(score: Mapping[str, float], higher_is_better: bool | None) -> str:
     """A score against its baseline, in words."""
-    said = []
+    said, bias = [], score.get("bias", 0.0)
     for rival in (rival for rival in RIVALS if rival in score):
         share = score["value"] / score[rival] - 1 if score[rival] else math.nan
-        if rival == "floor" and "se" in score and score["low"] <= score["floor"] <= score["high"]:
+        # Real data's score has a bias like the model's.
+        if rival == "floor" and "se" in score and score["low"] <= score["floor"] - bias <= score["high"]:
             said.append("its interval reaches real data's")
         elif rival == "floor" and higher_is_better and score["value"] > score["floor"]:
             said.append(f"more than real data's {score['floor']:.4g}, which is no merit")
@@ -57,7 +67,7 @@ class Contest(NamedTuple):
     first: str
     second: str
     difference: float
-    """Value of the first less that of the second."""
+    """Value of the first less that of the second, both without bias where that is known."""
     se: float
     paired: bool
     """Whether the error bar lets what both share cancel; else it is too wide rather than too narrow."""
@@ -100,10 +110,12 @@ def _contest(key: str, first: ModelResult, second: ModelResult) -> Contest | Non
     mine, theirs, higher = first.scores[key], second.scores[key], first.higher_is_better(key)
     if "se" not in mine or "se" not in theirs or higher is None:
         return None
+    if name_of(key) == "bits_per_byte" and mine["n"] < LEAST_DOCUMENTS:
+        return None
     se = paired_se(first.influences.get(key, {}), second.influences.get(key, {}))
     paired = math.isfinite(se)
     se = se if paired else math.hypot(mine["se"], theirs["se"])
-    difference = mine["value"] - theirs["value"]
+    difference = centre(mine) - centre(theirs)
     clear = abs(difference) > Z * se
     better = (first.key if (difference > 0) == higher else second.key) if clear else ""
     return Contest(key, first.key, second.key, difference, se, paired, better)
@@ -113,7 +125,7 @@ def ranked(models: Sequence[ModelResult], key: str) -> list[ModelResult]:
     """Models with that score, best first."""
     scored = [model for model in models if key in model.scores]
     sign = -1 if scored and scored[0].higher_is_better(key) else 1
-    return sorted(scored, key=lambda model: (sign * model.scores[key]["value"], model.key))
+    return sorted(scored, key=lambda model: (sign * centre(model.scores[key]), model.key))
 
 
 def copies(model: ModelResult) -> tuple[str, bool]:

@@ -22,7 +22,7 @@ from genfoundry.core.paths import DatasetPaths, state_root
 from genfoundry.evaluation.scoring import applicable, compute
 from genfoundry.gate import looks
 from genfoundry.gate.comparison import Comparison, Row
-from genfoundry.gate.differences import Chosen, as_loss, slice_losses
+from genfoundry.gate.differences import Chosen, as_loss, gap, slice_losses
 from genfoundry.gate.evidence import HeldOut, Terms, measure, present_records
 from genfoundry.gate.looks import Champion, GateSet, alpha_left, alpha_of_look
 from genfoundry.gate.protocol import protocol_difference
@@ -218,11 +218,11 @@ class _Judge:
         for name, record in records.items():
             if name not in chosen:
                 continue
-            other, gap = others.get(name), None
+            other, between = others.get(name), None
             if other is not None and not protocol_difference(record.protocol, other.protocol):
                 metric, options = chosen[name]
-                gap = metric.difference(mine, theirs, options, (record.score, other.score))
-            found[name] = _row(name, chosen, record, other, gap)
+                between = gap(metric, options, mine, theirs, (record.score, other.score))
+            found[name] = _row(name, chosen, record, other, between)
         return found, lacking
 
     def _primary(self, row: Row, against: str, chosen: Chosen) -> list[Loss]:
@@ -296,11 +296,11 @@ def _needed(chosen: Chosen, primary: str, gate: Gate) -> Chosen:
     return {name: part for name, part in chosen.items() if name in {primary, *gate.guards, *gate.slices}}
 
 
-def _row(name: str, chosen: Chosen, mine: Record, theirs: Record | None, gap: Difference | None) -> Row:
+def _row(name: str, chosen: Chosen, mine: Record, theirs: Record | None, between: Difference | None) -> Row:
     beside = {rival: score.value for rival, score in mine.rivals.items()}
     unequal = tuple(protocol_difference(mine.protocol, theirs.protocol)) if theirs else ()
     better = chosen[name][0].higher_is_better
-    return Row(name, better, mine.score, theirs.score if theirs else None, beside, gap, unequal)
+    return Row(name, better, mine.score, theirs.score if theirs else None, beside, between, unequal)
 
 
 def _scores(rows: Sequence[Row]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Row:
             return ""
         low, high = self.difference.interval()
         if not math.isfinite(low):
-            return "no error bar"
+            return self.difference.method
         if low <= 0 <= high:
             return "can't be told apart"
         if self.higher_is_better is None:
@@ -58,6 +58,7 @@ class Row:
 
 def _numbers(score: Score) -> dict[str, float]:
     known = {"se": score.se} if math.isfinite(score.se) else {}
+    known |= {"bias": score.bias} if score.bias else {}
     return {"value": score.value, "n": score.count, **known}
 
 

@@ -183,6 +183,9 @@ def guard(loss: Loss, alpha: float) -> Rule:
 
 
 def _rule(kind: str, loss: Loss, bound: float, limit: float, passed: bool, alpha: float, words: str) -> Rule:
+    # Why there is no bound is part of a refusal.
+    if not passed and not math.isfinite(bound):
+        words += f"; {loss.difference.method}"
     numbers = {"loss": loss.difference.value, "se": loss.difference.se, "bound": bound, "limit": limit, "alpha": alpha}
     name = f"{kind}:{loss.metric}" + (f":{loss.slice}" if loss.slice else "")
     return Rule(f"{name}:{loss.against}", passed, f"{loss.metric}: {words}", numbers)

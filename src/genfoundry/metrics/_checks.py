@@ -108,9 +108,46 @@ def representable(metric: str, value: Any) -> Any:
     return value
 
 
-def per_unit(influence: np.ndarray) -> np.ndarray:
-    """What a score keeps of the influences of N independent units, float64 (N,): their squares sum to its variance."""
-    return influence / math.sqrt(len(influence) * (len(influence) - 1))
+def per_unit(influence: np.ndarray, strata: np.ndarray | None = None) -> np.ndarray:
+    """What a score keeps of the influences of N independent units, float64 (N,): their squares sum to its variance.
+
+    Args:
+        influence: float64 (N,), mean 0: N times the first-order change of the score by each unit.
+        strata: int64 (N,), from ``strata_of``: only the variance within them counts (Cochran 1977, section 5.3).
+    """
+    n = len(influence)
+    if strata is None:
+        return influence / math.sqrt(n * (n - 1))
+    size = np.bincount(strata)
+    within = influence - (np.bincount(strata, influence) / size)[strata]
+    return within * np.sqrt(size / (size - 1))[strata] / n
+
+
+def strata_of(metric: str, labels: Any, count: int) -> np.ndarray | None:
+    """Number of each row's stratum, int64 (N,): rows of one label, as many of each as were asked for.
+
+    Labels with fewer than four rows, of which each half needs two, are one stratum. None where nothing is divided.
+
+    Args:
+        metric: Name for errors.
+        labels: (N,) of any kind, or None.
+        count: N.
+
+    Raises:
+        DataError: Another number of labels than rows.
+    """
+    if labels is None:
+        return None
+    values = np.asarray(labels)
+    if values.shape != (count,):
+        raise DataError(f"{metric}: labels have shape {values.shape} for {count} rows; give one label for each row")
+    _, found, size = np.unique(values, return_inverse=True, return_counts=True)
+    few = size < 4
+    if few.any():
+        if size[few].sum() < 4:
+            few[np.argsort(size, kind="stable")[: few.sum() + 1]] = True
+        found = np.unique(np.where(few[found], -1, found), return_inverse=True)[1]
+    return found.reshape(count) if found.max() else None
 
 
 def jackknifed(without: np.ndarray) -> np.ndarray:

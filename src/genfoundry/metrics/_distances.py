@@ -1,50 +1,67 @@
 """The scoring that distances between two sets of features share, and their paired differences: only features differ."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from genfoundry.config.specs import Score
-from genfoundry.metrics._checks import per_unit, two_sets
-from genfoundry.metrics._frechet import frechet
+from genfoundry.metrics._checks import per_unit, strata_of, two_sets
+from genfoundry.metrics._frechet import frechet, frechet_extrapolated, root_of_squares
 from genfoundry.metrics._kernel import kernel_distance
-from genfoundry.metrics._paired import Difference, paired_frechet_difference, paired_kernel_difference
+from genfoundry.metrics._paired import (
+    Difference,
+    least_rows,
+    paired_frechet_difference,
+    paired_kernel_difference,
+)
 
 SIDES = "features", "reference_features"
 
 
-def frechet_score(metric: str, features: Any, reference_features: Any) -> Score:
-    """Frechet distance with its standard error by influence functions; ``relative_to_spread`` has no unit.
+def frechet_score(metric: str, features: Any, reference_features: Any, labels: Any = None) -> Score:
+    """Frechet distance with its bias and standard error; ``relative_to_spread`` has no unit.
+
+    Below ten rows a feature the bias is not known, and there is no error bar.
 
     Args:
         metric: Name for errors.
         features: (N, D) of the generated samples.
         reference_features: (M, D) of held-out real records, by the same network.
+        labels: (N,) that were asked for; the error bar is then that within labels.
 
     Raises:
         DataError: Fewer than two rows on a side, unequal D, or a value that is not finite.
     """
     x, y = two_sets(metric, features, reference_features, SIDES)
-    result = frechet(x, y)
     extra: dict[str, float] = {"n_reference": len(y)}
-    if result.spread > 0:
-        extra["relative_to_spread"] = result.distance / result.spread
-    influence = {"sample": per_unit(result.influence), "test": per_unit(result.reference_influence)}
-    return Score(result.distance, len(x), result.se, extra, influence)
+    if min(len(x), len(y)) < least_rows(x.shape[1]):
+        plain = frechet(x, y)
+        value, se, bias, spread = plain.distance, math.nan, 0.0, plain.spread
+        influence: dict[str, np.ndarray] = {}
+    else:
+        found = frechet_extrapolated(x, y, labels)
+        value, se, bias, spread = found.raw, found.se, found.raw - found.unclipped, found.spread
+        influence = {"sample": found.influence, "test": found.reference_influence}
+    if spread > 0:
+        extra["relative_to_spread"] = value / spread
+    return Score(value, len(x), se, extra, influence, bias)
 
 
-def frechet_difference(a: Any, b: Any, reference: Any) -> Difference:
-    """Frechet distance of ``a`` (N, D) less that of ``b``, paired where both have as many samples."""
-    return paired_frechet_difference(a, b, reference, paired=len(a) == len(b))
+def frechet_difference(a: Any, b: Any, reference: Any, labels_a: Any = None, labels_b: Any = None) -> Difference:
+    """Frechet distance of ``a`` (N, D) less that of ``b``, without bias, paired where both have as many samples."""
+    return paired_frechet_difference(a, b, reference, paired=len(a) == len(b), labels_a=labels_a, labels_b=labels_b)
 
 
-def kernel_score(x: np.ndarray, y: np.ndarray) -> Score:
-    """Kernel distance of checked float64 (N, D) and (M, D), with the jackknife's standard error."""
-    result = kernel_distance(x, y)
-    influence = {"sample": result.influence, "test": result.reference_influence}
-    return Score(result.value, len(x), result.se, {"n_reference": len(y)}, influence)
+def kernel_score(x: np.ndarray, y: np.ndarray, labels: Any = None) -> Score:
+    """Kernel distance of checked float64 (N, D) and (M, D), with the jackknife's standard error, within labels (N,)."""
+    result, n = kernel_distance(x, y), len(x)
+    own = per_unit(result.influence * math.sqrt(n * (n - 1)), strata_of("kernel_score", labels, n))
+    se = float(np.hypot(root_of_squares(own), root_of_squares(result.reference_influence)))
+    influence = {"sample": own, "test": result.reference_influence}
+    return Score(result.value, n, se, {"n_reference": len(y)}, influence)
 
 
-def kernel_difference(a: Any, b: Any, reference: Any) -> Difference:
+def kernel_difference(a: Any, b: Any, reference: Any, labels_a: Any = None, labels_b: Any = None) -> Difference:
     """Kernel distance of ``a`` (N, D) less that of ``b``, paired where both have as many samples."""
-    return paired_kernel_difference(a, b, reference, paired=len(a) == len(b))
+    return paired_kernel_difference(a, b, reference, paired=len(a) == len(b), labels_a=labels_a, labels_b=labels_b)

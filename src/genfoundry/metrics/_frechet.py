@@ -14,7 +14,7 @@ import numpy as np
 
 from genfoundry.core.errors import DataError
 from genfoundry.metrics import _bures
-from genfoundry.metrics._checks import as_float64, representable, rows, two_sets, unit_of
+from genfoundry.metrics._checks import as_float64, per_unit, representable, rows, strata_of, two_sets, unit_of
 from genfoundry.metrics._moments import Moments
 
 ASYMMETRY = 1e-6
@@ -35,7 +35,9 @@ class Frechet(NamedTuple):
     @property
     def se(self) -> float:
         """Standard error of the distance over both samples, by the delta method."""
-        return float(np.hypot(deviation_of_mean(self.influence), deviation_of_mean(self.reference_influence)))
+        return float(
+            np.hypot(*(root_of_squares(per_unit(rows)) for rows in (self.influence, self.reference_influence)))
+        )
 
 
 class Extrapolated(NamedTuple):
@@ -49,9 +51,11 @@ class Extrapolated(NamedTuple):
     unclipped: float
     """The extrapolation before it was raised to 0."""
     influence: np.ndarray
-    """float64 (N,), mean 0, as in ``Frechet``."""
+    """float64 (N,): of each row of x; squares of this and the next sum to se squared."""
     reference_influence: np.ndarray
-    """float64 (M,), the same for y."""
+    """float64 (M,): of each row of y."""
+    spread: float
+    """As in ``Frechet``."""
 
 
 class _Centred(NamedTuple):
@@ -63,10 +67,10 @@ class _Centred(NamedTuple):
     """All three were divided by it."""
 
 
-def deviation_of_mean(influence: np.ndarray) -> float:
-    """Standard error of the mean of float64 (N,)."""
-    unit = unit_of(influence)
-    return float((influence / unit).std(ddof=1) / np.sqrt(len(influence))) * unit
+def root_of_squares(values: np.ndarray) -> float:
+    """Length of float64 (N,), also where squares leave float64."""
+    unit = unit_of(values)
+    return float(np.linalg.norm(values / unit)) * unit
 
 
 def _centred(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -195,35 +199,42 @@ def _exact_maps(parts: _Centred) -> tuple[float, np.ndarray, np.ndarray]:
     return found.distance, carried_x, carried_y
 
 
-def halves(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two fixed random halves of the row numbers below ``count``: samples often stand in the order of their labels."""
+def halves(count: int, strata: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Two fixed random halves of the row numbers below ``count``, with half of each stratum int64 (N,) in both.
+
+    Every other row would do for rows in random order, but samples stand in the order of their labels, often in turn.
+    """
     order = np.random.Generator(np.random.PCG64(0)).permutation(count)
+    if strata is not None:
+        order = order[np.argsort(strata[order], kind="stable")]
     return np.sort(order[0::2]), np.sort(order[1::2])
 
 
-def frechet_extrapolated(x: Any, y: Any) -> Extrapolated:
+def frechet_extrapolated(x: Any, y: Any, labels: Any = None) -> Extrapolated:
     """The distance less its bias, which is a/n + b/m: ``2 F(n, m) - mean F(n/2, m/2)`` over fixed halves.
 
-    Bias by Chong and Forsyth 2020 (arXiv:1911.07023); two sizes instead of their line through fifteen. Below about 2 D
-    rows the bias is no longer of this form and the result is too high. The standard error is that of the combination:
-    a row's influence is twice its influence among all less its influence in its half.
+    Bias by Chong and Forsyth 2020 (arXiv:1911.07023); two sizes instead of their line through fifteen. Below about 10 D
+    rows the bias is no longer of this form. The standard error is the delta method's for the plain distance: of the
+    second order, pairs of rows in different halves count twice and pairs in one half not, which doubles its variance,
+    and the delta method counts it twice (Efron and Stein 1981, doi:10.1214/aos/1176345462).
+
+    Args:
+        x: (N, D) features of samples.
+        y: (M, D) of held-out real records.
+        labels: (N,) of x where so many of each were asked for: its error bar is then that within labels.
 
     Raises:
-        DataError: As ``frechet_distance``, and fewer than four rows on a side.
+        DataError: As ``frechet_distance``, fewer than four rows on a side, or another number of labels than rows.
     """
     x, y = two_sets("frechet_extrapolated", x, y, least=4)
+    strata = strata_of("frechet_extrapolated", labels, len(x))
     whole = frechet(x, y)
-    influence, reference_influence = 2 * whole.influence, 2 * whole.reference_influence
-    distances = []
-    for rows_x, rows_y in zip(halves(len(x)), halves(len(y)), strict=True):
-        half = frechet(x[rows_x], y[rows_y])
-        distances.append(half.distance)
-        influence[rows_x] -= half.influence
-        reference_influence[rows_y] -= half.reference_influence
-    found = 2 * whole.distance - 0.5 * (distances[0] + distances[1])
-    se = float(np.hypot(deviation_of_mean(influence), deviation_of_mean(reference_influence)))
+    parts = zip(halves(len(x), strata), halves(len(y)), strict=True)
+    found = 2 * whole.distance - sum(frechet_distance(x[rows_x], y[rows_y]) for rows_x, rows_y in parts) / 2
+    own, other = per_unit(whole.influence, strata), per_unit(whole.reference_influence)
+    se = float(np.hypot(root_of_squares(own), root_of_squares(other)))
     representable("frechet_extrapolated", np.array([found, se]))
-    return Extrapolated(max(found, 0.0), se, whole.distance, found, influence, reference_influence)
+    return Extrapolated(max(found, 0.0), se, whole.distance, found, own, other, whole.spread)
 
 
 def frechet_distance_from_moments(mean_x: Any, cov_x: Any, mean_y: Any, cov_y: Any) -> float:

@@ -10,25 +10,35 @@ distance the influence is that of the squared Wasserstein distance, see ``_frech
 shared by both models, so their part is the variance of the difference of the influences too.
 
 Near equality the first order cancels and the second decides, which the delta method and the jackknife count twice
-(Efron and Stein 1981, doi:10.1214/aos/1176345462): with ``a/n + c/n^2`` the truth, they give ``V_n = a/n + 2c/n^2``.
-Half the rows give ``V_(n/2) = 2a/n + 8c/n^2``, so ``1.5 V_n - 0.25 V_(n/2)`` is the truth to that order.
-Without it equal models of 622 samples are promoted in 1 % of trials instead of 5 %, by a bar 1.4 times too wide.
+(Efron and Stein 1981, doi:10.1214/aos/1176345462). Both distances are compared without bias, ``2 F(n) - mean F(n/2)``
+over random halves: the bias depends on the model, so that of two equally distant ones the narrower would win. That
+statistic has the doubled second order in truth, so the delta method's variance is the right one. Halves, and the
+Frechet distance's variances, are within labels, of which there are equally many by design: in halves of every other row
+each would lack every other label.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from genfoundry.config.specs import Score
-from genfoundry.core.errors import DataError
+from genfoundry.core.errors import DataError, TooFewError
 from genfoundry.metrics import _kernel
-from genfoundry.metrics._checks import counts, rows, same_length, same_width
-from genfoundry.metrics._frechet import frechet
+from genfoundry.metrics._checks import counts, per_unit, rows, same_length, same_width, strata_of
+from genfoundry.metrics._frechet import frechet_extrapolated, halves
+from genfoundry.metrics._tails import NO_TAIL, Tail, tail
 
 LEAST_DOCUMENTS = 50
-"""Below this a ratio over documents of unequal length is too far from its t law (benchmarks/gate_operating.py)."""
+"""Fewest documents for the bound of a ratio (benchmarks/gate_operating.py)."""
+
+LEAST_EFFECTIVE = 25
+"""Fewest documents that count, ``(sum u)^2 / sum u^2``: the same where lengths differ."""
+
+LEAST_PER_FEATURE = 10
+"""Fewest rows per feature on each side for a Frechet distance without bias."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,10 @@ class Difference:
     """How the standard error was computed, in words."""
     df: float = math.inf
     """Degrees of freedom of Student's t; infinite for the normal law."""
+    above: Tail = NO_TAIL
+    """What widens the bound above."""
+    below: Tail = NO_TAIL
+    """What widens the bound below."""
 
     def _quantile(self, probability: float) -> float:
         from scipy.special import ndtri, stdtrit
@@ -51,11 +65,11 @@ class Difference:
 
     def upper(self, alpha: float) -> float:
         """Bound that the true difference exceeds with probability ``alpha``."""
-        return self.value + self._quantile(1 - alpha) * self.se
+        return self.value + self.above.bound(self.se, self._quantile(1 - alpha))
 
     def lower(self, alpha: float) -> float:
         """Bound that the true difference undercuts with probability ``alpha``."""
-        return self.value - self._quantile(1 - alpha) * self.se
+        return self.value - self.below.bound(self.se, self._quantile(1 - alpha))
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided interval."""
@@ -67,12 +81,21 @@ class Difference:
 
         if self.se == 0:
             return 1.0 if self.value >= margin else 0.0
-        z = (self.value - margin) / self.se
+        z = self.above.statistic(self.value - margin, self.se)
         return float(stdtr(self.df, z) if math.isfinite(self.df) else ndtr(z))
 
     def scaled(self, factor: float) -> "Difference":
         """In another unit, or with a negative factor the other way round."""
-        return Difference(self.value * factor + 0.0, self.se * abs(factor), self.n, self.method, self.df)
+        size = abs(factor)
+        above, below = (tail._replace(shift=tail.shift * size) for tail in (self.above, self.below))
+        if factor < 0:
+            above, below = below, above
+        return Difference(self.value * factor + 0.0, self.se * size, self.n, self.method, self.df, above, below)
+
+
+def least_rows(width: int) -> int:
+    """Fewest rows of so many features on each side of a Frechet distance with an error bar."""
+    return max(4, LEAST_PER_FEATURE * width)
 
 
 def _variance(values: np.ndarray) -> float:
@@ -80,13 +103,18 @@ def _variance(values: np.ndarray) -> float:
     return float(values.var(ddof=1) / len(values))
 
 
-def _joint(a: np.ndarray, b: np.ndarray, paired: bool) -> float:
-    return _variance(a - b) if paired else _variance(a) + _variance(b)
+def _joint(a: np.ndarray, b: np.ndarray, paired: bool) -> np.ndarray:
+    """What each unit adds to the difference of two scores with these influences."""
+    return a - b if paired else np.concatenate([a, -b])
 
 
-def _second_order(whole: float, halves: list[float]) -> float:
-    """Variance less the second order counted twice, from that of all rows and of each half; see the module's text."""
-    return float(np.clip(1.5 * whole - 0.25 * np.mean(halves), 0.5 * whole, whole))
+def _of_influences(value: float, parts: Sequence[np.ndarray], n: int, method: str) -> Difference:
+    """A difference whose error is a sum over independent units, with Hall's correction for skewness."""
+    each = np.concatenate(parts)
+    variance = float((each**2).sum())
+    skew = float((each**3).sum()) / variance**1.5 if variance > 0 else 0.0
+    above, below = Tail(skew=max(skew, 0.0)), Tail(skew=max(-skew, 0.0))
+    return Difference(value, math.sqrt(variance), n, method, above=above, below=below)
 
 
 def _pairable(metric: str, a: np.ndarray, b: np.ndarray, paired: bool) -> None:
@@ -97,12 +125,16 @@ def _pairable(metric: str, a: np.ndarray, b: np.ndarray, paired: bool) -> None:
 
 
 def paired_frechet_difference(
-    a: Any, b: Any, reference_a: Any, reference_b: Any = None, *, paired: bool = True
+    a: Any,
+    b: Any,
+    reference_a: Any,
+    reference_b: Any = None,
+    *,
+    paired: bool = True,
+    labels_a: Any = None,
+    labels_b: Any = None,
 ) -> Difference:
-    """Frechet distance of ``a`` less that of ``b``, by the influence of every row.
-
-    Both distances are biased upwards by about D / n, by an amount that depends on the model: the bias cancels for
-    models of one law, not for models far apart.
+    """Frechet distance of ``a`` less that of ``b``, both without bias, by the influence of every row.
 
     Args:
         a: (N, D) features of the first model's samples.
@@ -110,9 +142,12 @@ def paired_frechet_difference(
         reference_a: (M, D) of held-out real records.
         reference_b: The second model's, where it is not the same: then the two are taken as independent.
         paired: Whether rows belong together; without, the numbers of samples may differ.
+        labels_a: (N,) labels that ``a`` was asked for, where the number of each was fixed.
+        labels_b: The same for ``b``.
 
     Raises:
-        DataError: Fewer than two rows, unequal D, numbers that can't be paired, or a value that is not finite.
+        TooFewError: Fewer than 10 rows per feature, or than 4 rows, on a side.
+        DataError: Unequal D, numbers that can't be paired, or a value that is not finite.
     """
     name = "paired_frechet_difference"
     x, y = rows(f"{name}: a", a), rows(f"{name}: b", b)
@@ -121,20 +156,19 @@ def paired_frechet_difference(
     for other in (y, r, q):
         same_width(name, x, other)
     _pairable(name, x, y, paired)
-    one = reference_b is None
-
-    def found(part: slice) -> tuple[float, float]:
-        first, second = frechet(x[part], r[part]), frechet(y[part], q[part])
-        variance = _joint(first.influence, second.influence, paired)
-        variance += _joint(first.reference_influence, second.reference_influence, one)
-        return first.distance - second.distance, variance
-
-    value, variance = found(slice(None))
-    # With fewer rows than columns the two orders can't be separated: the wider bar stays.
-    if min(map(len, (x, y, r, q))) >= 2 * (x.shape[1] + 2):
-        variance = _second_order(variance, [found(slice(start, None, 2))[1] for start in (0, 1)])
+    least, width = min(map(len, (x, y, r, q))), x.shape[1]
+    if least < least_rows(width):
+        raise TooFewError(
+            f"{name}: {least} rows of {width} features; below {least_rows(width)} no error bar holds: draw more "
+            "samples, hold more records out, or use fewer features"
+        )
+    first, second = frechet_extrapolated(x, r, labels_a), frechet_extrapolated(y, q, labels_b)
+    parts = [
+        _joint(first.influence, second.influence, paired),
+        _joint(first.reference_influence, second.reference_influence, reference_b is None),
+    ]
     word = "paired samples" if paired else "independent samples"
-    return Difference(value, math.sqrt(variance), len(x), f"influence, {word}")
+    return _of_influences(first.unclipped - second.unclipped, parts, len(x), f"bias removed; influence, {word}")
 
 
 def _around(values: np.ndarray, centre: np.ndarray) -> _kernel._Rows:
@@ -163,37 +197,44 @@ def _kernel_parts(x: np.ndarray, reference: np.ndarray) -> tuple[float, np.ndarr
     return value, n * value - (n - 1) * without_x, m * value - (m - 1) * without_r
 
 
-def paired_kernel_difference(a: Any, b: Any, reference: Any, *, paired: bool = True) -> Difference:
+def paired_kernel_difference(
+    a: Any, b: Any, reference: Any, *, paired: bool = True, labels_a: Any = None, labels_b: Any = None
+) -> Difference:
     """Kernel distance (KID, kernel (x.y/D + 1)^3, all pairs) of ``a`` less that of ``b`` from one reference.
 
     The reference's own part cancels. The standard error is the jackknife of the U-statistics, a row left out of both
-    models at once where rows are paired (Bounliphone et al. 2016, arXiv:1511.04581, test the same difference).
+    models at once where rows are paired (Bounliphone et al. 2016, arXiv:1511.04581, test the same difference). Where
+    the number of each label is fixed, pairs of one label are too few by 1/n: a bias, removed as the Frechet distance's.
 
     Args:
         a: (N, D) features of the first model's samples, standardised as they are to be compared.
         b: (N, D) of the second's.
         reference: (M, D) of held-out real records.
         paired: Whether row i of both has the same seed and label.
+        labels_a: (N,) labels that ``a`` was asked for, where the number of each was fixed.
+        labels_b: The same for ``b``.
 
     Raises:
-        DataError: Fewer than three rows, unequal D, numbers that can't be paired, or a value that is not finite.
+        DataError: Fewer than six rows, unequal D, numbers that can't be paired, or a value that is not finite.
     """
     name = "paired_kernel_difference"
-    x, y, r = rows(f"{name}: a", a, 3), rows(f"{name}: b", b, 3), rows(f"{name}: reference", reference, 3)
+    x, y, r = rows(f"{name}: a", a, 6), rows(f"{name}: b", b, 6), rows(f"{name}: reference", reference, 6)
     same_width(name, x, r)
     same_width(name, y, r)
     _pairable(name, x, y, paired)
 
-    def found(part: slice) -> tuple[float, float]:
-        value_x, x_by_x, x_by_r = _kernel_parts(x[part], r[part])
-        value_y, y_by_y, y_by_r = _kernel_parts(y[part], r[part])
-        return value_x - value_y, _joint(x_by_x, y_by_y, paired) + _joint(x_by_r, y_by_r, True)
+    def found(samples: np.ndarray, labels: Any) -> tuple[float, np.ndarray, np.ndarray]:
+        strata = strata_of(name, labels, len(samples))
+        value, own, shared = _kernel_parts(samples, r)
+        parts = zip(halves(len(samples), strata), halves(len(r)), strict=True)
+        half = sum(_kernel_parts(samples[one], r[other])[0] for one, other in parts) / 2
+        # Over all rows, not within labels: with few rows of each that comes out too small (7 % promoted at 160 rows).
+        return 2 * value - half, per_unit(own - own.mean()), per_unit(shared - shared.mean())
 
-    value, variance = found(slice(None))
-    if min(map(len, (x, y, r))) >= 6:
-        variance = _second_order(variance, [found(slice(start, None, 2))[1] for start in (0, 1)])
+    (value_x, x_by_x, x_by_r), (value_y, y_by_y, y_by_r) = found(x, labels_a), found(y, labels_b)
+    parts = [_joint(x_by_x, y_by_y, paired), _joint(x_by_r, y_by_r, True)]
     word = "paired samples" if paired else "independent samples"
-    return Difference(value, math.sqrt(variance), len(x), f"jackknife, {word}")
+    return _of_influences(value_x - value_y, parts, len(x), f"jackknife, {word}")
 
 
 def paired_ratio_difference(nats_a: Any, nats_b: Any, units: Any) -> Difference:
@@ -202,8 +243,7 @@ def paired_ratio_difference(nats_a: Any, nats_b: Any, units: Any) -> Difference:
     Documents are the independent units. The standard error is that of the ratio estimator (Cochran 1977, Sampling
     Techniques, section 6.4), each residual over 1 less its document's share of the units: the delete-one jackknife,
     and the same where all documents are of one length. Student's t has one degree of freedom less than documents
-    that count, ``(sum u)^2 / sum u^2``. Few long documents carry such a ratio: without both corrections a bound at
-    5 % is passed by 7 % of equal models at 50 documents.
+    that count, ``(sum u)^2 / sum u^2``. Each bound is widened by the tail of the residuals on its side (``_tails.py``).
 
     Args:
         nats_a: (N,) NLL of each document by the first model.
@@ -211,7 +251,8 @@ def paired_ratio_difference(nats_a: Any, nats_b: Any, units: Any) -> Difference:
         units: (N,) tokens, bytes or words of each, the same for both.
 
     Raises:
-        DataError: Fewer than 50 documents, unequal lengths, no unit, or a value that is negative or not finite.
+        TooFewError: Fewer than 50 documents, or than 25 that count.
+        DataError: Unequal lengths, no unit, or a value that is negative or not finite.
     """
     name = "paired_ratio_difference"
     first, second, size = (
@@ -220,18 +261,32 @@ def paired_ratio_difference(nats_a: Any, nats_b: Any, units: Any) -> Difference:
     same_length(name, [("nats_a", first), ("nats_b", second), ("units", size)])
     n = len(size)
     if n < LEAST_DOCUMENTS:
-        raise DataError(f"{name}: {n} documents; below {LEAST_DOCUMENTS} the error bar can't be trusted, hold more out")
+        raise TooFewError(f"{name}: {n} documents; below {LEAST_DOCUMENTS} no error bar holds, hold more out")
     if size.sum() == 0:
         raise DataError(f"{name}: {n} documents hold 0 units; are all documents empty?")
     total = float(size.sum())
     gaps, share = first - second, size / total
-    value = float(gaps.sum() / total)
-    # One document that holds every unit leaves no error bar.
-    if share.max() == 1:
-        raise DataError(f"{name}: one of {n} documents holds all {total:g} units; hold more documents out")
-    residuals = (gaps - value * size) / (1 - share)
-    se = math.sqrt((n - 1) / n * float((residuals**2).sum())) / total
-    return Difference(value, se, n, "ratio over paired documents", 1 / float((share**2).sum()) - 1)
+    value, effective = float(gaps.sum() / total), 1 / float((share**2).sum())
+    if effective < LEAST_EFFECTIVE:
+        raise TooFewError(
+            f"{name}: {n} documents count as {effective:.3g} of one length; below {LEAST_EFFECTIVE} no error bar "
+            "holds, hold more out or cut the long ones"
+        )
+    away = gaps - value * size
+    se = math.sqrt((n - 1) / n * float(((away / (1 - share)) ** 2).sum())) / total
+    above, below = (tail(sign * away / total, share) for sign in (1, -1))
+    return Difference(value, se, n, "ratio over paired documents", effective - 1, above, below)
+
+
+def paired_perplexity_difference(nats_a: Any, nats_b: Any, units: Any) -> Difference:
+    """Difference of two perplexities, ``exp`` of the ratios above; its bounds have the sign of theirs.
+
+    Arguments and errors as ``paired_ratio_difference``. The error bar is that of the ratio, times the slope of ``exp``
+    between the two.
+    """
+    found, total = paired_ratio_difference(nats_a, nats_b, units), float(np.sum(units))
+    first, second = (math.exp(float(np.sum(nats)) / total) for nats in (nats_a, nats_b))
+    return found.scaled((first - second) / found.value if found.value else first)
 
 
 def paired_mean_difference(a: Any, b: Any, *, paired: bool = True) -> Difference:
@@ -248,7 +303,8 @@ def paired_mean_difference(a: Any, b: Any, *, paired: bool = True) -> Difference
     name = "paired_mean_difference"
     x, y = (rows(f"{name}: {what}", np.asarray(values).reshape(-1, 1))[:, 0] for what, values in (("a", a), ("b", b)))
     _pairable(name, x, y, paired)
-    value, variance = float(x.mean() - y.mean()), _joint(x, y, paired)
+    value = float(x.mean() - y.mean())
+    variance = _variance(x - y) if paired else _variance(x) + _variance(y)
     if paired or variance == 0:
         df = float(len(x) - 1)
     else:
@@ -260,11 +316,12 @@ def paired_mean_difference(a: Any, b: Any, *, paired: bool = True) -> Difference
 def paired_score_difference(a: Score, b: Score) -> Difference:
     """Of two scores by the influences they carry, unit by unit; as of two separate scores where units don't match.
 
-    The second way is too wide for scores that share noise: it errs on the side of no difference.
+    The second way is too wide for scores that share noise: it errs on the side of no difference. Biases that the scores
+    know are removed.
     """
-    n = min(a.count, b.count)
+    n, value = min(a.count, b.count), (a.value - a.bias) - (b.value - b.bias)
     units = {unit: len(values) for unit, values in a.influence.items()}
     if units and units == {unit: len(values) for unit, values in b.influence.items()}:
-        variance = sum(float(((a.influence[unit] - b.influence[unit]) ** 2).sum()) for unit in units)
-        return Difference(a.value - b.value, math.sqrt(variance), n, "influence, paired units")
-    return Difference(a.value - b.value, math.hypot(a.se, b.se), n, "two separate scores (wide)")
+        parts = [_joint(a.influence[unit], b.influence[unit], True) for unit in units]
+        return _of_influences(value, parts, n, "influence, paired units")
+    return Difference(value, math.hypot(a.se, b.se), n, "two separate scores (wide)")

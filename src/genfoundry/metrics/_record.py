@@ -36,6 +36,8 @@ class Record:
         low, high = (min(max(bound, self.range[0]), self.range[1]) for bound in self.score.interval)
         found = {"value": self.score.value, "n": self.score.count, **self.score.extra}
         found |= {name: rival.value for name, rival in self.rivals.items()}
+        if self.score.bias:
+            found["bias"] = self.score.bias
         if math.isfinite(self.score.se):
             found |= {"se": self.score.se, "low": low, "high": high}
         floor = self.rivals.get("floor")

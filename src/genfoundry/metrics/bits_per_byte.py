@@ -11,7 +11,7 @@ from typing import Any
 
 from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
-from genfoundry.metrics._paired import LEAST_DOCUMENTS, Difference, paired_ratio_difference
+from genfoundry.metrics._paired import Difference, paired_ratio_difference
 from genfoundry.metrics._text import bits_per_unit
 
 TITLE = "Bits per byte"
@@ -19,7 +19,6 @@ CAVEAT = "Comparable across tokenizers, but only over the same documents, window
 COST = "milliseconds, once extract has scored the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
-LEAST_PAIRED = LEAST_DOCUMENTS
 RANGE = (0.0, math.inf)
 
 

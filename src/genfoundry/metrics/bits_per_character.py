@@ -10,7 +10,7 @@ from typing import Any
 
 from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
-from genfoundry.metrics._paired import LEAST_DOCUMENTS, Difference, paired_ratio_difference
+from genfoundry.metrics._paired import Difference, paired_ratio_difference
 from genfoundry.metrics._text import bits_per_unit
 
 TITLE = "Bits per character"
@@ -20,7 +20,6 @@ CAVEAT = (
 COST = "milliseconds, once extract has scored the documents"
 HIGHER_IS_BETTER = False
 VERSION = 1
-LEAST_PAIRED = LEAST_DOCUMENTS
 RANGE = (0.0, math.inf)
 
 

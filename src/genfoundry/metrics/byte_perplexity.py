@@ -5,10 +5,12 @@ compare with published values.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
+from genfoundry.metrics._paired import Difference, paired_perplexity_difference
 from genfoundry.metrics._text import perplexity_per_unit
 
 TITLE = "Perplexity per byte"
@@ -37,3 +39,8 @@ def score(nats: Any, byte_counts: Any, config: Config) -> Score:
     size = counts("byte_perplexity: byte_counts", byte_counts)
     found = perplexity_per_unit(counts("byte_perplexity: nats", nats), size, "byte_perplexity", "bytes")
     return Score(found.value, len(size), found.se, {"bytes": int(size.sum())}, {"test": found.influence})
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
+    """By the ratio over the same documents."""
+    return paired_perplexity_difference(a["nats"], b["nats"], a["byte_counts"])

@@ -18,7 +18,7 @@ from genfoundry.metrics._paired import Difference
 TITLE = "Fréchet distance"
 CAVEAT = (
     "Against held-out records, not the training set of papers; biased upwards by about D/n: compare at equal n and "
-    "beside the floor; below ten images a feature don't trust its error bar. Each network has its own scale."
+    "beside the floor; the interval is that of the value less its bias. Each network has its own scale."
 )
 COST = "the network on every image once (0.05 to 0.5 s an image on a CPU core), then seconds"
 HIGHER_IS_BETTER = False
@@ -32,24 +32,39 @@ class Config(Section):
     """No settings: all features, all rows."""
 
 
-def score(network_features: Any, reference_network_features: Any, config: Config, name: str = "fd_network") -> Score:
+def score(
+    network_features: Any,
+    reference_network_features: Any,
+    config: Config,
+    name: str = "fd_network",
+    *,
+    sample_labels: Any = None,
+) -> Score:
     """Squared distance, at least 0, in squared units of the features; ``relative_to_spread`` has no unit.
 
-    The standard error covers the sampling of both sides to first order (influence functions); it is too small below
-    ten rows a feature, and does not cover the bias.
+    The interval stands around the value less its ``bias``, where the distance of infinitely many rows is expected; the
+    standard error covers the sampling of both sides, within labels where those were asked for. Below ten rows a
+    feature neither is known.
 
     Args:
         network_features: (N, D) of the generated samples.
         reference_network_features: (M, D) of held-out real records.
         config: Nothing to set.
         name: Of the score, for errors.
+        sample_labels: (N,) classes that were asked for, where there are any.
 
     Raises:
         DataError: Fewer than two rows on a side, unequal width, or a value that is not finite.
     """
-    return frechet_score(name, network_features, reference_network_features)
+    return frechet_score(name, network_features, reference_network_features, sample_labels)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
-    """By the influence of every row."""
-    return frechet_difference(a["network_features"], b["network_features"], a["reference_network_features"])
+    """Of both without bias, by the influence of every row."""
+    return frechet_difference(
+        a["network_features"],
+        b["network_features"],
+        a["reference_network_features"],
+        a.get("sample_labels"),
+        b.get("sample_labels"),
+    )

@@ -16,7 +16,8 @@ from genfoundry.metrics._paired import Difference
 
 TITLE = "Fréchet distance (own features)"
 CAVEAT = (
-    "Biased upwards by about D/n: compare at equal n and beside the floor. Not the FID of papers, which is Inception's."
+    "Biased upwards by about D/n: compare at equal n and beside the floor; the interval is that of the value less its "
+    "bias. Not the FID of papers, which is Inception's."
 )
 COST = "0.6 s for 5,000 x 512 with its error bar, on one thread"
 HIGHER_IS_BETTER = False
@@ -28,23 +29,27 @@ class Config(Section):
     """No settings: all features, all rows."""
 
 
-def score(features: Any, reference_features: Any, config: Config) -> Score:
+def score(features: Any, reference_features: Any, config: Config, *, sample_labels: Any = None) -> Score:
     """Squared distance, at least 0, in squared units of the features; ``relative_to_spread`` has no unit.
 
-    The standard error covers the sampling of both sides to first order (influence functions); it is too small below
-    ten rows a feature, and does not cover the bias.
+    The interval stands around the value less its ``bias``, where the distance of infinitely many rows is expected; the
+    standard error covers the sampling of both sides, within labels where those were asked for. Below ten rows a
+    feature neither is known.
 
     Args:
         features: (N, D) of the generated samples.
         reference_features: (M, D) of held-out real records, by the same network.
         config: Nothing to set.
+        sample_labels: (N,) classes that were asked for, where there are any.
 
     Raises:
         DataError: Fewer than two rows on a side, unequal D, or a value that is not finite.
     """
-    return frechet_score("fid_domain", features, reference_features)
+    return frechet_score("fid_domain", features, reference_features, sample_labels)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
-    """By the influence of every row."""
-    return frechet_difference(a["features"], b["features"], a["reference_features"])
+    """Of both without bias, by the influence of every row."""
+    return frechet_difference(
+        a["features"], b["features"], a["reference_features"], a.get("sample_labels"), b.get("sample_labels")
+    )

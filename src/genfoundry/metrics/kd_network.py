@@ -31,7 +31,14 @@ class Config(Section):
     """No settings: all pairs, features as they are."""
 
 
-def score(network_features: Any, reference_network_features: Any, config: Config, name: str = "kd_network") -> Score:
+def score(
+    network_features: Any,
+    reference_network_features: Any,
+    config: Config,
+    name: str = "kd_network",
+    *,
+    sample_labels: Any = None,
+) -> Score:
     """Squared discrepancy, about 0 for equal laws. The standard error is the jackknife over the rows of both sides.
 
     Args:
@@ -39,14 +46,21 @@ def score(network_features: Any, reference_network_features: Any, config: Config
         reference_network_features: (M, D) of held-out real records.
         config: Nothing to set.
         name: Of the score, for errors.
+        sample_labels: (N,) classes that were asked for, where there are any.
 
     Raises:
         DataError: Fewer than three rows on a side (the error bar leaves one out), unequal width, or a value that is
             not finite.
     """
-    return kernel_score(*two_sets(name, network_features, reference_network_features, SIDES, 3))
+    return kernel_score(*two_sets(name, network_features, reference_network_features, SIDES, 3), sample_labels)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
     """By the jackknife, a row left out of both models at once."""
-    return kernel_difference(a["network_features"], b["network_features"], a["reference_network_features"])
+    return kernel_difference(
+        a["network_features"],
+        b["network_features"],
+        a["reference_network_features"],
+        a.get("sample_labels"),
+        b.get("sample_labels"),
+    )

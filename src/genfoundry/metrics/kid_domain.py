@@ -49,20 +49,21 @@ def standardised(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (x[:, kept] - mean) / deviation[kept], (y[:, kept] - mean) / deviation[kept]
 
 
-def score(features: Any, reference_features: Any, config: Config) -> Score:
+def score(features: Any, reference_features: Any, config: Config, *, sample_labels: Any = None) -> Score:
     """Squared discrepancy, about 0 for equal laws. The standard error is the jackknife over the rows of both sides.
 
     Args:
         features: (N, D) of the generated samples.
         reference_features: (M, D) of held-out real records, by the same network.
         config: Whether to standardise.
+        sample_labels: (N,) classes that were asked for, where there are any.
 
     Raises:
         DataError: Fewer than three rows on a side (the error bar leaves one out), unequal D, a value that is not
             finite, or reference features that are all constant.
     """
     x, y = two_sets("kid_domain", features, reference_features, SIDES, 3)
-    return kernel_score(*(standardised(x, y) if config.standardise else (x, y)))
+    return kernel_score(*(standardised(x, y) if config.standardise else (x, y)), sample_labels)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
@@ -70,4 +71,4 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Di
     x, y, real = (np.asarray(rows, np.float64) for rows in (a["features"], b["features"], a["reference_features"]))
     if config.standardise:
         (x, _), (y, real) = standardised(x, real), standardised(y, real)
-    return kernel_difference(x, y, real)
+    return kernel_difference(x, y, real, a.get("sample_labels"), b.get("sample_labels"))

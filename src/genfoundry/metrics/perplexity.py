@@ -7,10 +7,12 @@ of its protocol: compare tokenizers by bits per byte.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
+from genfoundry.metrics._paired import Difference, paired_perplexity_difference
 from genfoundry.metrics._text import perplexity_per_unit
 
 TITLE = "Perplexity per token"
@@ -39,3 +41,8 @@ def score(nats: Any, token_counts: Any, config: Config) -> Score:
     tokens = counts("perplexity: token_counts", token_counts)
     found = perplexity_per_unit(counts("perplexity: nats", nats), tokens, "perplexity", "tokens")
     return Score(found.value, len(tokens), found.se, {"tokens": int(tokens.sum())}, {"test": found.influence})
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
+    """By the ratio over the same documents."""
+    return paired_perplexity_difference(a["nats"], b["nats"], a["token_counts"])

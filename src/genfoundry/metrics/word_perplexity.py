@@ -5,10 +5,12 @@ words of the original text, which are what stands between white space. It doesn'
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from genfoundry.config.specs import Score, Section
 from genfoundry.metrics._checks import counts
+from genfoundry.metrics._paired import Difference, paired_perplexity_difference
 from genfoundry.metrics._text import perplexity_per_unit
 
 TITLE = "Perplexity per word"
@@ -37,3 +39,8 @@ def score(nats: Any, word_counts: Any, config: Config) -> Score:
     size = counts("word_perplexity: word_counts", word_counts)
     found = perplexity_per_unit(counts("word_perplexity: nats", nats), size, "word_perplexity", "words")
     return Score(found.value, len(size), found.se, {"words": int(size.sum())}, {"test": found.influence})
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
+    """By the ratio over the same documents."""
+    return paired_perplexity_difference(a["nats"], b["nats"], a["word_counts"])

@@ -52,6 +52,27 @@ def test_without_influences_the_bar_is_wider_and_no_one_wins() -> None:
     assert "can't be told apart" in contest.words
 
 
+def test_models_are_compared_without_the_bias_of_their_scores() -> None:
+    narrow, wide = model("narrow", 1.70, own=1e-4), model("wide", 1.75, own=1e-4)
+    wide.scores[KEY]["bias"] = 0.10
+
+    (contest,) = contests([narrow, wide])
+
+    assert contest.better == "wide"
+    assert contest.difference == pytest.approx(0.05)
+    assert ranked([narrow, wide], KEY)[0] is wide
+    score = {"value": 1.75, "se": 0.01, "bias": 0.1, "low": 1.6304, "high": 1.6696, "floor": 1.74}
+    assert plus_minus(score) == "1.75, without bias 1.65 ± 0.02"
+    # The floor has the bias of as many samples too.
+    assert against(score, False) == "its interval reaches real data's"
+
+
+def test_few_documents_name_no_winner() -> None:
+    good, bad = model("good", 1.70, own=1e-4), model("worse", 1.75, own=1e-4)
+    good.scores[KEY]["n"] = bad.scores[KEY]["n"] = 49
+    assert contests([good, bad]) == []
+
+
 def test_models_measured_otherwise_are_not_compared() -> None:
     assert contests([model("good", 1.7), model("other", 9.0, score="bits_per_byte@cc33dd44")]) == []
 
