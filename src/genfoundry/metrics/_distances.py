@@ -41,7 +41,7 @@ def frechet_score(metric: str, features: Any, reference_features: Any, labels: A
         influence: dict[str, np.ndarray] = {}
     else:
         found = frechet_extrapolated(x, y, labels)
-        value, se, bias, spread = found.raw, found.se, found.raw - found.unclipped, found.spread
+        value, se, bias, spread = found.raw, found.se, found.raw - found.distance, found.spread
         influence = {"sample": found.influence, "test": found.reference_influence}
     if spread > 0:
         extra["relative_to_spread"] = value / spread

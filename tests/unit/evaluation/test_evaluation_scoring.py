@@ -145,8 +145,9 @@ def test_image_scores_stand_beside_the_floor(images: tuple[ModelPaths, DatasetPa
     assert (fid["n"], fid["n_reference"]) == (50, 40)
     assert fid["relative"] == fid["value"] / fid["floor"]
     assert "relative" not in found["kid_domain"].numbers()
-    assert fid["low"] == pytest.approx(max(fid["value"] - 1.96 * fid["se"], 0))
-    assert fid["high"] == pytest.approx(fid["value"] + 1.96 * fid["se"])
+    centre = fid["value"] - fid["bias"]
+    assert fid["low"] == pytest.approx(max(centre - 1.96 * fid["se"], 0))
+    assert fid["high"] == pytest.approx(centre + 1.96 * fid["se"])
     protocol = read_json(images[0].evaluation / "protocols.json")[found["fid_domain"].key]
     assert protocol["network"]["digest"]
     assert protocol["reference"]["split"] == "test"
