@@ -122,8 +122,12 @@ class Number(Section):
         return np.array([float(value) for value in values], np.float32)
 
     def of_records(self, name: str, values: Sequence[Any]) -> "np.ndarray":
-        """Encoded values of records: float32 (N,)."""
-        return self.encode(name, values)
+        """Encoded values of records, whose column may hold numbers in words: float32 (N,).
+
+        Raises:
+            ConfigError: A value is no finite number.
+        """
+        return self.encode(name, [_number(value) for value in values])
 
     def means(self, other: "Condition") -> bool:
         """Whether encoded values say the same to a model as those of the other."""
@@ -132,6 +136,14 @@ class Number(Section):
     def in_turn(self, count: int) -> list[Any]:
         """Default values: eleven evenly over the range, repeated."""
         return [self.low + (self.high - self.low) * (number % 11) / 10 for number in range(count)]
+
+
+def _number(value: Any) -> Any:
+    """A number in words as a number; anything else as it is."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 Condition = Annotated[Classes | Text | Number, Field(discriminator="kind")]
@@ -153,5 +165,5 @@ def found(wanted: Wanted, name: str, training: Sequence[Any]) -> Classes | Text 
     if wanted.kind == "text":
         texts = sorted({str(value) for value in training})
         return Text(length=wanted.length, examples=tuple(texts[:: max(len(texts) // EXAMPLES, 1)][:EXAMPLES]))
-    low_high = Number(low=0, high=0).encode(name, training)
+    low_high = Number(low=0, high=0).of_records(name, training)
     return Number(low=float(low_high.min()), high=float(low_high.max()))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from dataline import Line, save, smooth, words, write_jsonl
 
+from genfoundry.config.conditions import Number
 from genfoundry.config.specs import GridSpec, TokenSpec, parse_spec
 from genfoundry.core.errors import ConfigError, DataError
 from genfoundry.core.io import read_json, read_table
@@ -185,6 +186,7 @@ def test_columns_of_texts_become_conditions_of_their_documents(tmp_path: Path) -
             "kind": f"k{number % 2}",
             "book": f"book {number % 3}",
             "from": "xy"[number % 2],
+            "score": number / 2,
         }
         for number in range(60)
     ]
@@ -194,12 +196,13 @@ def test_columns_of_texts_become_conditions_of_their_documents(tmp_path: Path) -
         "characters": {"kind": "number"},
         "source": {"kind": "classes"},
         "lines": {"kind": "classes"},
+        "score": {"kind": "number"},
     }
     line = Line(
         tmp_path,
         "text",
         source,
-        ingest={"label_column": "kind", "group_column": "book", "source_column": "from"},
+        ingest={"label_column": "kind", "group_column": "book", "source_column": "from", "fact_columns": ["score"]},
         split={"test": 0.3, "val": 0.2},
         encode={"tokenizer": "bytes", "conditions": conditions},
     ).run()
@@ -212,8 +215,18 @@ def test_columns_of_texts_become_conditions_of_their_documents(tmp_path: Path) -
         assert [bytes(int(one) - 1 for one in row if one).decode() for row in held["group"]] == list(index["group"])
         assert held["characters"].tolist() == list(index["characters"])
         assert ["xy"[number] for number in held["source"]] == list(index["source"])
+        assert held["score"].tolist() == [float(score) for score in index["score"]]
         # A column of numbers can be classes too: their names are the numbers in words.
         assert spec.conditions["lines"].names == ("1",) and not held["lines"].any()
+
+
+def test_a_column_of_facts_must_be_new_and_a_number_where_it_is_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ingest.fact_columns: label, source is a column of every document; rename"):
+        next(text.read(tmp_path, text.Ingest(fact_columns=("source", "label"))))
+    assert Number(low=0, high=1).of_records("score", ["1e3", "-2", 3]).tolist() == [1000.0, -2.0, 3.0]
+    for value in ("two", "nan", None):
+        with pytest.raises(ConfigError, match=r"score is .*; needs a finite number"):
+            Number(low=0, high=1).of_records("score", [value])
 
 
 def test_a_condition_without_its_column_is_refused(tmp_path: Path) -> None:

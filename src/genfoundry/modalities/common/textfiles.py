@@ -37,6 +37,10 @@ class Ingest(Files):
     """Column of a given split (train, val or test, or another name of one, see split_names); empty for none."""
     id_column: str = ""
     """Column of a unique id; the file is kept as ``file``. Empty takes the path in the source with ``#line``."""
+    fact_columns: tuple[str, ...] = ()
+    """Further columns to keep with each document, in their own words: a topic or a score, for example, of which
+    ``encode.conditions`` makes conditions.
+    """
     license_column: str = ""
     """Column of the licence, kept as ``license``; empty for none."""
     source_column: str = ""
@@ -84,6 +88,7 @@ def named(config: Ingest) -> list[str]:
         config.source_column,
         config.time_column,
         config.group_column,
+        *config.fact_columns,
     )
     return list(dict.fromkeys([config.text_column, *filter(None, optional)]))
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genfoundry.config.specs import FILE, SPLITS
+from genfoundry.config.specs import FILE, RECORD_COLUMNS, SPLITS
+from genfoundry.core.errors import ConfigError
 from genfoundry.modalities.common import archives as _archives
 from genfoundry.modalities.common import documents as _documents
 from genfoundry.modalities.common import tables as _tables
@@ -22,6 +23,11 @@ FACTS = _documents.FACTS
 def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.DataFrame, pd.DataFrame]]":
     """Tables of documents and of rejected ones."""
     extra = {name: column for name in _EXTRA if (column := getattr(config, f"{name}_column"))}
+    if taken := sorted({*RECORD_COLUMNS, FILE, *FACTS, *_EXTRA} & {*config.fact_columns}):
+        raise ConfigError(
+            f"ingest.fact_columns: {', '.join(taken)} is a column of every document; rename it in the source"
+        )
+    extra |= {name: name for name in config.fact_columns}
     tables, seen = _tables.Tables(FACTS, (*extra, *([FILE] if config.id_column else []))), set()
     for found in _archives.members(source, config):
         reader = _textfiles.READERS.get(found.ending)
