@@ -27,7 +27,10 @@ CATALOGUES = {
 }
 """Modules whose purpose is to know files of many rooms; each is tested on files that the stages wrote."""
 
-READERS = {"read_json", "loads", "load"}
+FILES = {"MANIFEST", "SPEC", "CONFIG", "GENERATOR", "TRAIN"}
+"""Names of files that others look for without reading them."""
+
+READERS = {"read_json", "loads"}
 
 
 def strings(file: Path) -> Iterator[str]:
@@ -54,13 +57,22 @@ def test_each_json_file_is_named_in_one_module() -> None:
     assert not named.keys() & {f"{stage}.json" for stage in STEPS}, "reports of data stages pass through data/funnel.py"
 
 
-def test_what_a_manifest_holds_is_asked_of_its_reader() -> None:
-    """Of ``MANIFEST`` and ``SPEC`` others need the name, to see whether a folder was published; never the keys."""
+def test_what_a_file_holds_is_asked_of_its_reader() -> None:
+    """Of a file like ``MANIFEST`` others need the name, to see whether a folder was published; never the keys."""
     read = set()
     for file in SRC.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and READERS & {getattr(node.func, "id", ""), getattr(node.func, "attr", "")}:
                 names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-                read |= {(name, file.relative_to(SRC).as_posix()) for name in names & {"MANIFEST", "SPEC", "CONFIG"}}
+                read |= {
+                    (name, file.relative_to(SRC).as_posix())
+                    for name in names & {"MANIFEST", "SPEC", "CONFIG", "GENERATOR", "TRAIN"}
+                }
 
-    assert read == {("MANIFEST", "core/io.py"), ("SPEC", "config/specs.py"), ("CONFIG", "config/params.py")}
+    assert read == {
+        ("MANIFEST", "core/io.py"),
+        ("SPEC", "config/specs.py"),
+        ("CONFIG", "config/params.py"),
+        ("GENERATOR", "config/sections/sampling.py"),
+        ("TRAIN", "training/reports.py"),
+    }

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from genfoundry.config.params import parse
-from genfoundry.config.sections.sampling import GENERATOR
+from genfoundry.config.sections.sampling import GENERATOR, read_generator
 from genfoundry.config.specs import GridSpec
 from genfoundry.core.errors import ConfigError, DataError
-from genfoundry.core.io import MANIFEST, folder_digest, listed, read_json
+from genfoundry.core.io import MANIFEST, listed
 from genfoundry.modalities.common.media import GridRequest, TextRequest
 
 if TYPE_CHECKING:
@@ -43,12 +43,7 @@ class Sampled:
         """
         from genfoundry.generation.generator import Generator
 
-        settings: dict[str, Any] = {}
-        if (manifest.parent / GENERATOR).is_file():
-            facts = read_json(manifest.parent / GENERATOR)
-            if facts["weights"] != folder_digest(manifest.parent):
-                raise DataError(f"{manifest.parent / GENERATOR}: is of other weights than {MANIFEST}; fetch both again")
-            settings = facts["sampling"]
+        settings = read_generator(manifest.parent)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             for name in (MANIFEST, *listed(manifest.parent)):

@@ -6,14 +6,15 @@ the digest of a registered version, so that a changed temperature is a new versi
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from genfoundry.config.params import Settings, family_section, model_section, parse
 from genfoundry.config.specs import Section
-from genfoundry.core.errors import ConfigError
-from genfoundry.core.io import FORMAT, canonical_json
+from genfoundry.core.errors import ConfigError, DataError
+from genfoundry.core.io import FORMAT, MANIFEST, canonical_json, folder_digest, read_json
 
 GENERATOR = "generator.json"
 """File beside the weights of a registered version: format, digest of the weights' folder, settings of the generator."""
@@ -87,3 +88,17 @@ def generator_json(weights: str, generator: Mapping[str, Any]) -> bytes:
 def release_digest(weights: str, generator: Mapping[str, Any]) -> str:
     """Digest of a model with its generator: sha256 of its ``generator.json``."""
     return hashlib.sha256(generator_json(weights, generator)).hexdigest()
+
+
+def read_generator(folder: Path) -> dict[str, Any]:
+    """Settings in the ``generator.json`` beside a model's files; empty without one.
+
+    Raises:
+        DataError: It is that of other weights.
+    """
+    if not (folder / GENERATOR).is_file():
+        return {}
+    found = read_json(folder / GENERATOR)
+    if found["weights"] != folder_digest(folder):
+        raise DataError(f"{folder / GENERATOR}: is of other weights than {MANIFEST}; fetch both again")
+    return dict(found["sampling"])
