@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from genfoundry.core import pages
 from genfoundry.core.paths import DatasetPaths
-from genfoundry.data.deduplicate.report import ALARM, MEMBERS
+from genfoundry.data.deduplicate.report import ALARM, CROWDED_ALARM, MEMBERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def write(
     contents: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Publish ``deduplicate.html``."""
-    records, planted = report["records"], report["planted"]
+    records = report["records"]
     closest, members = shown
     headline = {
         "records in": records["in"],
@@ -43,8 +43,9 @@ def write(
         _alarm(report),
         "<h2>What went</h2>",
         _removed(report),
-        f"<p>Of {planted['copies']:,} planted near copies that the rule covers, {planted['recall']:.2%} are found. "
-        f"{report['with_another_label']:,} removed records bear another label than the record that stays for them.</p>",
+        f"<p>{report['with_another_label']:,} removed records bear another label than the one that stays for them.</p>",
+        "<h2>What the rule finds</h2>",
+        _recall(report),
         "<h2>Who lost most</h2>",
         _shares(shares),
         "<h2>Similarity of the near copies to the record that stays</h2>",
@@ -66,8 +67,42 @@ def _removed(report: Mapping[str, Any]) -> str:
     return pages.table(["", *splits], rows)
 
 
+def _recall(report: Mapping[str, Any]) -> str:
+    """Recall on synthetic duplicates by kind, and why the rule is as it is."""
+    planted = report["planted"]
+    kinds = planted["recall_by_kind"]
+    if not kinds:
+        return (
+            f"<p>The rule finds {planted['recall']:.2%} of {planted['copies']:,} synthetic copies that it covers.</p>"
+        )
+    said = [
+        f"Of {planted['copies']:,} synthetic near copies, the rule finds {planted['recall']:.1%} (mean of all kinds)."
+    ]
+    if planted["missed"]:
+        said.append(f"<b>Copies of these kinds mostly stay: {', '.join(planted['missed'])}.</b>")
+    if report["lookalikes"]:
+        said.append(
+            "The set is full of look-alikes: different pictures nearly reach the threshold. So only copies go whose "
+            "pixels stayed in place, at the threshold from which look-alikes are rare."
+        )
+    if report["least_threshold"]:
+        said.append(
+            f"The calibrated threshold would be lower than {report['threshold']:g}, which is the least: many synthetic "
+            "copies can't be followed, as of flat pictures or small signs."
+        )
+    rows = [[kind, f"{share:.1%}"] for kind, share in kinds.items()]
+    return f"<p>{' '.join(said)}</p>{pages.table(['kind of copy', 'found'], rows)}"
+
+
 def _alarm(report: Mapping[str, Any]) -> str:
-    lost = report["largest_share_removed"]
+    lost, records = report["largest_share_removed"], report["records"]
+    near = sum(report["removed"]["near"].values())
+    if report["lookalikes"] and near > CROWDED_ALARM * records["in"]:
+        return (
+            f"<p class=bad><b>{near:,} of {records['in']:,} records are gone as near copies, in a set full of "
+            "look-alikes.</b> Look at the closest calls before you train on what is left; "
+            "<code>dedup.threshold</code> raises the bar.</p>"
+        )
     if not lost["alarms"]:
         return ""
     return (

@@ -56,7 +56,7 @@ def drop_copies(
     with scratch_folder(paths.unique) as work:
         records, prints, order, sample = _unique(modality, config, paths, records, execution, work)
         unique = records[records["unique"]]
-        rule, planted = calibrate(modality, config, sample)
+        rule, planted = calibrate(modality, config, sample, len(unique))
         memo = memo_of(paths, execution.data_cache, __name__, modality.__name__)
         with verdicts_of(memo, ["deduplicate", paths.key], work / "verdicts") as verdicts:
             found = _settled(prints, order, rule, unique, config, paths, verdicts)

@@ -19,6 +19,9 @@ BINS = 10
 ALARM = 0.5
 """A group that loses more than this share is flagged: whole sources have vanished from well-known corpora."""
 
+CROWDED_ALARM = 0.1
+"""Share of near copies that is flagged in a set full of look-alikes."""
+
 CLOSEST = 24
 """Removed records on the page whose similarity is closest to the threshold."""
 
@@ -66,7 +69,14 @@ def summary(
         "largest_share_removed": largest_share(shares),
         "threshold": rule.threshold,
         "similarity": histogram(duplicates, rule.threshold),
-        "planted": {"copies": planted.count, "recall": planted.recall},
+        "planted": {
+            "copies": planted.count,
+            "recall": planted.recall,
+            "recall_by_kind": planted.kinds,
+            "missed": planted.missed,
+        },
+        "lookalikes": planted.crowded,
+        "least_threshold": planted.least,
     }
 
 

@@ -46,6 +46,8 @@ class Verifier:
         marks: np.ndarray | None = None,
     ) -> None:
         self.all, self.floor, self.mirror, self.verdicts = vectors, floor, mirror, verdicts
+        self.ceiling = -1.0
+        """Most that pairs score whose worst blocks disagree: no copies, but they may be asked for as look-alikes."""
         self.digests = np.empty((0, 2), np.uint64)
         if verdicts and vectors.details.size:
             self.digests = digests(vectors) if marks is None else marks
@@ -96,7 +98,8 @@ class Verifier:
         first, second = np.where(swap, second, first), np.where(swap, first, second)
         shift = alignment.shifts(self.edges, first, second, np.full(len(first), mirrored))
         for_edges, for_structure, for_colour = alignment.WEIGHTS
-        score = decimals(for_edges * shift[:, 0] + for_structure + for_colour)
+        reach = np.where(shift[:, 0] < alignment.LEAST_EDGES, shift[:, 0], 1.0)
+        score = decimals(for_edges * reach + for_structure + for_colour)
         hope = np.flatnonzero(score >= least)
         bound = np.where(score < least, score, -1.0)
         score[score < least] = -1.0
@@ -107,8 +110,14 @@ class Verifier:
             thumbs = np.concatenate([self.all.details[rows], flipped])
             colours = np.ascontiguousarray(thumbs.transpose(0, 3, 1, 2))
             looks = alignment.compared(alignment.structure(thumbs), colours, place, other + len(rows), shift[hope])
-            total = for_edges * shift[hope, 0] + for_structure * looks[:, 0] + for_colour * looks[:, 1]
-            score[hope] = np.where(decimals(looks[:, 2]) >= alignment.LEAST_LOCAL, decimals(total), -1.0)
+            best = np.where(reach[hope] < 1, shift[hope, 0], np.maximum(shift[hope, 0], looks[:, 2]))
+            total = for_edges * best + for_structure * looks[:, 0] + for_colour * looks[:, 1]
+            agree = decimals(looks[:, 2]) >= alignment.LEAST_LOCAL
+            shown = np.where(looks[:, 2] > -1, self.ceiling, -1.0)
+            score[hope] = np.where(agree, decimals(total), np.minimum(decimals(total), shown))
+            small = hope[looks[:, 3] >= 0]
+            plain = decimals(looks[looks[:, 3] >= 0, 3])
+            score[small] = np.where(plain >= alignment.LEAST_PLAIN, plain, -1.0)
         return score, bound
 
 
@@ -177,5 +186,5 @@ class Index:
     def _verified(self, first: np.ndarray, second: np.ndarray) -> Matches:
         first, second = first[first != second], second[first != second]
         score = self.verifier.score(first, second, self.threshold)
-        good = score >= self.threshold
+        good = (score >= self.threshold) & (score > -1)
         return Matches(first[good], second[good], score[good])

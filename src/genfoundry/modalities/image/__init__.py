@@ -6,7 +6,15 @@ __getattr__ = gathered(
     {
         "genfoundry.modalities.image.source": ("FACTS", "Ingest", "read", "expectations"),
         "genfoundry.modalities.image.cleaning": ("Preprocess", "clean"),
-        "genfoundry.modalities.image.copies": ("Dedup", "EDITS", "BENIGN", "fingerprints", "perturb"),
+        "genfoundry.modalities.image.copies": (
+            "Dedup",
+            "EDITS",
+            "BENIGN",
+            "WEAK",
+            "fingerprints",
+            "perturb",
+            "distort",
+        ),
         "genfoundry.modalities.image.encoding": ("Encode", "encode"),
         "genfoundry.modalities.image.pages": ("show", "compare"),
     }

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 EDITS, BENIGN = tuple(_edits.EDITS), _edits.BENIGN
 """Edits of synthetic duplicates in turn, and how many of the first leave each pixel in its place and colour."""
 
+WEAK = tuple(_edits.WEAK)
+"""Edits of synthetic duplicates that recall is measured on, and no threshold made of."""
+
 
 class Dedup(_Dedup):
     """Which pictures count as near-duplicates."""
@@ -36,8 +39,16 @@ def fingerprints(records: "pd.DataFrame", config: Dedup) -> Vectors:
 
 def perturb(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
     """Synthetic duplicates: row i has edit ``EDITS[i % len(EDITS)]``."""
+    return _edited(records, generator, list(_edits.EDITS.values()))
+
+
+def distort(records: "pd.DataFrame", generator: np.random.Generator) -> "pd.DataFrame":
+    """Synthetic duplicates of the other kinds: row i has edit ``WEAK[i % len(WEAK)]``."""
+    return _edited(records, generator, list(_edits.WEAK.values()))
+
+
+def _edited(records: "pd.DataFrame", generator: np.random.Generator, kinds: list[_edits.Edit]) -> "pd.DataFrame":
     edited = records.copy()
-    kinds = list(_edits.EDITS.values())
     edited["content"] = [
         kinds[number % len(kinds)](one, generator).tobytes() for number, one in enumerate(levels(records))
     ]

@@ -5,6 +5,7 @@ same shot. Lengths scale with the side, so that small pictures are not turned in
 """
 
 import io
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -148,3 +149,69 @@ EDITS: dict[str, Edit] = {
 """The edits in turn: the first ``BENIGN`` leave each pixel in its place and the colours as they are."""
 
 BENIGN = 7
+
+
+def reworked(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """At another scale, 0.9 to 1.08 of the window (what comes in mirrors the border), resampled through 0.6 to 1 of the
+    size, blurred, each channel 0.85 to 1.15 of its light.
+    """
+    from PIL import Image
+
+    height, width = levels.shape[:2]
+    edge = (math.ceil(0.1 * height), math.ceil(0.1 * width))
+    wide = np.pad(levels, ((edge[0],) * 2, (edge[1],) * 2, (0, 0)), mode="symmetric")
+    inner = (height / wide.shape[0], width / wide.shape[1])
+    scale, left, top = generator.uniform(0.9, 1.08), *generator.uniform(0.4, 0.6, 2)
+    high, across = scale * inner[0], scale * inner[1]
+    left, top = left * (1 - across), top * (1 - high)
+    seen = _boxed(wide, left, top, left + across, top + high)
+    times = generator.uniform(0.6, 1)
+    image = picture(seen).resize(
+        (max(8, round(times * width)), max(8, round(times * height))), Image.Resampling.BILINEAR
+    )
+    small = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC), np.float64).reshape(levels.shape)
+    return _saved(_levels(small * generator.uniform(0.85, 1.15, levels.shape[-1]), levels))
+
+
+def corner(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """0.9 of each side, from a corner, as the whole."""
+    left, top = 0.1 * generator.integers(0, 2, 2)
+    return _saved(_boxed(levels, left, top, left + 0.9, top + 0.9))
+
+
+def turned(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Turned by 5 degrees to one side, without the corners that come in (0.86 of each side)."""
+    from PIL import Image
+
+    image = picture(levels)
+    angle = 5.0 if generator.integers(2) else -5.0
+    whole = image.rotate(angle, Image.Resampling.BICUBIC)
+    return _saved(_boxed(_levels(whole, levels), 0.07, 0.07, 0.93, 0.93))
+
+
+def captioned(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A bar of one colour over an eighth of the height, at the top or the foot."""
+    high = max(1, round(levels.shape[0] / 8))
+    copy = levels.copy()
+    copy[slice(high) if generator.integers(2) else slice(-high, None)] = generator.integers(0, 256, levels.shape[-1])
+    return _saved(copy)
+
+
+def framed(levels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A frame of one colour over a sixteenth of each side."""
+    high, wide = (max(1, round(side / 16)) for side in levels.shape[:2])
+    copy = np.empty_like(levels)
+    copy[:] = generator.integers(0, 256, levels.shape[-1])
+    copy[high:-high, wide:-wide] = levels[high:-high, wide:-wide]
+    return _saved(copy)
+
+
+WEAK: dict[str, Edit] = {
+    "reworked": reworked,
+    "corner": corner,
+    "turned": turned,
+    "captioned": captioned,
+    "framed": framed,
+}
+"""Edits that the rule is measured on, but not made for: copies of these kinds are real, but a threshold low enough for
+all of them takes other pictures for copies."""
