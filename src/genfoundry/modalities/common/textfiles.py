@@ -217,9 +217,12 @@ def lacking(found: Found, config: Ingest, lines: int = 100) -> tuple[bool, str]:
     return needed, f"{found.name}: none of its first {len(rows)} lines has {which}; their keys are {have}"
 
 
+_JSON = json.JSONDecoder(object_pairs_hook=_pairs)
+
+
 def _object(place: str, line: bytes) -> Row:
     try:
-        value = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_pairs)
+        value = _JSON.decode(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return Row(place, {}, "not_utf8", f"byte {error.start} of the line is {line[error.start]:#04x}")
     except RecursionError:

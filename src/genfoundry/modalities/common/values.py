@@ -41,6 +41,8 @@ def canonical(value: Any, missing: Iterable[str] | None = None) -> str | None:
     Raises:
         Odd: A list or a mapping; text or bytes that are no UTF-8; a float from 2**53 on, whose last digits may be lost.
     """
+    if missing is None and isinstance(value, str) and value.isascii():
+        return value.strip() or None  # in NFC as it is
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
@@ -101,6 +103,8 @@ def canonicals(
 
 def kind(value: Any) -> str:
     """What a value is, as far as files must agree on it; empty where it is missing."""
+    if type(value) is int:
+        return "number"
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str | bytes):

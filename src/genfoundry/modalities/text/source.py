@@ -1,6 +1,6 @@
 """Read text; data contract of raw documents."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,9 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
         )
     extra |= {name: name for name in config.fact_columns}
     tables, seen = _tables.Tables(FACTS, (*extra, *([FILE] if config.id_column else []))), set()
+    columns = (config.id_column, config.label_column, config.split_column, *extra.values())
     for found in _archives.members(source, config):
+        missing = config.missing if found.ending in _textfiles.UNTYPED else None
         reader = _textfiles.READERS.get(found.ending)
         if found.reason:
             tables.reject(found.name, found.reason, found.detail)
@@ -37,7 +39,7 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
             tables.reject(found.name, "unknown_format", f"needs one of {', '.join(_textfiles.READERS)}")
         else:
             for row in reader(found, config):
-                _add(tables, row, found, config, seen, extra)
+                _add(tables, row, found, config, seen, columns, missing)
                 if tables.full:
                     yield tables.take()
         if tables.full:
@@ -54,7 +56,8 @@ def _add(
     found: _archives.Found,
     config: Ingest,
     seen: set[str],
-    extra: Mapping[str, str],
+    columns: tuple[str, ...],
+    missing: tuple[str, ...] | None,
 ) -> None:
     if row.reason:
         tables.reject(row.id, row.reason, row.detail)
@@ -66,10 +69,8 @@ def _add(
     values = row.values
     if isinstance(several := values.get(config.license_column), list):
         values = {**values, config.license_column: ", ".join(map(str, several))}
-    untyped = found.ending in _textfiles.UNTYPED
-    columns = (config.id_column, config.label_column, config.split_column, *extra.values())
     try:
-        name, label, given, *more = _values.canonicals(values, columns, config.missing if untyped else None)
+        name, label, given, *more = _values.canonicals(values, columns, missing)
     except _values.Odd as error:
         tables.reject(row.id, *error.args)
         return
@@ -88,7 +89,7 @@ def _add(
         return
     if config.id_column:
         seen.add(name)
-    if not untyped:
+    if missing is None:
         tables.kinds.note(found.name, row.values, (*columns[:3], config.source_column, config.group_column))
     place = [found.name] if config.id_column else []
     tables.add(name, label, split, text, *_documents.facts(text), *more, *place)
