@@ -130,6 +130,8 @@ def test_a_zip_made_on_windows_keeps_labels_and_splits(tmp_path: Path) -> None:
         (("train.zip", "Test.tar.gz"), ["train -", "test -"]),
         (("data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/test.parquet"),
          ["train -", "train -", "test -"]),
+        (("train-00000-of-00001-a09b74b3ef9c3b56.parquet", "validation-00000-of-00001-01.parquet"),
+         ["train -", "val -"]),
         (("cat/1.png", "cat/train.png", "cat/test.png"), ["- cat", "- cat", "- cat"]),
         (("trains/1.png", "contest/1.png", "Valparaiso/1.png"), ["- trains", "- contest", "- Valparaiso"]),
     ],

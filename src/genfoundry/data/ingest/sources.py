@@ -83,7 +83,8 @@ def units(source: Path, config: Ingest, digests: bool) -> list[Unit]:
         config: Where it takes ids from a column, these must be compared over all files: one unit.
         digests: Whether to hash the files.
     """
-    found, layout, groups = files(source), layout_of(source, config), []
+    found, groups = files(source), []
+    layout = layout_of(source, config, found)
     if getattr(config, "id_column", ""):
         groups = [found]
     else:

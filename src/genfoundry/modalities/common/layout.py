@@ -5,7 +5,7 @@ looks like a split but can't be told from its name is an error: its records woul
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _GLUED = re.compile(r"(train|val|valid|validation|dev|test|eval)(?:ing)?(?:data|images?|imgs?|files?|texts?|split)")
 
-_PIECE = re.compile(r"-\d+-of-\d+$")
+_PIECE = re.compile(r"-\d+-of-\d+(-[0-9a-f]+)?$")
 
 SHOWN = 3
 """Folders that a message names."""
@@ -91,15 +91,20 @@ class Layout(NamedTuple):
         return self.given.get("/".join(parts[: self.position + 1])) if self.position >= 0 else None
 
 
-def layout_of(source: Path | Part, config: Ingest) -> Layout:
+def layout_of(source: Path | Part, config: Ingest, found: Sequence[tuple[str, Path]] | None = None) -> Layout:
     """The layout of a source; that of a single file gives nothing.
+
+    Args:
+        source: File, folder, or some files of one.
+        config: Further names, and what folders are.
+        found: The files of the source, if they are listed already.
 
     Raises:
         DataError: Splits can't be told from the names of its folders.
     """
     if isinstance(source, Part) and source.layout is not None:
         return source.layout
-    found = files(source)
+    found = found or files(source)
     if isinstance(source, Path) and source.is_file():
         return Layout({})
     return layout((name for name, _ in found), config, str(source) if isinstance(source, Path) else "source")
