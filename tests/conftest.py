@@ -203,9 +203,9 @@ def state() -> str:
 def make(root: Path) -> Project:
     """The finished miniature, one stage of each kind by a fresh interpreter."""
     project = lay_out(root)
-    project.dvc("repro", "-q", *FIRST, timeout=600, cold=True)
-    project.dvc("repro", "-q", "evaluate@notes-transformer", "validate@notes", timeout=600)
-    project.dvc("repro", "-q", cold=True)
+    project.dvc("repro", "-q", *FIRST, timeout=1800, cold=True)
+    project.dvc("repro", "-q", "evaluate@notes-transformer", "validate@notes", timeout=1800)
+    project.dvc("repro", "-q", timeout=1800, cold=True)
     project.genfoundry("record", cold=True)
     project.git("add", "-A")
     project.git("commit", "-q", "-m", "finished")

@@ -6,6 +6,7 @@ that DVC runs, on a file system that all nodes share.
 
 import importlib.util
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -15,15 +16,46 @@ from genfoundry.core.errors import ConfigError
 from genfoundry.core.ranks import started_world
 
 
-def torchrun(execution: Execution, endpoint: str, words: Sequence[str]) -> list[str]:
-    """The command that starts ``execution.devices`` processes here, and meets the other nodes at ``endpoint``."""
+def torchrun(execution: Execution, endpoint: str, words: Sequence[str], hosts: bool) -> list[str]:
+    """The command that starts ``execution.devices`` processes on this node, which meets the others at ``endpoint``.
+
+    Args:
+        endpoint: host:port.
+        words: What comes after ``python``.
+        hosts: The meeting point is on this node. Left to itself, c10d compares the host with addresses of the hostname;
+            where that resolves to loopback, as on Debian and Ubuntu, no node hosts and all wait.
+    """
     meeting = (
-        ["--nnodes", str(execution.nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]
+        ["--nnodes", str(execution.nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint,
+         "--rdzv-conf", f"is_host={hosts}"]
         if execution.nodes > 1
         else ["--standalone"]
-    )
+    )  # fmt: skip
     # python -m, not the torchrun script: that of this environment, whatever PATH says.
     return [sys.executable, "-m", "torch.distributed.run", *meeting, f"--nproc-per-node={execution.devices}", *words]
+
+
+def hosts(endpoint: str) -> bool:
+    """True if this machine has the address of ``endpoint`` (host:port), and no other process of it asked before.
+
+    The answer stays true until this process and what replaces it have ended.
+    """
+    host, _, port = endpoint.rpartition(":")
+    try:
+        with socket.create_server((host, 0)):
+            pass
+    except OSError:
+        return False
+    if sys.platform == "linux":
+        # Two nodes on one machine: a name in the abstract namespace has one holder, and goes with it (unix(7)).
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0genfoundry-rendezvous-{port}")
+        except OSError:
+            claim.close()
+            return False
+        os.set_inheritable(claim.detach(), True)
+    return True
 
 
 def launch_command(execution: Execution, environ: Mapping[str, str], argv: Sequence[str]) -> list[str] | None:
@@ -49,7 +81,7 @@ def launch_command(execution: Execution, environ: Mapping[str, str], argv: Seque
                 f"params.yaml: 'execution.main_address' is empty, but {execution.nodes} nodes must meet somewhere; "
                 "name host:port of one of them, and start the stage on each"
             )
-        return torchrun(execution, execution.main_address, argv)
+        return torchrun(execution, execution.main_address, argv, execution.nodes > 1 and hosts(execution.main_address))
     if launcher == "slurm":
         if execution.nodes * execution.devices == 1:
             return None

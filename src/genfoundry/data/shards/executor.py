@@ -10,6 +10,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
 from typing import Any, TypeVar
 
 from genfoundry.config.sections.execution import Execution
@@ -24,6 +25,9 @@ WORTH = 128 * 2**20
 
 AHEAD = 2
 """Tasks in flight per worker."""
+
+RETRIES = 3
+"""Times that Ray runs a task again whose process or node was lost."""
 
 
 def workers(execution: Execution) -> int:
@@ -61,7 +65,7 @@ def run(
     elif kind == "pool":
         yield from _pool(function, tasks, min(workers(execution), max(len(tasks), 1)))
     else:
-        yield from _ray(function, tasks, workers(execution))
+        yield from _ray(function, tasks, execution)
 
 
 def _begin() -> None:
@@ -105,27 +109,49 @@ def _result(future: "Future[Result]") -> Result:
         ) from None
 
 
-def _ray(function: Callable[[Task], Result], tasks: Sequence[Task], number: int) -> Iterator[Result]:
+def _ray(function: Callable[[Task], Result], tasks: Sequence[Task], execution: Execution) -> Iterator[Result]:
     try:
         import ray
+        from ray.exceptions import RayError, RayTaskError
     except ModuleNotFoundError:
         raise ConfigError(
             "params.yaml: 'execution.data_executor' is 'ray', but ray is not installed; pip install -e .[ray]"
         ) from None
     mine = not ray.is_initialized()
     if mine:
-        address = os.environ.get("RAY_ADDRESS")
-        own: dict[str, Any] = {} if address else {"num_cpus": number}
-        ray.init(address=address, include_dashboard=False, configure_logging=False, log_to_driver=False, **own)
+        _join(execution)
     try:
-        remote = ray.remote(num_cpus=1, max_retries=0)(function)
+        # Tasks are pure: one whose node is lost runs again elsewhere. An error of its own is raised at once.
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(function)
         running: deque[Any] = deque()
-        for task in tasks:
-            running.append(remote.remote(task))
-            if len(running) >= AHEAD * number:
-                yield ray.get(running.popleft())
-        while running:
+        left = iter(tasks)
+        while True:
+            # Asked again for each: nodes join and leave.
+            number = execution.data_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            running.extend(remote.remote(task) for task in islice(left, max(0, AHEAD * number - len(running))))
+            if not running:
+                return
             yield ray.get(running.popleft())
+    except RayTaskError as error:
+        raise error.as_instanceof_cause() from None
+    except RayError as error:
+        raise InfrastructureError(
+            f"Ray lost a task {RETRIES + 1} times, with its node or for want of memory: {error}; look at `ray status`, "
+            "lower ingest.shard"
+        ) from None
     finally:
         if mine:
             ray.shutdown()
+
+
+def _join(execution: Execution) -> None:
+    """The cluster that ``RAY_ADDRESS`` names or that runs on this machine, else one of this machine's cores."""
+    import ray
+
+    quiet: dict[str, Any] = {"include_dashboard": False, "configure_logging": False, "log_to_driver": False}
+    try:
+        ray.init(address=os.environ.get("RAY_ADDRESS") or "auto", **quiet)
+    except ConnectionError as error:
+        if os.environ.get("RAY_ADDRESS"):
+            raise InfrastructureError(f"RAY_ADDRESS is {os.environ['RAY_ADDRESS']!r}: {error}") from None
+        ray.init(address="local", num_cpus=workers(execution), **quiet)
