@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genfoundry.config.conditions import Text
 from genfoundry.config.dag import Node
 from genfoundry.config.sections.execution import Execution
 from genfoundry.config.sections.training import Training
-from genfoundry.config.specs import DataSpec, GridSpec, Section, TokenSpec
+from genfoundry.config.specs import DataSpec, GridSpec, Section, TokenSpec, condition_file
 from genfoundry.core import parts
 from genfoundry.core.errors import ConfigError
 from genfoundry.core.io import canonical_json, file_digest, publish_folder
@@ -26,6 +27,7 @@ SPECS: dict[str, DataSpec] = {
     "grid": GridSpec(channels=1, shape=(8, 8), labels=("a", "b")),
     "token": TokenSpec(vocab_size=20),
     "labelled": TokenSpec(vocab_size=20, labels=("a", "b")),
+    "captioned": GridSpec(channels=1, shape=(8, 8), conditions={"caption": Text(length=8, examples=("a", "bc"))}),
 }
 
 TINY = {"width": 8, "latent": 3, "layers": 1, "depth": 1, "blocks": 1, "heads": 2, "context": 8, "dropout": 0.1}
@@ -46,16 +48,17 @@ def tiny(family: str) -> tuple[str, Section]:
         except ConfigError:
             continue
         return kind, options
-    raise AssertionError(f"{family} builds from neither spec")
+    raise AssertionError(f"{family} builds from none of the specs")
 
 
 def make_arrays(arrays: Path, kind: str) -> None:
     generator = np.random.Generator(np.random.PCG64(1))
     with publish_folder(arrays) as folder:
-        if kind == "grid":
+        if isinstance(SPECS[kind], GridSpec):
             for split, count in (("train", 60), ("val", 20), ("test", 20)):
                 np.save(folder / f"{split}.npy", generator.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8))
-                np.save(folder / f"{split}_labels.npy", np.arange(count) % 2)
+                for name, condition in SPECS[kind].asked.items():
+                    np.save(folder / condition_file(name, split), condition.encode(name, condition.in_turn(count)))
         else:
             for split, count in (("train", 900), ("val", 120), ("test", 120)):
                 tokens = generator.integers(0, 20, count, dtype=np.uint16)
