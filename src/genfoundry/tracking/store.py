@@ -136,8 +136,9 @@ def _write_ahead(database: Path) -> None:
 def _mend_addresses(home: Path) -> None:
     """Point artifact addresses to this folder if the store was made in another one (they are absolute: tried)."""
     database, here = home / "mlflow.db", (home / "artifacts").as_uri()
-    if not database.is_file():
+    if not database.exists():
         return
+    # What sqlite can't open is said here at once; MLflow would try for 100 s.
     connection = sqlite3.connect(database)
     try:
         tables = {row[0] for row in connection.execute("select name from sqlite_master where type='table'")}
