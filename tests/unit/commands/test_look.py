@@ -79,6 +79,11 @@ def test_keys_that_json_lines_have_not_are_named(tmp_path: Path) -> None:
     assert "a.jsonl: none of its first 10 lines has 'text'; their keys are 'body', 'id', 'kind', 'lang'" in fault
     assert notes == []
     assert look(tmp_path, "text", text_column="body", id_column="id", label_column="lang") == ([], [])
+    ((fault,), notes) = look(tmp_path, "text", text_column="body", label_column="kinds")
+    assert "has 'kinds'" in fault and notes == []
+
+    # Of a long file only the beginning is looked at.
+    write_jsonl(tmp_path / "data/mine/a.jsonl", [*rows * 12, {"body": text_of(9), "kinds": "b"}])
     (faults, (note,)) = look(tmp_path, "text", text_column="body", label_column="kinds")
     assert faults == [] and "has 'kinds'" in note
 

@@ -206,13 +206,17 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def lacking(found: Found, config: Ingest, lines: int = 100) -> tuple[bool, str]:
-    """Named keys that none of the first JSON lines has: (whether records need them, words), empty words for none."""
-    rows = [row.values for row in itertools.islice(json_lines(found, config), lines) if not row.reason]
+    """Named keys that none of the first JSON lines has: (whether ingest fails, words), empty words for none.
+
+    Ingest fails without what records need, and where no line of a file has the key: here of one read to its end.
+    """
+    first = list(itertools.islice(json_lines(found, config), lines))
+    rows = [row.values for row in first if not row.reason]
     keys = list(dict.fromkeys(key for values in rows for key in values))
     absent = [column for column in named(config) if column not in keys]
     if not rows or not absent:
         return False, ""
-    needed = bool({config.text_column, config.id_column} & {*absent})
+    needed = len(first) < lines or bool({config.text_column, config.id_column} & {*absent})
     which, have = ", ".join(map(repr, absent)), ", ".join(map(repr, keys[:20])) or "none"
     return needed, f"{found.name}: none of its first {len(rows)} lines has {which}; their keys are {have}"
 
