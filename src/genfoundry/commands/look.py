@@ -93,7 +93,8 @@ def _tried(
     elif one_each and lost > config.max_rejected * len(found):
         allowed = f"ingest.max_rejected allows {config.max_rejected:.1%}"
         more.append((True, f"{lost} of {len(found)} files give no record, {allowed}: {'; '.join(listed)}"))
-    else:
+    elif config.FOLDERS != "program":
+        # A source tree holds many files that are no code.
         more += [(False, words) for words in listed]
     return more
 

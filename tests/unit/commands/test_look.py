@@ -103,6 +103,9 @@ def test_files_that_nothing_reads_are_named_and_a_fault_once_they_are_too_many(t
 
     ((fault,), _) = look(tmp_path, "code")
     assert "no file gives a record: 39 files end in .png" in fault and "no_code" in fault
+    for number in range(5):
+        (folder / f"{number}.py").write_text("x = 1\n")
+    assert look(tmp_path, "code") == ([], [])
 
 
 def test_what_a_reader_refuses_is_a_fault(tmp_path: Path) -> None:
