@@ -52,7 +52,8 @@ misses does too): with more, the set is full of look-alikes, and only copies tha
 separated from them."""
 
 GROUP, GROUP_SHARE = 16, 0.05
-"""Pictures that resemble one another, in number and as a share of the sample: larger groups are no copies of one."""
+"""Pictures that resemble one another, or share their ground, in number and as a share of the sample: larger groups are
+no copies of one."""
 
 FEW = 2
 """So many pictures may look alike in any sample."""
@@ -60,8 +61,8 @@ FEW = 2
 CLOSER = 0.7
 """Where look-alikes reach even the strict threshold, its distance from 1 is multiplied by this, until they don't."""
 
-STRIDE, MANY = 16, 4
-"""Sampled pictures searched at a time, and look-alikes of one picture: where all look alike, the first few suffice."""
+STRIDE = 16
+"""Sampled pictures searched at a time: where all look alike, the first few suffice."""
 
 MISSED = 0.5
 """Kinds of synthetic duplicates of which the rule finds less than this share are named."""
@@ -229,7 +230,7 @@ def _rounded(limit: float) -> float:
 
 def _crowded(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", rule: Rule) -> bool:
     """Whether the sample is full of look-alikes at a rule."""
-    pairs = _resembling(modality, config, sample, rule, ALIKE_ONCE, rule.threshold - 1e-6)
+    pairs = _resembling(modality, config, sample, rule, ALIKE_ONCE, rule.threshold)
     return _full(pairs, rule.threshold, len(sample))
 
 
@@ -245,7 +246,7 @@ def _resembling(
     modality: ModuleType, config: Dedup, sample: "pd.DataFrame", rule: Rule, most: float, ceiling: float
 ) -> Matches:
     """Pairs (row, row) of the sample that resemble each other at least nearly; of the first rows alone, once a larger
-    share of the sample than ``most`` has ``MANY`` partners that do so nearly. Pairs that share no more than their
+    share of the sample than ``most`` has more than ``GROUP`` partners. Pairs that share no more than their
     ground score ``ceiling`` at most.
     """
     rows = np.arange(len(sample))
@@ -257,9 +258,8 @@ def _resembling(
     for start in range(0, len(rows), STRIDE):
         found = index.similar(rows[start : start + STRIDE])
         parts.append(found)
-        for side in (found.first, found.second):
-            partners += np.bincount(side[found.score < rule.threshold], minlength=len(rows))
-        if (partners >= MANY).sum() > max(FEW, most * len(rows)):
+        partners += np.bincount(found.first, minlength=len(rows)) + np.bincount(found.second, minlength=len(rows))
+        if (partners > GROUP).sum() > max(FEW, most * len(rows)):
             break
     return Matches.of(parts)
 
