@@ -180,20 +180,24 @@ def json_lines(found: Found, config: Ingest) -> Iterator[Row]:
         DataError: None of the objects has a key that the config names.
     """
     absent, keys, objects = set(named(config)), dict[str, None](), 0
+    for row in _objects(found, config):
+        if absent and not row.reason:
+            absent, objects = absent - row.values.keys(), objects + 1
+            if len(keys) < KEYS:
+                keys |= dict.fromkeys(itertools.islice(row.values, KEYS))
+        yield row
+    if absent and objects:
+        _missing(found.name, list(keys), [column for column in named(config) if column in absent])
+
+
+def _objects(found: Found, config: Ingest) -> Iterator[Row]:
     with found.open() as file:
         for number, line in _lines(file, config.max_bytes):
             place = f"{found.name}#{number}"
             if line is None:
                 yield Row(place, {}, "line_too_long", f"more than {config.max_bytes} bytes")
             elif line.strip():
-                row = _object(place, line)
-                if absent and not row.reason:
-                    absent, objects = absent - row.values.keys(), objects + 1
-                    if len(keys) < KEYS:
-                        keys |= dict.fromkeys(itertools.islice(row.values, KEYS))
-                yield row
-    if absent and objects:
-        _missing(found.name, list(keys), [column for column in named(config) if column in absent])
+                yield _object(place, line)
 
 
 class _Doubled(dict[str, Any]):
@@ -210,7 +214,7 @@ def lacking(found: Found, config: Ingest, lines: int = 100) -> tuple[bool, str]:
 
     Ingest fails without what records need, and where no line of a file has the key: here of one read to its end.
     """
-    first = list(itertools.islice(json_lines(found, config), lines))
+    first = list(itertools.islice(_objects(found, config), lines))
     rows = [row.values for row in first if not row.reason]
     keys = list(dict.fromkeys(key for values in rows for key in values))
     absent = [column for column in named(config) if column not in keys]
