@@ -73,10 +73,11 @@ def main(execution: Execution, words: list[str]) -> int:
     def stop(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
+    ray.init(address=os.environ.get("RAY_ADDRESS"), configure_logging=False, include_dashboard=False)
+    # After Ray has set its own, which exit at once.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     end_with(callers(), signal.SIGTERM)
-    ray.init(address=os.environ.get("RAY_ADDRESS"), configure_logging=False, include_dashboard=False)
     devices = {"CPU" if execution.accelerator == "cpu" else "GPU": float(execution.devices)}
     group = placement_group([devices] * execution.nodes, "STRICT_SPREAD" if execution.nodes > 1 else "STRICT_PACK")
     ready = group.ready()
