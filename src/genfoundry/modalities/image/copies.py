@@ -25,7 +25,7 @@ class Dedup(_Dedup):
     """Which pictures count as near-duplicates."""
 
     threshold: float = Field(default=0.0, ge=0, le=1)
-    """Least similarity of two aligned pictures; 0 calibrates it on synthetic duplicates."""
+    """Least similarity of two aligned pictures; 0 calibrates it on synthetic duplicates (0.85 or more)."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """Least cosine of two descriptors to be compared at all; 0 calibrates it on synthetic duplicates."""
     mirror: bool = True
