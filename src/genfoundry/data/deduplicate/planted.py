@@ -152,9 +152,13 @@ def _vectors(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", record
     wide one holds, unless the set is full of look-alikes at it. Copies that can't be verified say nothing of the
     threshold, but they count as missed.
     """
-    given, floor, mirror = config.threshold, config.floor, config.mirror  # type: ignore[attr-defined]
+    given = config.threshold  # type: ignore[attr-defined]
     if not modality.fingerprints(sample.head(1), config).details.size:
-        return Rule(given, given), Planted(0, 1.0)
+        # Compared by cosine only, with the threshold of the settings.
+        tables = _edited(modality.perturb, sample, PLANTED)
+        closeness = _closeness(join([modality.fingerprints(table, config) for table in tables]), mirror=False)
+        return Rule(given, given), Planted(len(closeness), _share(closeness >= given))
+    floor, mirror = config.floor, config.mirror  # type: ignore[attr-defined]
     kinds = modality.EDITS
     copies = _Copies.of(modality, config, _edited(modality.perturb, sample, PLANTED * ROUNDS), len(kinds))
     learn = (np.arange(len(copies.kind)) // len(kinds)) % 2 == 0
@@ -200,8 +204,9 @@ def _bound(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", records:
     return round(float(np.quantile(close[first, second], 1 - share)), 2)
 
 
-def _closeness(pairs: Vectors, mirror: bool) -> np.ndarray:
+def _closeness(pairs: Sets | Vectors, mirror: bool) -> np.ndarray:
     """Cosine of each original and its copy, the better one of plain and mirrored."""
+    assert isinstance(pairs, Vectors)
     from genfoundry.data.similarity.descriptor import MIRROR
     from genfoundry.data.similarity.vectorjoin import cosine
 
