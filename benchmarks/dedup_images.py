@@ -5,7 +5,7 @@ Run: python benchmarks/dedup_images.py CIFAR_DIR [rounds]   (CIFAR_DIR/{train,te
 
 imagehash 4.3.2 (with PyWavelets) comes from the folder named in PEERS, behind the project's own packages. CPU seconds
 of the process count; both sides take turns in one process, and medians of the rounds after the first are compared.
-Thresholds come from copies planted in each set, never from labels.
+Thresholds come from synthetic copies of each set, never from labels.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from genfoundry.config.specs import Vectors
-from genfoundry.data.deduplicate import planted
+from genfoundry.data.deduplicate import calibration
 from genfoundry.data.similarity import descriptor, keepers
 from genfoundry.data.similarity.keepers import Rule
 from genfoundry.data.similarity.vectorjoin import Index, Verifier
@@ -93,13 +93,13 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return np.round(loaded.images * 255 / 16).astype(np.uint8)[..., None], loaded.target
 
 
-def calibrated(pixels: np.ndarray) -> tuple[Rule, planted.Planted]:
+def calibrated(pixels: np.ndarray) -> tuple[Rule, calibration.Synthetic]:
     """The rule as the stage calibrates it, and what it says of it."""
     names = [hashlib.sha256(one.tobytes()).hexdigest() for one in pixels]
-    order = np.argsort(names)[: planted.PLANTED]
+    order = np.argsort(names)[: calibration.SYNTHETIC]
     contents = [pixels[row].tobytes() for row in order]
     sample = pd.DataFrame({"content": contents, "height": pixels.shape[1], "width": pixels.shape[2]}).assign(id="x")
-    return planted.calibrate(image, image.Dedup(), sample, len(pixels))
+    return calibration.calibrate(image, image.Dedup(), sample, len(pixels))
 
 
 def speed(pixels: np.ndarray, rounds: int) -> None:
@@ -178,7 +178,7 @@ def leaks(pixels: np.ndarray, test: np.ndarray, label: np.ndarray, prints: Vecto
 
 
 def recall(name: str, pixels: np.ndarray, rule: Rule) -> None:
-    """Share of new planted copies found, by edit."""
+    """Share of new synthetic copies found, by edit."""
     generator = np.random.default_rng(7)
     chosen = pixels[generator.choice(len(pixels), 500, replace=False)]
     row, parts, benign = np.arange(len(chosen)), list[str](), 0.0

@@ -29,14 +29,14 @@ sys.path.append(os.environ.get("PEERS", ""))
 
 import numpy as np
 import pyarrow as pa
+from genfoundry.data.similarity.shelf import Shelf
 
 from genfoundry.data.similarity import keepers
 from genfoundry.data.similarity.keepers import Rule
-from genfoundry.data.similarity.shelf import Shelf
 from genfoundry.modalities.common import shingles
 
 MEGABYTES = 4
-"""Text of each corpus, planted copies included (Tiny Shakespeare: 1.1 MB in passages, each with three copies)."""
+"""Text of each corpus, synthetic copies included (Tiny Shakespeare: 1.1 MB in passages, each with three copies)."""
 
 SLOW = 12
 """datasketch and gaoya's same get every SLOW-th row, datatrove every SLOW * 4-th."""
@@ -59,7 +59,7 @@ def edited(text: str, rate: float, generator: random.Random) -> str:
     return " ".join(pieces)
 
 
-def planted(texts: list[str], copies: int, share: float) -> list[str]:
+def with_copies(texts: list[str], copies: int, share: float) -> list[str]:
     """The texts, and edits of a share of them at rates from 0.2 % to 10 %."""
     generator = random.Random(1)
     chosen = [text for text in texts if generator.random() < share]
@@ -98,9 +98,9 @@ def corpora(shakespeare: Path) -> dict[str, list[str]]:
     play = shakespeare.read_text("utf-8")
     passages = [play[start : start + 1_500] for start in range(0, len(play), 1_500)]
     return {
-        "docstrings": planted(docs, 1, 0.25),
-        "source code": planted(files, 1, 0.25),
-        "Shakespeare": planted(passages, 3, 1.0),
+        "docstrings": with_copies(docs, 1, 0.25),
+        "source code": with_copies(files, 1, 0.25),
+        "Shakespeare": with_copies(passages, 3, 1.0),
     }
 
 

@@ -134,7 +134,7 @@ TABLE = {
     "a metric": (appended("metrics/self_bleu.py", "\nMORE = 1\n"), of("evaluate", "report")),
     "a new metric": (add("metrics/other.py", "metrics/self_bleu.py"), of("evaluate", "report")),
     "a constant of the search for copies": (
-        appended("data/deduplicate/planted.py", "\nMORE = 1\n"),
+        appended("data/deduplicate/calibration.py", "\nMORE = 1\n"),
         of("deduplicate"),
     ),
     "what the JSON of every output looks like": (edit("core/io.py", "indent=2", "indent=3"), ALL),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from genfoundry.config.specs import Sets, Vectors
 from genfoundry.data.similarity import keepers, setjoin, vectorjoin
 from genfoundry.data.similarity.keepers import Rule
-from genfoundry.data.similarity.shelf import Shelf
+from genfoundry.data.similarity.setstore import SetStore
 from genfoundry.data.split.leakcheck import nearest
 
 thresholds = st.sampled_from([0.3, 0.5, 0.6, 2 / 3, 0.7, 0.75, 0.8, 0.9, 0.95, 1.0])
@@ -54,17 +54,17 @@ def test_sets_are_kept_as_brute_force_keeps_them(
     """Whatever the order of priority, the tables they come in, and the memory: 1 byte makes every row a block."""
     order = data.draw(st.permutations(range(len(rows))))
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(rows) - 1)), max_size=3)))
-    shelf = Shelf(limit)
+    store = SetStore(limit)
     for first, last in itertools.pairwise([0, *cuts, len(rows)]):
         part = as_sets(rows[first:last])
-        shelf.add(part.hashes, np.diff(part.ptr))
+        store.add(part.hashes, np.diff(part.ptr))
     score = np.array([[jaccard(rows[a], rows[b]) for b in order] for a in order])
     similar = score >= threshold - 1e-12
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(setjoin, "PAIRS", room)
-        kept = keepers.keep(shelf, Rule(threshold), np.array(order))
+        kept = keepers.keep(store, Rule(threshold), np.array(order))
 
-    assert shelf.on_disk == (0 < limit < 8 * shelf.elements)
+    assert store.on_disk == (0 < limit < 8 * store.elements)
     stays = greedy(similar)
     np.testing.assert_array_equal(kept.keeper == np.arange(len(rows)), stays)
     for row in np.flatnonzero(~stays):
@@ -79,10 +79,10 @@ def test_sets_are_kept_as_brute_force_keeps_them(
 def test_minhash_removes_no_row_without_a_similar_one_that_stays(
     rows: list[set[int]], threshold: float, bands: int, limit: int
 ) -> None:
-    sets, shelf = as_sets(rows), Shelf(limit)
-    shelf.add(sets.hashes, np.diff(sets.ptr))
+    sets, store = as_sets(rows), SetStore(limit)
+    store.add(sets.hashes, np.diff(sets.ptr))
 
-    kept = keepers.keep(shelf, Rule(threshold), engine=setjoin.Engine(bands, 3))
+    kept = keepers.keep(store, Rule(threshold), engine=setjoin.Engine(bands, 3))
 
     stays = kept.keeper == np.arange(len(rows))
     for row in np.flatnonzero(~stays):

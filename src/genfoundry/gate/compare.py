@@ -145,8 +145,8 @@ class _Judge:
     state: Path
 
     def judge(self) -> Comparison:
-        kind = read_spec(self.terms.dataset.arrays).kind
-        primary = self.gate.primary_of(kind)
+        spec = read_spec(self.terms.dataset.arrays)
+        kind, primary = spec.kind, self.gate.primary_of(spec)
         challenger, champion = self.subjects[0], self.subjects[1] if len(self.subjects) > 1 else None
         facts = self._facts(primary)
         try:

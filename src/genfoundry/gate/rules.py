@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from genfoundry.config.specs import Key, Section
+from genfoundry.config.specs import DataSpec, Key, Section
 from genfoundry.core import parts
 from genfoundry.evaluation.metrics import metric_names
 from genfoundry.metrics._paired import Difference
@@ -46,8 +46,10 @@ class Gate(Section):
     """share: of the value of the champion it is compared with; absolute: in the metric's own unit."""
     reason: str = ""
     """Why an equal model is wanted, such as fresher data or half the size; non_inferior asks for it."""
-    primary: dict[Literal["grid", "token"], Key] = Field(default_factory=dict)
-    """The metric that decides, by the kind of data; by default fid_domain for grids, bits_per_byte for tokens."""
+    primary: dict[Key, Key] = Field(default_factory=dict)
+    """The metric that decides, by modality, or by ``grid`` and ``token`` for all modalities of that kind; by default
+    fid_domain for grids, bits_per_byte for tokens.
+    """
     guards: dict[Key, Allowed] = Field(
         default_factory=lambda: {
             "precision_domain": 0.05,
@@ -69,9 +71,9 @@ class Gate(Section):
     )
     """How much worse any slice of ``evaluation.slices`` may be, in the metric's own unit."""
 
-    def primary_of(self, kind: str) -> str:
-        """Name of the metric that decides for data of that kind."""
-        return self.primary.get(kind) or PRIMARY[kind]  # type: ignore[call-overload]
+    def primary_of(self, spec: DataSpec) -> str:
+        """Name of the metric that decides for such data."""
+        return self.primary.get(spec.modality) or self.primary.get(spec.kind) or PRIMARY[spec.kind]
 
     @model_validator(mode="after")
     def _named_reason(self) -> "Gate":
@@ -81,8 +83,14 @@ class Gate(Section):
 
 
 def unknown_metrics(gate: Gate) -> list[str]:
-    """Faults of the settings: names of metrics that do not exist."""
-    known, found = metric_names(), []
+    """Faults of the settings: names of metrics, and modalities, that do not exist."""
+    kinds = [*PRIMARY, *parts.names("modalities")]
+    found = [
+        f"params.yaml: unknown modality 'gate.primary.{kind}'{parts.nearest(kind, kinds)}"
+        for kind in gate.primary
+        if kind not in kinds
+    ]
+    known = metric_names()
     for group in ("primary", "guards", "copies", "slices"):
         if group in gate.model_fields_set:
             values = getattr(gate, group)

@@ -9,7 +9,7 @@ from dataline import smooth
 from PIL import Image, ImageDraw, ImageFont
 
 from genfoundry.config.specs import Vectors
-from genfoundry.data.deduplicate import planted
+from genfoundry.data.deduplicate import calibration
 from genfoundry.data.similarity import alignment, descriptor
 from genfoundry.data.similarity.keepers import Rule, keep
 from genfoundry.data.similarity.vectorjoin import Index, Verifier
@@ -223,5 +223,5 @@ def test_vectors_without_pictures_are_alike_by_their_cosine() -> None:
     ("quantile", "limit"), [(0.8668, 0.86), (0.7018, 0.7), (0.9821, 0.982), (0.86, 0.86), (1.0, 1.0), (-0.3, -0.3)]
 )
 def test_a_calibrated_limit_is_rounded_down_so_that_a_little_more_data_leaves_it(quantile: float, limit: float) -> None:
-    assert planted._quantile(np.array([quantile] * 3), 0.0) == limit
-    assert planted._quantile(np.array([quantile] * 3), 0.8123) == 0.8123
+    assert calibration._quantile(np.array([quantile] * 3), 0.0) == limit
+    assert calibration._quantile(np.array([quantile] * 3), 0.8123) == 0.8123

@@ -8,7 +8,7 @@ import pytest
 from dataline import Line, save
 from test_alignment import framed, scene, sky
 
-from genfoundry.data.deduplicate import page, planted
+from genfoundry.data.deduplicate import calibration, page
 from genfoundry.data.similarity import descriptor
 from genfoundry.data.similarity.keepers import Rule, keep
 from genfoundry.modalities import image
@@ -20,9 +20,9 @@ MOVED = ("mirrored", "cropped", "recoloured")
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenth of the synthetic duplicates: enough for sets that are clear."""
-    monkeypatch.setattr(planted, "ROUNDS", 1)
-    monkeypatch.setattr(planted, "PLANTED", 220)
-    monkeypatch.setattr(planted, "WEAK_ROUNDS", 12)
+    monkeypatch.setattr(calibration, "ROUNDS", 1)
+    monkeypatch.setattr(calibration, "SYNTHETIC", 220)
+    monkeypatch.setattr(calibration, "WEAK_ROUNDS", 12)
 
 
 def sample(pictures: list[np.ndarray]) -> pd.DataFrame:
@@ -30,8 +30,8 @@ def sample(pictures: list[np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["id", "content", "height", "width"])
 
 
-def calibrated(pictures: list[np.ndarray], **given: float) -> tuple[Rule, planted.Planted]:
-    return planted.calibrate(image, image.Dedup(**given), sample(pictures), len(pictures))
+def calibrated(pictures: list[np.ndarray], **given: float) -> tuple[Rule, calibration.Synthetic]:
+    return calibration.calibrate(image, image.Dedup(**given), sample(pictures), len(pictures))
 
 
 def test_unlike_pictures_get_a_wide_rule_and_look_alikes_a_strict_one() -> None:
@@ -82,14 +82,14 @@ def test_flat_pictures_set_no_threshold() -> None:
 
 
 def test_there_is_a_least_threshold_and_reaching_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planted, "LEAST_SCORE", 0.97)
+    monkeypatch.setattr(calibration, "LEAST_SCORE", 0.97)
 
     rule, found = calibrated([scene(n) for n in range(66)])
 
     assert rule.threshold == 0.97 and found.least
     said = page._recall(
         {
-            "planted": {"copies": 9, "recall": 0.5, "recall_by_kind": found.kinds, "missed": found.missed},
+            "synthetic": {"copies": 9, "recall": 0.5, "recall_by_kind": found.kinds, "missed": found.missed},
             "lookalikes": False,
             "least_threshold": True,
             "threshold": 0.97,
@@ -132,7 +132,7 @@ def test_the_search_among_tiny_pictures_is_bounded() -> None:
     generator = np.random.default_rng(2)
     tiny = [generator.integers(0, 256, (2, 2, 1)).astype(np.uint8).repeat(4, 0).repeat(4, 1) for _ in range(200)]
 
-    few_records, many = (planted._bound(image, image.Dedup(), sample(tiny), number) for number in (200, 60_000))
+    few_records, many = (calibration._bound(image, image.Dedup(), sample(tiny), number) for number in (200, 60_000))
 
     vectors = image.fingerprints(sample(tiny), image.Dedup()).vectors
     close = np.maximum(vectors @ vectors.T, vectors @ (vectors * descriptor.MIRROR).T)[np.triu_indices(200, 1)]
@@ -149,6 +149,6 @@ def test_the_page_says_what_the_rule_finds_and_that_look_alikes_went(tmp_path: P
 
     report, shown = line.report("deduplicate"), (line.paths.reports / "deduplicate.html").read_text()
     assert report["lookalikes"] and len(line.duplicates()) == 12
-    assert report["planted"]["recall_by_kind"]["mirrored"] == 0 and "mirrored" in report["planted"]["missed"]
-    assert "full of look-alikes: different pictures" in shown and "Copies of these kinds mostly stay" in shown
+    assert report["synthetic"]["recall_by_kind"]["mirrored"] == 0 and "mirrored" in report["synthetic"]["missed"]
+    assert "full of look-alikes: different pictures" in shown and "Duplicates of these kinds mostly stay" in shown
     assert "12 of 52 records are gone as near copies, in a set full of" in shown

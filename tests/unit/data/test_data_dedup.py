@@ -11,7 +11,7 @@ from genfoundry.core.errors import DataError
 from genfoundry.core.io import read_all_records, read_json, read_table, tree_digest
 from genfoundry.data.deduplicate import removal as dedup
 from genfoundry.data.deduplicate import report as dedup_report
-from genfoundry.data.deduplicate.planted import calibrate
+from genfoundry.data.deduplicate.calibration import calibrate
 from genfoundry.modalities.common import shingles as _shingles
 from genfoundry.modalities.common import worddiff as _worddiff
 from genfoundry.modalities.image import edits as _edits
@@ -60,7 +60,7 @@ def test_evaluation_wins_then_length_and_every_removed_record_names_who_stays(tm
     assert report["records"] == {"in": 10, "kept": 6, "removed": 4, "kept_by_split": {"train": 4, "val": 1, "test": 1}}
     assert report["removed"]["near"] == {"train": 2, "val": 0, "test": 0}
     assert report["across_splits"] == 2
-    assert report["planted"]["recall"] == 1.0 and report["planted"]["copies"] > 0
+    assert report["synthetic"]["recall"] == 1.0 and report["synthetic"]["copies"] > 0
 
 
 def test_a_chain_keeps_what_no_kept_record_is_like(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_pictures_are_calibrated_and_benign_copies_go(tmp_path: Path) -> None:
     line = Line(tmp_path, "image", tmp_path / "raw").ingest().preprocess().deduplicate()
 
     report = line.report("deduplicate")
-    benign = [report["planted"]["recall_by_kind"][kind] for kind in list(_edits.EDITS)[: _edits.BENIGN]]
+    benign = [report["synthetic"]["recall_by_kind"][kind] for kind in list(_edits.EDITS)[: _edits.BENIGN]]
     assert 0.9 <= report["threshold"] < 1 and min(benign) >= 0.95
     pairs = {frozenset(pair) for pair in line.duplicates()[["removed_id", "kept_id"]].to_numpy().tolist()}
     assert pairs == {frozenset(p) for p in (("003.png", "120.png"), ("004.png", "121.png"), ("005.png", "122.png"))}
@@ -293,7 +293,7 @@ def test_minhash_can_be_asked_for(tmp_path: Path) -> None:
     line = documents(tmp_path, rows, engine="minhash", bands=16, rows=4).deduplicate()
 
     assert line.duplicates()[["removed_id", "kept_id"]].to_numpy().tolist() == [["b", "a"]]
-    assert line.report("deduplicate")["planted"]["recall"] > 0.99
+    assert line.report("deduplicate")["synthetic"]["recall"] > 0.99
 
 
 def test_words_of_scripts_without_spaces_are_single_characters() -> None:
@@ -317,7 +317,7 @@ def test_case_and_composition_do_not_matter_but_words_do() -> None:
     assert rows[0] == rows[1] != rows[2]
 
 
-def test_copies_are_planted_of_the_records_with_the_smallest_hashes(
+def test_synthetic_copies_are_of_the_records_with_the_smallest_hashes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = np.random.default_rng(12)
@@ -329,7 +329,7 @@ def test_copies_are_planted_of_the_records_with_the_smallest_hashes(
         return calibrate(modality, config, sample, records)  # type: ignore[arg-type]
 
     monkeypatch.setattr(dedup, "calibrate", watched)
-    monkeypatch.setattr(dedup, "PLANTED", 10)
+    monkeypatch.setattr(dedup, "SYNTHETIC", 10)
     for count in (36, 40):
         source = write_jsonl(tmp_path / f"{count}.jsonl", rows[:count])
         line = Line(tmp_path / str(count), "text", source, ingest={"shard": 0.001}).ingest().preprocess()

@@ -106,7 +106,7 @@ def test_a_picture_more_costs_its_own_pairs_and_the_bytes_are_the_same(
         mixed = 0.65 * scene(1000) + 0.35 * scene(seed)
         save(tmp_path / f"raw/{seed:03d}.png", mixed.astype(np.uint8))
 
-    # Pictures alike enough to be verified; planted copies are verified without memory, which is not counted.
+    # Pictures alike enough to be verified; synthetic copies are verified without memory, which is not counted.
     for seed in range(40):
         save_alike(seed)
     sections = {"dedup": {"threshold": 0.97, "floor": 0.65}, "split": {"val": 0.2, "test": 0.2}}

@@ -13,7 +13,7 @@ from genfoundry.config.specs import Sets
 from genfoundry.data.similarity import keepers
 from genfoundry.data.similarity.keepers import Rule
 from genfoundry.data.similarity.setjoin import Engine
-from genfoundry.data.similarity.shelf import Shelf
+from genfoundry.data.similarity.setstore import SetStore
 from genfoundry.modalities.common import shingles
 
 ROWS = 10_000
@@ -61,8 +61,8 @@ def similar_rows(sets: Sets, least: float) -> list[dict[int, float]]:
 
 @pytest.mark.parametrize("limit", [0, 1_500_000])
 def test_no_row_differs_from_brute_force_on_real_rows(sets: Sets, limit: int) -> None:
-    shelf = Shelf(limit)
-    shelf.add(sets.hashes, np.diff(sets.ptr))
+    store = SetStore(limit)
+    store.add(sets.hashes, np.diff(sets.ptr))
     order = np.random.default_rng(1).permutation(ROWS)
     place = np.argsort(order)
     for threshold in (0.8,) if limit else (0.5, 0.8, 0.9):
@@ -71,7 +71,7 @@ def test_no_row_differs_from_brute_force_on_real_rows(sets: Sets, limit: int) ->
         for row in order:
             stays[row] = not any(stays[other] for other in similar[row])
 
-        kept = keepers.keep(shelf, Rule(threshold), order)
+        kept = keepers.keep(store, Rule(threshold), order)
 
         stayed = kept.keeper == np.arange(ROWS)
         assert (stayed != stays[order]).sum() == 0 and 200 < (~stays).sum() < ROWS / 2

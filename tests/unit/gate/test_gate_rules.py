@@ -6,8 +6,9 @@ import math
 import pytest
 
 from genfoundry.config import params as settings
+from genfoundry.config.specs import GridSpec, TokenSpec
 from genfoundry.core.errors import ConfigError
-from genfoundry.gate.rules import Decision, Gate, Loss, Rule, decide, guard
+from genfoundry.gate.rules import Decision, Gate, Loss, Rule, decide, guard, unknown_metrics
 from genfoundry.metrics._paired import Difference
 
 EQUAL_NIGHT = Gate(rule="non_inferior", margin=0.02, reason="fresher data")
@@ -113,6 +114,14 @@ def test_unknown_and_senseless_settings_are_named() -> None:
 
 
 def test_the_primary_metric_goes_by_the_kind_of_data() -> None:
-    assert [Gate().primary_of(kind) for kind in ("grid", "token")] == ["fid_domain", "bits_per_byte"]
-    other = Gate(primary={"grid": "fd_dinov2"})
-    assert [other.primary_of(kind) for kind in ("grid", "token")] == ["fd_dinov2", "bits_per_byte"]
+    image, text, code = (
+        GridSpec(channels=1, shape=(8, 8)),
+        TokenSpec(vocab_size=9),
+        TokenSpec(vocab_size=9, modality="code"),
+    )
+    assert [Gate().primary_of(spec) for spec in (image, text)] == ["fid_domain", "bits_per_byte"]
+    other = Gate(primary={"grid": "fd_dinov2", "code": "bits_per_character"})
+    found = [other.primary_of(spec) for spec in (image, text, code)]
+    assert found == ["fd_dinov2", "bits_per_byte", "bits_per_character"]
+    (fault,) = unknown_metrics(Gate(primary={"imgae": "fid_domain"}))
+    assert "unknown modality 'gate.primary.imgae'; did you mean 'image'" in fault

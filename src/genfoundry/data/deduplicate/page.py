@@ -69,17 +69,15 @@ def _removed(report: Mapping[str, Any]) -> str:
 
 def _recall(report: Mapping[str, Any]) -> str:
     """Recall on synthetic duplicates by kind, and why the rule is as it is."""
-    planted = report["planted"]
-    kinds = planted["recall_by_kind"]
+    made = report["synthetic"]
+    kinds = made["recall_by_kind"]
     if not kinds:
-        return (
-            f"<p>The rule finds {planted['recall']:.2%} of {planted['copies']:,} synthetic copies that it covers.</p>"
-        )
+        return f"<p>The rule finds {made['recall']:.2%} of {made['copies']:,} synthetic duplicates that it covers.</p>"
     said = [
-        f"Of {planted['copies']:,} synthetic near copies, the rule finds {planted['recall']:.1%} (mean of all kinds)."
+        f"Of {made['copies']:,} synthetic near-duplicates, the rule finds {made['recall']:.1%} (mean of all kinds)."
     ]
-    if planted["missed"]:
-        said.append(f"<b>Copies of these kinds mostly stay: {', '.join(planted['missed'])}.</b>")
+    if made["missed"]:
+        said.append(f"<b>Duplicates of these kinds mostly stay: {', '.join(made['missed'])}.</b>")
     if report["lookalikes"]:
         said.append(
             "The set is full of look-alikes: different pictures nearly reach the threshold. So only copies go whose "

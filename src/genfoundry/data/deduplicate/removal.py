@@ -27,14 +27,14 @@ from genfoundry.core.paths import DatasetPaths
 from genfoundry.data.deduplicate import embeddings
 from genfoundry.data.deduplicate import page as dedup_page
 from genfoundry.data.deduplicate import report as dedup_report
+from genfoundry.data.deduplicate.calibration import SYNTHETIC, calibrate
 from genfoundry.data.deduplicate.embeddings import METHODS, Found
-from genfoundry.data.deduplicate.planted import PLANTED, calibrate
 from genfoundry.data.funnel import write_report
 from genfoundry.data.shards.memo import memo_of, prune
 from genfoundry.data.similarity.fingerprints import LENGTHS, SAMPLE, load, print_shards
-from genfoundry.data.similarity.keepers import Fingerprints, Rule, engine_of, join, keep, shelf_of, take
+from genfoundry.data.similarity.keepers import Fingerprints, Rule, engine_of, join, keep, store_of, take
 from genfoundry.data.similarity.pairs import Verdicts, digests, verdicts_of
-from genfoundry.data.similarity.shelf import Shelf
+from genfoundry.data.similarity.setstore import SetStore
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def drop_copies(
     with scratch_folder(paths.unique) as work:
         records, prints, order, sample = _unique(modality, config, paths, records, execution, work)
         unique = records[records["unique"]]
-        rule, planted = calibrate(modality, config, sample, len(unique))
+        rule, synthetic = calibrate(modality, config, sample, len(unique))
         memo = memo_of(paths, execution.data_cache, __name__, modality.__name__)
         with verdicts_of(memo, ["deduplicate", paths.key], work / "verdicts") as verdicts:
             found = _settled(prints, order, rule, unique, config, paths, verdicts)
@@ -66,7 +66,7 @@ def drop_copies(
     records["kept"] = ~records["id"].isin(duplicates["removed_id"])
     methods = ("exact", *METHODS) if config.embeddings.source else ("exact", "near")
     shares = dedup_report.shares(records)
-    report = dedup_report.summary(records, duplicates, pairs, shares, rule, planted, methods)
+    report = dedup_report.summary(records, duplicates, pairs, shares, rule, synthetic, methods)
     shown = dedup_report.choose(duplicates)
     contents = pick_records(paths.clean, dedup_report.ids_of(shown))
     dedup_page.write(paths, modality, report, shares, shown, contents)
@@ -83,7 +83,7 @@ def drop_copies(
 
 def _unique(
     modality: ModuleType, config: Dedup, paths: DatasetPaths, records: "pd.DataFrame", execution: Execution, work: Path
-) -> "tuple[pd.DataFrame, Fingerprints | Shelf, np.ndarray, pd.DataFrame]":
+) -> "tuple[pd.DataFrame, Fingerprints | SetStore, np.ndarray, pd.DataFrame]":
     """(records by priority with column ``unique``, fingerprints of the unique ones, their order of priority, a sample
     of them with content).
     """
@@ -98,16 +98,16 @@ def _unique(
     size, place = np.zeros(len(records), np.int64), np.zeros(len(records), np.int64)
     begin = found = 0
     parts, samples = [], []
-    shelf = shelf_of(config, work)
+    store = store_of(config, work)
     # The smallest hashes: where data grow by a hundredth, so much of the sample changes.
-    for folder in print_shards(modality, config, paths.clean, work, execution, chosen[:PLANTED]):
+    for folder in print_shards(modality, config, paths.clean, work, execution, chosen[:SYNTHETIC]):
         lengths = np.load(folder / LENGTHS)
         mine = np.flatnonzero(wanted[begin : begin + len(lengths)])
         size[begin + mine], place[begin + mine] = lengths[mine], found + np.arange(len(mine))
         begin, found = begin + len(lengths), found + len(mine)
         prints = take(load(folder), mine) if len(mine) < len(lengths) else load(folder)
         if isinstance(prints, Sets):
-            shelf.add(prints.hashes, np.diff(prints.ptr))
+            store.add(prints.hashes, np.diff(prints.ptr))
         elif len(mine):
             parts.append(Vectors(np.array(prints.vectors), np.array(prints.details)))
         if (folder / SAMPLE).exists():
@@ -119,11 +119,11 @@ def _unique(
     records = records.sort_values(["rank", "size", "sha256"], ascending=[True, False, True], ignore_index=True)
     order = records["place"][records["unique"]].to_numpy()
     sample = pd.concat(samples).sort_values("sha256", ignore_index=True)
-    return records.drop(columns=["number", "place"]), join(parts) if parts else shelf, order, sample
+    return records.drop(columns=["number", "place"]), join(parts) if parts else store, order, sample
 
 
 def _settled(
-    prints: Fingerprints | Shelf,
+    prints: Fingerprints | SetStore,
     order: np.ndarray,
     rule: Rule,
     unique: "pd.DataFrame",

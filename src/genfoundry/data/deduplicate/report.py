@@ -10,7 +10,7 @@ from genfoundry.config.specs import SPLITS, tops
 if TYPE_CHECKING:
     import pandas as pd
 
-    from genfoundry.data.deduplicate.planted import Planted
+    from genfoundry.data.deduplicate.calibration import Synthetic
     from genfoundry.data.similarity.keepers import Rule
 
 BINS = 10
@@ -38,7 +38,7 @@ def summary(
     pairs: "pd.DataFrame",
     shares: "pd.DataFrame",
     rule: "Rule",
-    planted: "Planted",
+    synthetic: "Synthetic",
     methods: Sequence[str] = ("exact", "near"),
 ) -> dict[str, Any]:
     """The report: nested numbers and short strings."""
@@ -69,14 +69,14 @@ def summary(
         "largest_share_removed": largest_share(shares),
         "threshold": rule.threshold,
         "similarity": histogram(duplicates, rule.threshold),
-        "planted": {
-            "copies": planted.count,
-            "recall": planted.recall,
-            "recall_by_kind": planted.kinds,
-            "missed": planted.missed,
+        "synthetic": {
+            "copies": synthetic.count,
+            "recall": synthetic.recall,
+            "recall_by_kind": synthetic.kinds,
+            "missed": synthetic.missed,
         },
-        "lookalikes": planted.crowded,
-        "least_threshold": planted.least,
+        "lookalikes": synthetic.crowded,
+        "least_threshold": synthetic.least,
     }
 
 

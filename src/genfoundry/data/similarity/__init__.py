@@ -1,4 +1,4 @@
 """Search for near-duplicates: joins of sets and of vectors, fingerprints, which record is kept.
 
-Door: alignment, descriptor, fingerprints, keepers, pairs, setjoin, shelf, vectorjoin.
+Door: alignment, descriptor, fingerprints, keepers, pairs, setjoin, setstore, vectorjoin.
 """

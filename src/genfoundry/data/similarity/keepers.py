@@ -15,7 +15,7 @@ from genfoundry.data.similarity import setjoin, vectorjoin
 from genfoundry.data.similarity.pairs import Verdicts
 from genfoundry.data.similarity.setjoin import EXACT, Engine, Matches
 from genfoundry.data.similarity.setkeepers import settle
-from genfoundry.data.similarity.shelf import Shelf
+from genfoundry.data.similarity.setstore import SetStore
 
 BLOCK = 1024
 """Rows decided together."""
@@ -52,9 +52,9 @@ def engine_of(config: Any) -> Engine:
     return Engine(config.bands, config.rows) if getattr(config, "engine", "exact") == "minhash" else EXACT
 
 
-def shelf_of(config: Any, folder: Path) -> Shelf:
+def store_of(config: Any, folder: Path) -> SetStore:
     """An empty store of hash sets: half of ``memory`` for hashes, the rest for the search; overflow to ``folder``."""
-    return Shelf(int(getattr(config, "memory", 0) * 1e6 / 2), folder)
+    return SetStore(int(getattr(config, "memory", 0) * 1e6 / 2), folder)
 
 
 class Index(Protocol):
@@ -115,7 +115,7 @@ def _vector_index(
 
 
 def keep(
-    fingerprints: Fingerprints | Shelf,
+    fingerprints: Fingerprints | SetStore,
     rule: Rule,
     order: np.ndarray | None = None,
     engine: Engine = EXACT,
@@ -132,9 +132,9 @@ def keep(
             fingerprints, marks = take(fingerprints, order), marks if marks is None else marks[order]
         gone, pairs = _settle_vectors(_vector_index(fingerprints, rule, verdicts, marks), count(fingerprints))
     else:
-        shelf = fingerprints if isinstance(fingerprints, Shelf) else Shelf.of(fingerprints)
-        order = np.arange(len(shelf)) if order is None else order
-        gone, pairs = settle(shelf, order, rule.threshold, engine)
+        store = fingerprints if isinstance(fingerprints, SetStore) else SetStore.of(fingerprints)
+        order = np.arange(len(store)) if order is None else order
+        gone, pairs = settle(store, order, rule.threshold, engine)
     pairs = pairs.take(np.lexsort((pairs.second, pairs.first)))
     pairs = pairs._replace(score=np.round(pairs.score, 6))
     keeper, score = np.arange(len(gone)), np.ones(len(gone))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genfoundry.data.similarity.setjoin import EXACT, Engine, Index, Matches, Rows, Sketch, Tokens, tokens_of
-from genfoundry.data.similarity.shelf import Shelf
+from genfoundry.data.similarity.setstore import SetStore
 
 HELD, ASKING, SKETCH = 0.1, 0.05, 0.125
 """Shares of the memory limit: hashes of a block (its index may take four times that), of the rows that are looked up
@@ -27,27 +27,27 @@ class Settled(NamedTuple):
 
 
 class _Search:
-    def __init__(self, shelf: Shelf, order: np.ndarray, threshold: float, engine: Engine) -> None:
-        self.shelf, self.order, self.threshold = shelf, order, threshold
-        sketch = Sketch(1 if engine.bands else shelf.elements, int(shelf.limit * SKETCH) or 1 << 34)
-        for hashes in () if engine.bands else shelf.stream():
+    def __init__(self, store: SetStore, order: np.ndarray, threshold: float, engine: Engine) -> None:
+        self.store, self.order, self.threshold = store, order, threshold
+        sketch = Sketch(1 if engine.bands else store.elements, int(store.limit * SKETCH) or 1 << 34)
+        for hashes in () if engine.bands else store.stream():
             sketch.add(hashes)
-        if not shelf.on_disk:
+        if not store.on_disk:
             self.tokens, self.found_by = None, tokens_of(self.rows(np.arange(len(order))), sketch, threshold, engine)
             return
         # Index tokens are far smaller than the rows, which are not read again.
-        self.tokens = Shelf(int(shelf.limit * SKETCH), shelf.folder)
-        for piece in shelf.pieces(np.arange(len(order)), HELD):
-            found_by = tokens_of(shelf.rows(order[piece]), sketch, threshold, engine)
+        self.tokens = SetStore(int(store.limit * SKETCH), store.folder)
+        for piece in store.pieces(np.arange(len(order)), HELD):
+            found_by = tokens_of(store.rows(order[piece]), sketch, threshold, engine)
             self.tokens.add(found_by.tokens, found_by.lasts - found_by.firsts)
 
     def rows(self, places: np.ndarray) -> Rows:
-        return self.shelf.rows(self.order[places])
+        return self.store.rows(self.order[places])
 
     def lengths(self, places: np.ndarray) -> Rows:
         """Rows without their elements."""
         numbers = self.order[places]
-        return Rows(np.empty(0, np.uint64), self.shelf.ptr[numbers], self.shelf.ptr[numbers + 1])
+        return Rows(np.empty(0, np.uint64), self.store.ptr[numbers], self.store.ptr[numbers + 1])
 
     def tokens_at(self, places: np.ndarray) -> Tokens:
         if self.tokens is None:
@@ -59,7 +59,7 @@ class _Search:
 
     def blocks(self, places: np.ndarray, share: float) -> "list[np.ndarray]":
         """Places cut so that their sets take a share of the limit."""
-        lengths = [len(piece) for piece in self.shelf.pieces(self.order[places], share)]
+        lengths = [len(piece) for piece in self.store.pieces(self.order[places], share)]
         return np.split(places, np.cumsum(lengths)[:-1]) if lengths else []
 
     def candidates(self, index: Index, places: np.ndarray) -> np.ndarray:
@@ -72,11 +72,11 @@ class _Search:
         return np.concatenate(near)
 
 
-def settle(shelf: Shelf, order: np.ndarray, threshold: float, engine: Engine = EXACT) -> Settled:
+def settle(store: SetStore, order: np.ndarray, threshold: float, engine: Engine = EXACT) -> Settled:
     """Decide in the order of priority which sets to keep; see ``Settled``."""
-    search = _Search(shelf, order, threshold, engine)
+    search = _Search(store, order, threshold, engine)
     gone = np.zeros(len(order), bool)
-    if not shelf.on_disk:
+    if not store.on_disk:
         places = np.arange(len(order))
         index = search.index(places)
         gone[index.settle()] = True

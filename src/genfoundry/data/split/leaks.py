@@ -25,7 +25,7 @@ from genfoundry.data.shards import executor
 from genfoundry.data.shards.memo import Memo, memo_of, prune
 from genfoundry.data.similarity.fingerprints import Prepared
 from genfoundry.data.similarity.keepers import Rule
-from genfoundry.data.similarity.shelf import HASH
+from genfoundry.data.similarity.setstore import HASH
 from genfoundry.data.split import contract
 from genfoundry.data.split import page as splitpage
 from genfoundry.data.split.guards import COLUMNS, External, read_guards, remove

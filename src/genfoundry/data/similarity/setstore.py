@@ -17,7 +17,7 @@ HASH = 8
 """Bytes of a hash."""
 
 
-class Shelf:
+class SetStore:
     """Append-only store of sets, numbered in the order in which they were added."""
 
     def __init__(self, limit: int = 0, folder: Path | None = None) -> None:
@@ -30,11 +30,11 @@ class Shelf:
         self._ptr: np.ndarray | None = None
 
     @classmethod
-    def of(cls, sets: Sets) -> "Shelf":
+    def of(cls, sets: Sets) -> "SetStore":
         """Sets as they are, without a copy."""
-        shelf = cls()
-        shelf._room, shelf._filled, shelf._sizes = sets.hashes, len(sets.hashes), [np.diff(sets.ptr)]
-        return shelf
+        store = cls()
+        store._room, store._filled, store._sizes = sets.hashes, len(sets.hashes), [np.diff(sets.ptr)]
+        return store
 
     def __len__(self) -> int:
         return len(self.ptr) - 1

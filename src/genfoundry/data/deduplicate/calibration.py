@@ -16,7 +16,7 @@ from genfoundry.data.similarity.vectorjoin import Index, Verifier
 if TYPE_CHECKING:
     import pandas as pd
 
-PLANTED = 600
+SYNTHETIC = 600
 """Records of which synthetic duplicates are made, to calibrate a threshold and to measure recall."""
 
 ROUNDS = 4
@@ -68,7 +68,7 @@ MISSED = 0.5
 """Kinds of synthetic duplicates of which the rule finds less than this share are named."""
 
 
-class Planted(NamedTuple):
+class Synthetic(NamedTuple):
     """Recall measured on synthetic duplicates."""
 
     count: int
@@ -88,7 +88,7 @@ class Planted(NamedTuple):
         return [kind for kind, share in self.kinds.items() if share < MISSED]
 
 
-def calibrate(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", records: int = 0) -> tuple[Rule, Planted]:
+def calibrate(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", records: int = 0) -> tuple[Rule, Synthetic]:
     """The similarity rule, and its recall on synthetic duplicates.
 
     Args:
@@ -109,8 +109,8 @@ def _edited(
     return chosen, perturb(chosen, np.random.Generator(np.random.PCG64(0)))
 
 
-def _sets(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tuple[Rule, Planted]:
-    before, after = (modality.fingerprints(table, config) for table in _edited(modality.perturb, sample, PLANTED))
+def _sets(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tuple[Rule, Synthetic]:
+    before, after = (modality.fingerprints(table, config) for table in _edited(modality.perturb, sample, SYNTHETIC))
     rule = Rule(float(getattr(config, "threshold", 0.0)))
     number = len(before.ptr) - 1
     score = _jaccard(before, after)
@@ -119,8 +119,8 @@ def _sets(modality: ModuleType, config: Dedup, sample: "pd.DataFrame") -> tuple[
     matches = index.similar(np.arange(number, 2 * number))
     found = np.zeros(number, bool)
     found[matches.first[matches.second == matches.first - number] - number] = True
-    planted = score >= rule.threshold
-    return rule, Planted(int(planted.sum()), _share(found[planted]))
+    synthetic = score >= rule.threshold
+    return rule, Synthetic(int(synthetic.sum()), _share(found[synthetic]))
 
 
 class _Copies(NamedTuple):
@@ -145,7 +145,7 @@ class _Copies(NamedTuple):
         return (self.score >= rule.threshold) & (self.closeness >= rule.floor)
 
 
-def _vectors(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", records: int) -> tuple[Rule, Planted]:
+def _vectors(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", records: int) -> tuple[Rule, Synthetic]:
     """Calibrate thresholds that are 0 on half of the synthetic duplicates; measure the recall on the other half.
 
     Two rules: the wide one finds copies of all kinds, the strict one 99 of 100 of those whose pixels stay in place. The
@@ -155,12 +155,12 @@ def _vectors(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", record
     given = config.threshold  # type: ignore[attr-defined]
     if not modality.fingerprints(sample.head(1), config).details.size:
         # Compared by cosine only, with the threshold of the settings.
-        tables = _edited(modality.perturb, sample, PLANTED)
+        tables = _edited(modality.perturb, sample, SYNTHETIC)
         closeness = _closeness(join([modality.fingerprints(table, config) for table in tables]), mirror=False)
-        return Rule(given, given), Planted(len(closeness), _share(closeness >= given))
+        return Rule(given, given), Synthetic(len(closeness), _share(closeness >= given))
     floor, mirror = config.floor, config.mirror  # type: ignore[attr-defined]
     kinds = modality.EDITS
-    copies = _Copies.of(modality, config, _edited(modality.perturb, sample, PLANTED * ROUNDS), len(kinds))
+    copies = _Copies.of(modality, config, _edited(modality.perturb, sample, SYNTHETIC * ROUNDS), len(kinds))
     learn = (np.arange(len(copies.kind)) // len(kinds)) % 2 == 0
     turned = copies.kind == kinds.index("mirrored")
     taught = learn & (copies.score >= 0) & (mirror | ~turned)
@@ -186,7 +186,7 @@ def _vectors(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", record
     shares |= {name: _share(weak.found(rule)[weak.kind == n]) for n, name in enumerate(modality.WEAK)}
     least_holds = not given and rule.threshold == LEAST_SCORE > calibrated
     number, recall = int((~learn).sum()) + len(weak.kind), round(float(np.mean([*shares.values()])), 4)
-    return rule, Planted(number, recall, shares, crowded, least_holds)
+    return rule, Synthetic(number, recall, shares, crowded, least_holds)
 
 
 def _bound(modality: ModuleType, config: Dedup, sample: "pd.DataFrame", records: int) -> float:
