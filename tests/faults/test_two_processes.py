@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Project
+from processes import own_address
 from ruamel.yaml import YAML
 
 from genfoundry.core.io import file_digest
@@ -226,7 +227,7 @@ def test_a_dead_rank_ends_the_others(finished: Project, tmp_path: Path) -> None:
 def test_torchrun_starts_the_stage_again(finished: Project, alone: Project, tmp_path: Path, nodes: int) -> None:
     execution: dict[str, Any] = {"launcher": "torchrun", "nodes": nodes, "devices": 2 // nodes}
     if nodes > 1:
-        execution["main_address"] = "127.0.0.1:29431"
+        execution["main_address"] = f"{own_address()}:29431"
     project = settle(finished.copy(tmp_path / "project"), TOKENS, {"steps": STEPS}, execution)
 
     stages = [started(project, TOKENS) for _ in range(nodes)]

@@ -16,6 +16,16 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def own_address() -> str:
+    """This machine's address towards others, which its hostname need not resolve to; loopback without a network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))  # no packet is sent
+        except OSError:
+            return "127.0.0.1"
+        return str(asked.getsockname()[0])
+
+
 def _work(rank: int, function: Callable[..., Any], world: int, port: int, folder: Path, rest: tuple[Any, ...]) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)

@@ -1,18 +1,22 @@
 """How a stage becomes several processes: commands, and who writes, by environment alone."""
 
+import subprocess
 import sys
 from typing import Any
 
 import pytest
+from processes import own_address
 
 from genfoundry.config.sections.execution import Execution
 from genfoundry.core.errors import ConfigError
 from genfoundry.core.ranks import World, rank_zero, started_world
 from genfoundry.pipeline import launch as launching
-from genfoundry.pipeline.launch import launch_command
+from genfoundry.pipeline.launch import hosts, launch_command
 
 STAGE = ["-m", "pipelines.train", "digits-vae"]
 ELASTIC = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+FAR = "203.0.113.7"
+"""An address of documentation (RFC 5737), which no machine has."""
 SRUN = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2"}
 
 
@@ -31,10 +35,45 @@ def test_torchrun_on_one_node_meets_by_itself() -> None:
 
 
 def test_torchrun_on_several_nodes_meets_at_the_main_address() -> None:
-    meeting = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "node0:29400"]
+    meeting = [
+        "--nnodes",
+        "2",
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        f"{FAR}:29400",
+        "--rdzv-conf",
+        "is_host=False",
+    ]
     expected = [sys.executable, "-m", "torch.distributed.run", *meeting, "--nproc-per-node=4", *STAGE]
 
-    assert command(launcher="torchrun", devices=4, nodes=2, main_address="node0:29400") == expected
+    assert command(launcher="torchrun", devices=4, nodes=2, main_address=f"{FAR}:29400") == expected
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", own_address()])
+def test_one_node_at_an_address_of_this_machine_hosts(host: str) -> None:
+    """Whatever the hostname resolves to; of two nodes on one machine the second does not while the first lives."""
+    ask = f"from genfoundry.pipeline.launch import hosts; print(hosts('{host}:29477'), flush=True); input()"
+    started = [
+        subprocess.Popen([sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    answers = sorted(process.stdout.readline().strip() for process in started if process.stdout)
+    for process in started:
+        process.communicate("\n")
+    assert answers == (["False", "True"] if sys.platform == "linux" else ["True", "True"])
+    assert not hosts(f"{FAR}:29477") and not hosts("no-such-host.invalid:29477")
+
+
+def test_the_claim_to_host_outlives_exec() -> None:
+    ask = (
+        "import os, sys; from genfoundry.pipeline.launch import hosts; assert hosts('127.0.0.1:29478'); "
+        "os.execv(sys.executable, [sys.executable, '-c', 'print(1, flush=True); input()'])"
+    )
+    with subprocess.Popen([sys.executable, "-c", ask], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout is not None and one.stdout.readline() == "1\n"
+        assert sys.platform != "linux" or not hosts("127.0.0.1:29478")
+        one.communicate("\n")
 
 
 def test_slurm_asks_srun_for_one_task_a_device() -> None:
