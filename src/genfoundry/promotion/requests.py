@@ -5,6 +5,7 @@
 
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -102,8 +103,14 @@ class Sampled:
         given = _given(row, (*kind.model_fields, "label"))
         if "label" in given and "label" not in loaded.model.heeds:
             raise ConfigError(f"label is {given['label']!r}: the model knows none")
-        conditions = {name: given.pop(name) for name in loaded.spec.asked if name in given}
+        # As the names in the data are (modalities/common/values.py): a request may come in another form.
+        conditions = {name: _composed(given.pop(name)) for name in loaded.spec.asked if name in given}
         return parse(kind, given, "", "request"), conditions
+
+
+def _composed(value: Any) -> Any:
+    """Text in Unicode's composed form (NFC)."""
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
 
 
 def _given(row: Any, known: Sequence[str]) -> dict[str, Any]:

@@ -77,7 +77,9 @@ def git_tags(root: Path) -> dict[str, str]:
     git = Git(root)
     try:
         commit = git("rev-parse", "--verify", "--quiet", "HEAD", check=False)
-        dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", check=False))
+        # What the pipeline itself writes is no change of what it was made from.
+        made = (":(exclude)dvc.lock", ":(exclude)reports")
+        dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *made, check=False))
     except GenfoundryError as error:
         print(f"genfoundry: the run will not say which commit it is of: {error}", file=sys.stderr)
         return {}

@@ -167,6 +167,20 @@ def test_labels_for_some_records_only_are_refused(tmp_path: Path) -> None:
         Line(tmp_path, "image", tmp_path / "raw", split={"test": 0.3, "val": 0.2}).run()
 
 
+def test_labels_for_some_texts_only_are_no_condition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = np.random.default_rng(2)
+    rows = [{"text": words(generator, 30), "topic": "a" if number % 3 else None} for number in range(30)]
+    write_jsonl(tmp_path / "raw/texts.jsonl", rows)
+
+    line = Line(tmp_path, "text", tmp_path / "raw", ingest={"label_column": "topic"}, split={"test": 0.3, "val": 0.2})
+    line.run()
+
+    assert parse_spec(read_json(line.paths.arrays / "spec.json")).asked == {}
+    report = read_json(line.paths.reports / "encode.json")
+    assert (report["labels"], report["unlabelled"]) == (0, 10)
+    assert "10 of 30 records have no label" in capsys.readouterr().out
+
+
 def test_a_different_shape_in_a_later_shard_is_refused(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     tables = []

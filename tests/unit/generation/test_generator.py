@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +155,16 @@ def test_requests_over_mlflow_are_held_to_their_fields(texts: Made, pictures: Ma
 
 
 def test_texts_over_mlflow_are_asked_for_by_label(texts: Made, tmp_path: Path) -> None:
-    made = writer(tmp_path, labels=("prose", "verse"))
+    made = writer(tmp_path, labels=("prosé", "verse"))
     found, served = staged(made, n=4, seed=3, length=9), released(made, tmp_path / "version")
     lines = [json.loads(line) for line in (made[0].samples / "samples.jsonl").read_text("utf-8").splitlines()]
     asked = {"seed": 3, "max_tokens": 9}
 
-    assert [line["label"] for line in lines] == ["prose", "verse"] * 2
-    assert read_table(made[0].samples / "index.parquet")["label"].tolist() == ["prose", "verse"] * 2
+    assert [line["label"] for line in lines] == ["prosé", "verse"] * 2
+    assert read_table(made[0].samples / "index.parquet")["label"].tolist() == ["prosé", "verse"] * 2
     # Unasked, the first sample has the first label, in the stage as here.
-    assert served.answer([asked, {**asked, "label": "prose"}]) == [{"text": found[0]}] * 2
+    forms = [unicodedata.normalize(form, "prosé") for form in ("NFC", "NFD")]
+    assert served.answer([asked, *({**asked, "label": form} for form in forms)]) == [{"text": found[0]}] * 3
     generator = Generator.load(made[0].model, {"length": 9})
     (verse,) = generator.draw(seeds_of(3, 1), {"label": torch.tensor([1])})
     assert served.answer([{**asked, "label": "verse"}]) == [{"text": verse.text}] != [{"text": found[0]}]
@@ -170,7 +172,7 @@ def test_texts_over_mlflow_are_asked_for_by_label(texts: Made, tmp_path: Path) -
     assert told["drew"].startswith("a text of")
 
     for row, said in (
-        ({"label": "drama"}, r"label is 'drama': the model knows prose, verse"),
+        ({"label": "drama"}, r"label is 'drama': the model knows prosé, verse"),
         ({"lable": "verse"}, r"request: unknown key 'lable'"),
     ):
         with pytest.raises(ConfigError, match=said):

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import URL, make_url
 
-from genfoundry.config.dag import Node
+from genfoundry.config.dag import Node, lineage_file
 from genfoundry.core.errors import InfrastructureError
 from genfoundry.core.io import write_json
 from genfoundry.tracking import tags
 from genfoundry.tracking.glance import glances
-from genfoundry.tracking.lineage import lineage_file
 from genfoundry.tracking.names import from_mlflow, to_mlflow
 from genfoundry.tracking.publish import log_stage
 from genfoundry.tracking.runs import Run, fail, find_run, finish, numbers, process_tag, reap, start, tracking_errors
@@ -244,7 +243,7 @@ def test_a_stage_whose_numbers_the_store_does_not_take_is_not_logged_as_done(
     assert "train: MLflow did not take metrics (" in capsys.readouterr().err
 
     node = Node("train", "m", "", (), (), ())
-    write_json(lineage_file(tmp_path, node), {})
+    write_json(lineage_file(tmp_path, node.address), {})
     with pytest.raises(tracking_errors()):
         log_stage(run, tmp_path, node, {"outputs": {}, "fingerprint": "f", "inputs": {}}, {})
     assert tags.STAGE + "train" not in run.client.get_run(run.run_id).data.tags

@@ -54,7 +54,7 @@ def write_arrays(
         shutil.rmtree(folder / ".work", ignore_errors=True)
         prune(memo)
         spec = spec.model_copy(update={"modality": modality.__name__.rpartition(".")[2]})
-        if labels := _labels(index):
+        if labels := _labels(index, spec.kind):
             spec = spec.model_copy(update={"labels": labels})
         spec = spec.model_copy(update={"conditions": _conditions(index, config.conditions)})
         for (name, condition), split in itertools.product(spec.asked.items(), SPLITS):
@@ -108,23 +108,25 @@ def _conditions(index: "pd.DataFrame", wanted: Mapping[str, Wanted]) -> dict[str
     return conditions
 
 
-def _labels(index: "pd.DataFrame") -> tuple[str, ...]:
-    """Class names in the order of their numbers; empty without labels.
+def _labels(index: "pd.DataFrame", kind: str) -> tuple[str, ...]:
+    """Class names in the order of their numbers; empty without labels, and for texts of which some have none.
 
     Raises:
-        DataError: Some records have a label and some have none.
+        DataError: Some images have a label and some have none.
     """
     missing = index["label"].isna()
     if missing.all():
         return ()
     if missing.any():
         names = ", ".join(index["id"][missing].head(5))
-        raise DataError(
-            f"{int(missing.sum())} of {len(index)} records have no label, such as {names}; give them one (images: "
-            "a sub-folder), or leave labels out for all"
-        )
+        said = f"{int(missing.sum())} of {len(index)} records have no label, such as {names}"
+        if kind != "token":
+            raise DataError(f"{said}; move them to a sub-folder of a class, or leave labels out for all")
+        # A column with gaps is common in tables, and slices by label work with it.
+        print(f"genfoundry: {said}; so the label is no condition of models")
+        return ()
     return tuple(sorted(set(index["label"])))
 
 
 def _report(report: dict[str, Any], index: "pd.DataFrame", labels: tuple[str, ...]) -> dict[str, Any]:
-    return {**report, "labels": len(labels), "records": len(index)}
+    return {**report, "labels": len(labels), "records": len(index), "unlabelled": int(index["label"].isna().sum())}
