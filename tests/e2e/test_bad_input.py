@@ -51,6 +51,7 @@ def test_faults_of_scores_and_of_the_gate_are_found_before_anything_runs(project
     )
     project.edit("{n: 6, length: 24}\n    evaluation: {}", "{n: 6, length: 24}\n    evaluation: {skip: [self_blue]}")
     project.edit("bases:", "gate: {guards: {recal_domain: 0.1}}\nbases:")
+    project.edit("heads: 2, context: 32}", "heads: 2, context: 32, conditional: true}")
 
     told = faults(project)
 
@@ -58,6 +59,7 @@ def test_faults_of_scores_and_of_the_gate_are_found_before_anything_runs(project
         "'datasets.bars.reference.networks.inception.weights' is 'nowhere.pth': no such file or folder",
         "'models.notes-transformer.evaluation.skip': unknown metric 'self_blue'; did you mean 'self_bleu'?",
         "unknown metric 'gate.guards.recal_domain'; did you mean 'recall_domain'?",
+        "'models.notes-transformer.options.conditional' is true, but 'datasets.notes.ingest.label_column' names no",
     ):
         assert said in told, told
 

@@ -177,6 +177,7 @@ def _links(root: Path, tree: settings.Settings) -> Iterator[str]:
         yield from network_faults(dataset.reference.get("networks"), f"datasets.{key}.reference.networks")
         yield from _weights(root, key, dataset.reference.get("networks"))
     yield from _components(tree)
+    yield from _labels(tree)
     starts = {**tree.bases, **tree.models}
     for key, model in tree.models.items():
         if model.dataset not in tree.datasets:
@@ -204,6 +205,20 @@ def _components(tree: settings.Settings) -> Iterator[str]:
                 settings.check_roles(tree, key)
         except ConfigError as error:
             yield from str(error).split("\n")
+
+
+def _labels(tree: settings.Settings) -> Iterator[str]:
+    """Models that are conditional on labels which their texts can't have: only a column names those."""
+    for key, model in tree.models.items():
+        dataset = tree.datasets.get(model.dataset)
+        if not dataset or dataset.modality not in parts.names("modalities") or not model.options.get("conditional"):
+            continue
+        ingest = settings.modality_section(dataset.modality, DATASET_SECTIONS["ingest"])
+        if ingest.FOLDERS == "places" and not dataset.ingest.get("label_column"):
+            yield (
+                f"params.yaml: 'models.{key}.options.conditional' is true, but 'datasets.{model.dataset}.ingest."
+                "label_column' names no column with labels; name one, or set conditional to false"
+            )
 
 
 def _circle(tree: settings.Settings, key: str) -> list[str]:
