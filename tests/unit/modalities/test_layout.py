@@ -134,6 +134,14 @@ def test_a_zip_made_on_windows_keeps_labels_and_splits(tmp_path: Path) -> None:
          ["train -", "val -"]),
         (("cat/1.png", "cat/train.png", "cat/test.png"), ["- cat", "- cat", "- cat"]),
         (("trains/1.png", "contest/1.png", "Valparaiso/1.png"), ["- trains", "- contest", "- Valparaiso"]),
+        # Labels that hold the word of a split, alone or among many others.
+        (("train station/1.png", "bus/1.png"), ["- train station", "- bus"]),
+        (("test tube/1.png", "query/1.png", "Oval/1.png"), ["- test tube", "- query", "- Oval"]),
+        (("train/1.png", "private/1.png", "gallery/1.png"), ["- train", "- private", "- gallery"]),
+        (("bullet train/1.png", "test tube/1.png", *(f"{letter}/1.png" for letter in "abcdefghijk")),
+         ["- bullet train", "- test tube", *(f"- {letter}" for letter in "abcdefghijk")]),
+        (("train/cat/1.png", "test/cat/1.png", "images/1.png", "data/1.png"),
+         ["train cat", "test cat", "- images", "- data"]),
     ],
 )  # fmt: skip
 def test_what_a_tree_of_pictures_gives(names: tuple[str, ...], wanted: list[str]) -> None:
@@ -148,6 +156,13 @@ def test_what_a_tree_of_pictures_gives(names: tuple[str, ...], wanted: list[str]
         (("letters/a.txt", "test/b.txt"), ["-", "test"]),
         (("en/train/a.txt", "en/dev/b.txt", "de/train/c.txt"), ["train", "val", "train"]),
         (("a.txt", "test.txt", "train"), ["-", "-", "-"]),
+        # Splits in different folders, as files as well as folders.
+        (("en/train.jsonl", "de/test.jsonl"), ["train", "test"]),
+        (("2019/train.txt", "2020/test.txt", "README.md"), ["train", "test", "-"]),
+        (("en/train.jsonl", "en/test.jsonl", "de/train/a.jsonl"), ["train", "test", "train"]),
+        # Documents by their titles.
+        (("The Train.txt", "A test of time.txt", *(f"{letter}.txt" for letter in "abcdefghijk")), ["-"] * 13),
+        (("x/train.txt", "y/test.txt", *(f"z/{letter}.txt" for letter in "abcdefghijk")), ["-"] * 13),
     ],
 )
 def test_what_a_tree_of_texts_gives(names: tuple[str, ...], wanted: list[str]) -> None:
@@ -176,11 +191,55 @@ def test_tests_in_a_source_tree_are_no_split() -> None:
         (("train.zip", "testdata.zip"), "'train' and 'testdata'"),
         (("x/Data/train/1.png", "x/Data/val/1.png", "x/Sets/1.png"), "'train', 'val' in 'x/Data' are named as splits"),
         (("dog/train/1.png", "dog/test/1.png", "dog/3.png", "cat/train/4.png"), "in 'dog' are named as splits"),
+        (("train_photos/a/1.png", "test_images/a/1.png"), "'train_photos' and 'test_images' stand side by side"),
+        (("01_train/1.png", "02_val/1.png", "03_test/1.png"), "'02_val' and '01_train' .* .01_train: train"),
+        (("1-training/1.png", "2-validation/1.png", "3-testing/1.png"), "'2-validation' and '1-training'"),
+        (("train-clean-100/1.png", "dev-clean/1.png", "test-clean/1.png"), "'train-clean-100' and 'dev-clean'"),
+        (("train-v1/1.png", "test-v2/1.png"), "'train-v1' and 'test-v2'"),
+        (("train_2019/1.png", "val_2020/1.png"), "'val_2020' and 'train_2019'"),
+        (("train80/1.png", "test20/1.png"), "'train80' and 'test20'"),
+        (("ILSVRC2012_img_train_t3/1.png", "ILSVRC2012_img_val/1.png"), "'ILSVRC2012_img_train_t3'"),
+        (("VOCtrainval/1.png", "VOCtest/1.png"), "'VOCtrainval' and 'VOCtest'"),
+        (("trainval/1.png", "test/1.png"), "'test' and 'trainval' .* .trainval: train"),
+        (("dogs_train/1.png", "cats_test/1.png"), "'dogs_train' and 'cats_test'"),
+        (("train_a.zip", "test_b.zip"), "'train_a' and 'test_b'"),
+        (("dog/a/train/1.png", "dog/test/1.png", "cat/train/1.png"), "'cat/train' and 'dog/test' are named as splits"),
+        (("a/train_a/1.png", "b/test_b/1.png"), "'a/train_a' and 'b/test_b' stand in different folders"),
+        (("train/cat/1.png", "predict/1.png"), "'train' and 'predict' stand side by side"),
+        (("train/cat/1.png", "Query Images/1.png"), "'train' and 'Query Images' .* .Query Images: test"),
+        (("train_photos/cat/1.png", "unseen/1.png"), "'train_photos' and 'unseen'"),
+        (("dog/train/1.png", "dog/inference/1.png", "cat/train/1.png"), "'train' and 'inference' .* in 'dog'"),
+        (("train.zip", "submission.zip"), "'train' and 'submission'"),
     ],
 )
 def test_what_only_looks_like_a_split_is_named(names: tuple[str, ...], words: str) -> None:
     with pytest.raises(DataError, match=f"^here: .*{words}"):
         placed(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("train_v1.jsonl", "test_v2.jsonl"), "'train_v1' and 'test_v2'"),
+        (("a_train.jsonl", "b_test.jsonl"), "'b_test' and 'a_train'"),
+        (("train_en.jsonl", "test_de.csv"), "'train_en' and 'test_de'"),
+        (("train.jsonl", "pred.jsonl"), "'train' and 'pred'"),
+        (("en/train_en.jsonl", "de/test_de.jsonl"), "'en/train_en' and 'de/test_de' stand in different folders"),
+        (("en/train.jsonl", "de/test.jsonl", "de/notes.md"), "'en/train' and 'de/test' are named as splits"),
+    ],
+)
+def test_tables_that_only_look_like_splits_are_named(names: tuple[str, ...], words: str) -> None:
+    with pytest.raises(DataError, match=f"^here: .*{words}"):
+        placed(names, text.Ingest())
+
+
+def test_names_that_look_like_splits_are_settled_by_settings() -> None:
+    names = ("train_photos/cat/1.png", "test_images/cat/1.png", "predict/1.png")
+    config = image.Ingest(split_names={"train_photos": "train", "test_images": "test", "predict": "none"})
+    labels = image.Ingest(split_names={"bullet train": "none"})
+
+    assert list(placed(names, config).values()) == ["train cat", "test cat", "- -"]
+    assert list(placed(("bullet train/1.png", "test tube/1.png"), labels).values()) == ["- bullet train", "- test tube"]
 
 
 def test_a_folder_called_dev_among_others_is_asked_about() -> None:

@@ -5,7 +5,7 @@ looks like a split but can't be told from its name is an error: its records woul
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,20 +24,35 @@ NAMES = {
 _KNOWN = {name: split for split, names in NAMES.items() for name in names}
 
 _ALIKE = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("train", "training", "trn", "trainval"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "development", "test", "tests", "testing", "tst"), "other"),
     **dict.fromkeys(("eval", "evaluation", "holdout", "heldout"), "other"),
 }
 """Words in a name that make it look like the training split, or like another."""
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORDS = (re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+"), re.compile(r"[A-Z]{2,}|[A-Z]?[a-z]+|\d+"))
+"""Words in a name; the second is for capitals before small letters: ``VOCtest``."""
 
-_GLUED = re.compile(r"(train|val|valid|validation|dev|test|eval)(?:ing)?(?:data|images?|imgs?|files?|texts?|split)")
+_GLUED = re.compile(
+    r"(?:mini)?(train|trainval|val|valid|validation|dev|test|eval)(?:ing)?"
+    r"(?:|data|images?|imgs?|photos?|pictures?|pics?|samples?|files?|texts?|splits?|sets?)"
+)
+
+_FILLER = "sets?|data|dataset|images?|imgs?|photos|samples|files|texts"
+
+_UNSEEN = re.compile(
+    f"({_FILLER})*(predict(ions?)?|preds?|infer(ence)?|query|queries|gallery|probe|unseen|private|blind|submissions?)"
+    f"({_FILLER})*"
+)
+"""Words for data that a model is used or judged on; beside a training split no label is called so."""
 
 _PIECE = re.compile(r"-\d+-of-\d+(-[0-9a-f]+)?$")
 
 SHOWN = 3
 """Folders that a message names."""
+
+FEW = 10
+"""Names beside splits that look like none; where more are, and most, the names are of labels or documents."""
 
 
 def split_named(name: str, names: Mapping[str, str]) -> str | None:
@@ -56,12 +71,17 @@ def split_named(name: str, names: Mapping[str, str]) -> str | None:
 
 def _alike(name: str) -> tuple[str, str] | None:
     """(``train`` or ``other``, the rest of the name) for a name that looks like that of a split."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    for number, word in enumerate(words):
-        glued = _GLUED.fullmatch(word)
-        if kind := _ALIKE.get(glued[1] if glued else word):
-            return kind, " ".join(words[:number] + words[number + 1 :])
-    return ("other", "") if re.search("h[eo]ldout", "".join(words)) else None
+    for pattern in _WORDS:
+        words = [word.lower() for word in pattern.findall(name)]
+        for number, word in enumerate(words):
+            glued = _GLUED.fullmatch(word)
+            if kind := _ALIKE.get(glued[1] if glued else word):
+                return kind, " ".join(words[:number] + words[number + 1 :])
+    return ("other", "") if re.search("h[eo]ldout", re.sub("[^a-z]", "", name.lower())) else None
+
+
+def _unseen(name: str) -> bool:
+    return _UNSEEN.fullmatch(re.sub("[^a-z]", "", name.lower())) is not None
 
 
 class Layout(NamedTuple):
@@ -136,20 +156,36 @@ class _Tree:
         """Names of the folders in a folder."""
         self.holds: set[Node] = set()
         """Folders with files."""
+        self.kinds: dict[str, str] = {}
+        self.unlike: dict[Node, int] = {}
+        """Tables and archives in a folder, beside those of splits, that look like no split."""
         stems: dict[Node, dict[str, list[str]]] = {}
+        plain: set[Node] = set()
         for name in names:
             *folders, file = name.split("/")
             node = tuple(folders)
             self._add(node)
             if stem := self._stem(file):
                 stems.setdefault(node, {}).setdefault(stem, []).append(name)
+            else:
+                plain.add(node)
+        levels: dict[int, set[str]] = {}
+        for node in {*stems, *self.below}:
+            levels.setdefault(len(node), set()).update(stems.get(node, ()), self.below.get(node, ()))
+        divided = {level for level, beside in levels.items() if self._divided(beside) and self._few(beside)}
         for node, found in stems.items():
             beside = {*found, *self.below.get(node, ())}
-            if len({self.split(one) or _alike(one) for one in beside} - {None, "none"}) > 1:
-                for stem, named in found.items():
-                    if self.split(stem) or _alike(stem):
-                        self._add((*node, stem))
-                        self.files[(*node, stem)] = named
+            looks: set[object] = {self.split(one) or _alike(one) for one in beside} - {None, "none"}
+            if looks and self._few(beside):
+                looks |= {_unseen(one) for one in beside} - {False}
+            if len(looks) > 1 or len(node) in divided:
+                taken = {stem: named for stem, named in found.items() if self._kind(stem) or _unseen(stem)}
+                for stem, named in taken.items():
+                    self._add((*node, stem))
+                    self.files[(*node, stem)] = named
+                self.unlike[node] = len(found) - len(taken)
+                if not self.unlike[node] and node not in plain:
+                    self.holds.discard(node)
         top: Node = ()
         while len(self.below.get(top, ())) == 1:
             top = (*top, *self.below[top])
@@ -171,6 +207,23 @@ class _Tree:
 
     def split(self, name: str) -> str | None:
         return split_named(name, self.config.split_names)
+
+    def _kind(self, name: str) -> str:
+        """``train`` or ``other`` for a name that is, or looks like, that of a split; empty for others."""
+        if name not in self.kinds:
+            split, like = self.split(name), _alike(name)
+            kind = {"train": "train", "none": ""}.get(split, "other") if split else like[0] if like else ""
+            self.kinds[name] = kind
+        return self.kinds[name]
+
+    def _divided(self, names: Iterable[str]) -> bool:
+        """Whether some names look like the training split, and some like another."""
+        return {"train", "other"} <= set(map(self._kind, names))
+
+    def _few(self, names: Collection[str], more: int = 0) -> bool:
+        """Whether few of the names, and of ``more`` besides, look like no split."""
+        unlike = sum(not self._kind(name) for name in names)
+        return unlike + more <= max(FEW, len(names) - unlike)
 
     def known(self, names: Iterable[str]) -> set[str]:
         """Splits that some of the names are of."""
@@ -226,6 +279,31 @@ class _Tree:
                         "none; take that folder as source, bring all files into splits, or say that these are none: "
                         f"ingest.split_names: {{{known[0]}: none, {known[1]}: none}}"
                     )
+        yield from self._apart(found) if self.config.FOLDERS != "program" else ()
+
+    def _apart(self, found: Layout) -> Iterator[str]:
+        """Names of splits, or all of a level that look like some, in different folders, that give none."""
+        free = [
+            (node, name) for node in sorted(self.below) for name in sorted(self.below[node])
+            if not found._named([*node, name])
+        ]  # fmt: skip
+        known = {split: (*node, name) for node, name in reversed(free) if (split := self.split(name))}
+        other = known.get("val") or known.get("test")
+        if "train" in known and other:
+            yield (
+                f"{'/'.join(known['train'])!r} and {'/'.join(other)!r} are named as splits, but other files of the "
+                "source lie in none; bring all files into splits, at the same depth, or say that these are none: "
+                f"ingest.split_names: {{{known['train'][-1]}: none, {other[-1]}: none}}"
+            )
+        for level in sorted({len(node) for node, _ in free}):
+            kinds = {(*node, name): self._kind(name) for node, name in free if len(node) == level}
+            kinds |= dict.fromkeys((node for node, count in self.unlike.items() if count and len(node) == level), "")
+            if all(kinds.values()) and len({*kinds.values()}) > 1:
+                first = {kind: node for node, kind in reversed(kinds.items())}
+                beside, name = first["train"], first["other"]
+                if self.split(name[-1]):
+                    beside, name = name, beside
+                yield self._question("/".join(beside), "/".join(name), "in different folders", name[-1])
 
     def _lonely(self, names: set[str]) -> Iterator[str]:
         """A folder called ``dev`` or ``testing`` beside others, which may be of a split or about that."""
@@ -247,22 +325,36 @@ class _Tree:
         if self.config.FOLDERS == "program" and (node != self.top or names - known.keys() - alike.keys()):
             return
         training = sorted(name for name, split in known.items() if split == "train")
+        few = self._few(names, self.unlike.get(node, 0))
         suspects = []
+        # Among many other names only those of one pattern are splits.
+        first = {(kind, "" if few else rest): name for name, (kind, rest) in sorted(alike.items(), reverse=True)}
         for name, (kind, rest) in sorted(alike.items()):
-            suspects += [(one, name) for one, split in sorted(known.items()) if split == "train" or kind == "train"]
-            suspects += [(one, name) for one, like in sorted(alike.items()) if like[0] != kind and like[1] == rest]
+            beside = training[:1] or (sorted(known)[:1] if kind == "train" else [])
+            other = first.get(({"train": "other"}.get(kind, "train"), "" if few else rest))
+            suspects += [(one, name) for one in (*beside, other) if one]
         if len(node) == position and training:
             inside = {name: self.below.get((*node, name), set()) for name in names}
             for name in sorted(names - known.keys()):
                 alike_inside = inside[name] and 2 * len(inside[name] & inside[training[0]]) >= len(inside[name])
                 suspects += [(training[0], name)] if alike_inside else []
+        # Flat folders at the top may all be labels, a locomotive's too.
+        settled = len(node) > self.common or len(node) == position
+        training += sorted(name for name, (kind, _) in alike.items() if kind == "train")
+        for one in (
+            [one for one in training if settled or (*node, one) in {**self.below, **self.files}][:1] if few else ()
+        ):
+            suspects += [(one, name) for name in sorted(names - known.keys() - alike.keys()) if _unseen(name)]
         for beside, name in suspects[:1]:
-            yield (
-                f"{beside!r} and {name!r} stand side by side in {_place(node)} and look like splits, but {name!r} is "
-                f"none of {', '.join(_KNOWN)}; rename it, or say what it is with "
-                f"ingest.split_names: {{{name}: {'train' if alike.get(name, '?')[0] == 'train' else 'test'}}} "
-                "(train, val, test, or none if it is no split)"
-            )
+            yield self._question(beside, name, f"side by side in {_place(node)}", name)
+
+    def _question(self, beside: str, shown: str, where: str, name: str) -> str:
+        split = "train" if self._kind(name) == "train" else "test"
+        return (
+            f"{beside!r} and {shown!r} stand {where} and look like splits, but {name!r} is none of "
+            f"{', '.join(_KNOWN)}; rename it, or say what it is with ingest.split_names: {{{name}: {split}}} "
+            "(train, val, test, or none if it is no split)"
+        )
 
 
 def _place(node: Node) -> str:
