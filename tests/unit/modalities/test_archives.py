@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from genfoundry.core.errors import DataError
-from genfoundry.modalities.common import archives
+from genfoundry.modalities.common import archives, tables
 from genfoundry.modalities.common.archives import Limits
 
 FILES = {"train/a.txt": b"first", "b.txt": b"second\n" * 1000}
@@ -114,6 +115,39 @@ def test_a_backslash_is_a_separator_where_no_name_has_a_slash(tmp_path: Path, en
     assert contents(make(tmp_path / f"x.{ending}", files)) == {"train/cat/a.txt": b"1", "test/b.txt": b"2"}
     assert contents(make(tmp_path / f"y.{ending}", mixed)) == {"test/b.txt": b"2"}
     assert reasons(tmp_path / f"y.{ending}") == {"train\\a.txt": "unsafe_name"}
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar"])
+def test_a_backslash_after_a_dot_leads_nowhere_and_hides_nothing(tmp_path: Path, ending: str) -> None:
+    files = {".\\cat\\0.txt": b"1", ".\\.git\\c.txt": b"2"}
+    mixed = {".\\cat\\0.txt": b"1", "dog/0.txt": b"2", "__MACOSX/._0.txt": b"3"}
+
+    assert contents(make(tmp_path / f"x.{ending}", files)) == {"cat/0.txt": b"1"}
+    assert contents(make(tmp_path / f"y.{ending}", mixed)) == {"dog/0.txt": b"2"}
+    assert list(reasons(tmp_path / f"y.{ending}").values()) == ["unsafe_name"]
+
+
+@pytest.mark.parametrize("folder", ["", "train/"])
+def test_bytes_in_names_are_no_separators_and_each_name_has_an_id(tmp_path: Path, folder: str) -> None:
+    """An old tar holds names in Latin-1; their escapes hold backslashes."""
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+        for name in ("d\xf6g.txt", "dog.txt"):
+            info = tarfile.TarInfo(folder + name)
+            info.size = 1
+            archive.addfile(info, io.BytesIO(b"x"))
+
+    assert set(contents(tmp_path / "x.tar")) == {f"{folder}d\\xf6g.txt", f"{folder}dog.txt"}
+    assert reasons(tmp_path / "x.tar") == {}
+    names = ["d\udcf6g", "d\\xf6g", "d\\\\xf6g", "d\\\udcf6g", "d\\g", "d\\\\g", "dög"]
+    assert len({tables.file_id(name) for name in names}) == len(names)
+    assert [tables.file_id(name) for name in ("dög", "a\\b")] == ["dög", "a\\b"]
+
+
+def test_a_folder_with_two_names_of_one_escape_gives_two_ids(tmp_path: Path) -> None:
+    for name in (b"d\xf6g.txt", b"d\\xf6g.txt"):
+        Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_text("x")
+
+    assert len({name for name, _ in tables.files(tmp_path)}) == 2
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

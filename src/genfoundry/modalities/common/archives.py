@@ -20,7 +20,7 @@ from genfoundry.config.sections.ingest import Ingest
 from genfoundry.config.specs import Section
 from genfoundry.core.errors import DataError
 from genfoundry.modalities.common.layout import layout, layout_of
-from genfoundry.modalities.common.tables import Part, bare, files, is_archive, storable
+from genfoundry.modalities.common.tables import Part, bare, file_id, files, is_archive
 
 FREE = 16 * 2**20
 """Bytes that may come out before the ratio counts: a small file of blanks is no bomb."""
@@ -98,10 +98,10 @@ def members(source: Path | Part, config: Files) -> Iterator[Found]:
             yield Found(name, split, label, partial(opened, path, config), path)
             continue
         # Names alone: an entry holds its header.
-        listed = [(entry.name, entry.reason) for entry in entries(path, config, False)]
+        listed = [(entry.name, entry.reason) for entry in _listed(path, config, False)]
         if windows := _by_windows(entry for entry, _ in listed):
-            listed = [(entry.name, entry.reason) for entry in entries(path, config, True)]
-        inner = layout((entry for entry, reason in listed if not reason), config, name)
+            listed = [(entry.name, entry.reason) for entry in _listed(path, config, True)]
+        inner = layout((file_id(entry) for entry, reason in listed if not reason), config, name)
         for entry in entries(path, config, windows):
             own = inner.split(entry.name)
             if split and own and own != split:
@@ -124,7 +124,13 @@ def entries(path: Path, limits: Limits, windows: bool | None = None) -> Iterator
         DataError: The archive is damaged or cut short, or exceeds a limit.
     """
     if windows is None:
-        windows = _by_windows(entry.name for entry in entries(path, limits, False))
+        windows = _by_windows(entry.name for entry in _listed(path, limits, False))
+    for entry in _listed(path, limits, windows):
+        yield entry._replace(name=file_id(entry.name))
+
+
+def _listed(path: Path, limits: Limits, windows: bool) -> Iterator[Entry]:
+    """The entries under the names that the archive holds, bytes that are no UTF-8 as surrogates."""
     found = _zipped(path, limits) if path.name.lower().endswith(".zip") else _tarred(path, limits)
     seen: set[str] = set()
     for number, entry in enumerate(found, 1):
@@ -135,7 +141,7 @@ def entries(path: Path, limits: Limits, windows: bool | None = None) -> Iterator
             continue
         entry = entry._replace(name=_straight(name))
         parts = PurePosixPath(entry.name).parts
-        if "__MACOSX" in parts or any(part.startswith(".") and not part.startswith("..") for part in parts):
+        if "__MACOSX" in parts or any(part.startswith(".") and not part.startswith(("..", ".\\")) for part in parts):
             continue
         reason = _fault(entry, seen)
         seen.add(entry.name)
@@ -197,7 +203,7 @@ def _zipped(path: Path, limits: Limits) -> Iterator[Entry]:
         _within(path, sum(info.file_size for info in infos), limits)
         for info in infos:
             if not info.is_dir():
-                yield Entry(storable(info.filename), info.file_size, _opener(archive, info, path), *_zip_fault(info))
+                yield Entry(info.filename, info.file_size, _opener(archive, info, path), *_zip_fault(info))
 
 
 def _zip_fault(info: zipfile.ZipInfo) -> tuple[str, str]:
@@ -211,7 +217,7 @@ def _zip_fault(info: zipfile.ZipInfo) -> tuple[str, str]:
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Callable[[], BinaryIO]:
     def open_entry() -> BinaryIO:
-        name = f"{path.name}/{storable(info.filename)}"
+        name = f"{path.name}/{file_id(info.filename)}"
         try:
             return io.BufferedReader(_Guard(archive.open(info), name))
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
@@ -246,11 +252,11 @@ def _tarred(path: Path, limits: Limits) -> Iterator[Entry]:
                 archive.members = []
                 if member.isdir():
                     continue
-                name = storable(member.name)
+                name = member.name
                 if not member.isreg() or member.issparse():
                     yield Entry(name, 0, io.BytesIO, "no_file", "a link, a device or a sparse file, not a file")
                 else:
-                    yield Entry(name, member.size, _member(archive, member, f"{path.name}/{name}"))
+                    yield Entry(name, member.size, _member(archive, member, f"{path.name}/{file_id(name)}"))
             if not ended:
                 raise DataError(f"{path.name}: cut short or damaged, its end is missing; fetch or pack it again")
             rest: Any = archive.fileobj

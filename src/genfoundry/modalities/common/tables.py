@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ TABLE_BYTES = 16 * 2**20
 
 TABLE_ROWS = 20_000
 """Rows of one table, when the records are tiny."""
+
+_BYTES = re.compile(r"[\udc80-\udcff]|\\x[89a-f][0-9a-f]")
+"""Bytes of a file name that are no UTF-8, or look like such in an id."""
 
 SHOWN = 5
 """Files that a message names."""
@@ -74,7 +78,7 @@ def files(source: Path | Part, deadline: float = math.inf) -> list[tuple[str, Pa
         return list(source.files)
     try:
         if source.is_file():
-            return [(storable(source.name), source)]
+            return [(file_id(source.name), source)]
         if not source.is_dir():
             raise DataError(f"{source}: no such file or folder; put the data there (dvc pull) or mend 'source'")
         found, lost = [], []
@@ -104,7 +108,7 @@ def _below(folder: str | Path, inside: str, deadline: float) -> Iterator[tuple[s
             if entry.is_dir(follow_symlinks=False):
                 yield from _below(entry.path, f"{inside}{entry.name}/", deadline)
             else:
-                yield storable(inside + entry.name), Path(entry.path), _fault(entry)
+                yield file_id(inside + entry.name), Path(entry.path), _fault(entry)
 
 
 def _fault(entry: os.DirEntry[str]) -> str:
@@ -118,9 +122,17 @@ def _fault(entry: os.DirEntry[str]) -> str:
         return f"a link that leads nowhere: {error.strerror}"
 
 
-def storable(name: str) -> str:
-    """A file name as UTF-8 text; bytes that are none are written as escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def storable(words: str) -> str:
+    """Text as UTF-8; bytes that are none are written as escapes."""
+    return words.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def file_id(name: str) -> str:
+    r"""A file name as UTF-8 text, different for each name: bytes that are none become ``\xf6``.
+
+    A name with such bytes, or with what looks like one, has its own backslashes doubled.
+    """
+    return storable(name.replace("\\", "\\\\") if _BYTES.search(name) else name)
 
 
 def ending(name: str) -> str:

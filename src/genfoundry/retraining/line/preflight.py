@@ -43,7 +43,7 @@ def check_branch(git: Git, branch: str, remote: str = "") -> None:
         remote: Where it will be pushed to.
 
     Raises:
-        ConfigError: A branch has the name of the folder that git keeps it in.
+        ConfigError: A branch has the name of a folder that git keeps it in, or lies in a folder of its name.
         InfrastructureError: It is checked out.
     """
     folder = branch.partition("/")[0]
