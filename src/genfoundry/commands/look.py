@@ -75,7 +75,7 @@ def _tried(
             more.append((False, f"{some[0][0]} is too long to be looked into; ingest does"))
             read += 1
             continue
-        keys = list(_keys(kind, some[0], config))
+        keys = list(_keys(kind, some, config, deadline))
         more += keys
         fault = None if any(needed for needed, _ in keys) else _fault(module, some[:TRIES], given, config)
         if fault and fault[0]:
@@ -114,10 +114,20 @@ def _fault(module: ModuleType, some: list[tuple[str, Path]], given: Layout, conf
     return False, words or f"such as {some[0][0]}: it holds none"
 
 
-def _keys(kind: str, first: tuple[str, Path], config: Ingest) -> Iterator[tuple[bool, str]]:
-    """Named keys that JSON lines have not, and whether records need them."""
-    if kind == ".jsonl" and isinstance(config, TextIngest):
-        name, path = first
+def _keys(kind: str, some: list[tuple[str, Path]], config: Ingest, deadline: float) -> Iterator[tuple[bool, str]]:
+    """Named keys that JSON lines have not, and whether records need them; of several such files the first few."""
+    if kind != ".jsonl" or not isinstance(config, TextIngest):
+        return
+    shown = {True: 0, False: 0}
+    for number, (name, path) in enumerate(some):
+        if number and time.monotonic() > deadline:
+            yield False, f"keys of {len(some) - number} of {len(some)} files in {kind} were not tried in {SECONDS:g} s"
+            break
         needed, words = lacking(Found(name, None, None, partial(opened, path, config), path), config)
         if words:
-            yield needed, f"{words}; name the right one in ingest"
+            shown[needed] += 1
+            if shown[needed] <= TRIES:
+                yield needed, f"{words}; name the right one in ingest"
+    for needed, count in shown.items():
+        if count > TRIES:
+            yield needed, f"{count - TRIES} more files in {kind} lack keys"

@@ -88,6 +88,23 @@ def test_keys_that_json_lines_have_not_are_named(tmp_path: Path) -> None:
     assert faults == [] and "has 'kinds'" in note
 
 
+def test_keys_of_every_file_of_json_lines_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(30):
+        key = "splt" if number == 17 else "split"
+        write_jsonl(tmp_path / f"data/mine/{number:02d}.jsonl", [{"text": text_of(number), key: "test"}])
+
+    ((fault,), notes) = look(tmp_path, "text", split_column="split")
+    assert "17.jsonl: none of its first 1 lines has 'split'" in fault and notes == []
+
+    (faults, _) = look(tmp_path, "text", split_column="splt")
+    assert len(faults) == looks.TRIES + 1 and "26 more files in .jsonl lack keys" in faults[-1]
+
+    moments = iter((0.0, 0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(looks.time, "monotonic", lambda: next(moments, 9.0))
+    (faults, notes) = look(tmp_path, "text", split_column="split")
+    assert faults == [] and any("of 30 files in .jsonl were not tried in 5 s" in note for note in notes)
+
+
 def test_files_that_nothing_reads_are_named_and_a_fault_once_they_are_too_many(tmp_path: Path) -> None:
     folder = pictures(tmp_path, *(f"cat/{n:02d}.png" for n in range(39)))
     (folder / "cat/00.png").write_bytes(b"broken")

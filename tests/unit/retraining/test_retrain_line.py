@@ -438,6 +438,20 @@ def test_a_branch_in_the_way_at_the_remote_is_refused_and_a_remote_that_is_down_
 
     with pytest.raises(ConfigError, match=r"branch 'retrain' at .*/remote leaves no room for 'retrain/k'"):
         check_branch(here, "retrain/k", str(tmp_path / "remote"))
+    git(root, "push", "-q", str(tmp_path / "remote"), ":retrain", "main:refs/heads/retrain/k/old/one")
+    check_branch(here, "retrain/k", str(tmp_path / "down"))
+    with pytest.raises(ConfigError, match=r"branch 'retrain/k/old/one' at .*/remote leaves no room for 'retrain/k'"):
+        check_branch(here, "retrain/k", str(tmp_path / "remote"))
+    git(root, "branch", "retrain/k/old")
+    with pytest.raises(
+        ConfigError, match=r"branch 'retrain/k/old' here leaves no room for 'retrain/k', .* -m retrain/k/o"
+    ):
+        check_branch(here, "retrain/k")
+    with pytest.raises(ConfigError, match="branch 'retrain/k/old' here leaves no room for 'retrain/k/old/x/y'"):
+        check_branch(here, "retrain/k/old/x/y")
+    git(root, "branch", "-D", "-q", "retrain/k/old")
+    git(root, "branch", "retrain/kk")
+    check_branch(here, "retrain/k")
     git(root, "checkout", "-q", "-b", "retrain/k")
     with pytest.raises(InfrastructureError, match="checked out in"):
         check_branch(here, "retrain/k")

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from genfoundry.core.errors import ConfigError, DiskError, InfrastructureError
 from genfoundry.retraining.protocol import Facts
@@ -46,19 +46,24 @@ def check_branch(git: Git, branch: str, remote: str = "") -> None:
         ConfigError: A branch has the name of a folder that git keeps it in, or lies in a folder of its name.
         InfrastructureError: It is checked out.
     """
-    folder = branch.partition("/")[0]
-    where = ""
-    if git("for-each-ref", "--format=%(refname)", "--count=1", f"refs/heads/{folder}") == f"refs/heads/{folder}":
-        where = "here"
-    elif remote:
+    # Git keeps a branch as a file: neither a folder above it nor the branch itself may be another's.
+    above = [f"refs/heads/{parent}" for parent in PurePosixPath(branch).parents if parent.name]
+    found = [ref for ref in git("for-each-ref", "--format=%(refname)", *above).split() if ref in above]
+    found += git("for-each-ref", "--format=%(refname)", f"refs/heads/{branch}/").split()
+    where = "here"
+    if remote and not found:
+        where = f"at {redact(remote)}"
         # One that does not answer now may do so at the end.
         with contextlib.suppress(InfrastructureError):
-            if git("ls-remote", "--heads", remote, f"refs/heads/{folder}", timeout_s=60.0):
-                where = f"at {redact(remote)}"
-    if where:
+            patterns = [*above, f"refs/heads/{branch}/*"]
+            found = [
+                line.split()[1] for line in git("ls-remote", "--heads", remote, *patterns, timeout_s=60.0).splitlines()
+            ]
+    if found:
+        other = found[0].removeprefix("refs/heads/")
         raise ConfigError(
-            f"git: branch {folder!r} {where} leaves no room for {branch!r}, the branch of the results; rename it "
-            f"(git branch -m {folder} <other name>)"
+            f"git: branch {other!r} {where} leaves no room for {branch!r}, the branch of the results; rename it "
+            f"(git branch -m {other} <other name>)"
         )
     if at := git("for-each-ref", "--format=%(worktreepath)", f"refs/heads/{branch}"):
         raise InfrastructureError(f"branch {branch} is checked out in {at}; leave it there, and run again")
