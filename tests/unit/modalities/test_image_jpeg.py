@@ -60,6 +60,61 @@ def test_a_jpeg_that_lost_data_is_broken(tmp_path: Path, options: dict[str, Any]
     assert len(hidden) >= 3, "of most of these Pillow says nothing"
 
 
+def unset(content: bytes) -> bytes:
+    """With the parameters of its scans 0, as some encoders of sequential JPEGs leave them."""
+    scan = content.index(b"\xff\xda")
+    end = scan + 2 + int.from_bytes(content[scan + 2 : scan + 4])
+    return content[: end - 3] + bytes(3) + content[end:]
+
+
+def test_a_harmless_warning_hides_none_that_follows(tmp_path: Path) -> None:
+    """libjpeg's first warning alone is known."""
+    good = jpeg()
+    files = damaged(good)
+
+    line = ingested(tmp_path, {"good": unset(good), **{name: unset(content) for name, content in files.items()}})
+
+    assert list(line.records()["id"]) == ["good.jpg"]
+    assert line.rejected() == {f"{name}.jpg": "broken" for name in sorted(files)}
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_progressive_jpeg_without_all_scans_is_broken(tmp_path: Path, mode: str) -> None:
+    """libjpeg takes it without a warning: coarse coefficients of some components are all there is."""
+    buffer = io.BytesIO()
+    drawn(64).convert(mode).save(buffer, "JPEG", progressive=True)
+    good = buffer.getvalue()
+    # Each scan begins with its tables, or with itself.
+    starts = [found.start() for found in re.finditer(rb"\xff[\xc4\xda]", good)]
+    first = good.index(b"\xff\xda")
+    files = {f"cut {place}": good[:place] + b"\xff\xd9" for place in starts if place > first}
+
+    line = ingested(tmp_path, {"good": good, **files})
+
+    assert list(line.records()["id"]) == ["good.jpg"] and len(files) >= 5
+    assert set(line.rejected().values()) == {"broken"} and len(line.rejected()) == len(files)
+
+
+def test_a_sequential_jpeg_without_the_scan_of_a_component_is_broken(tmp_path: Path) -> None:
+    """Three scans of a component each; grey pictures of one size make them, header and tables being the same."""
+    grey = Image.fromarray(smooth(np.random.default_rng(5), 64)[..., 0])
+    buffer = io.BytesIO()
+    grey.save(buffer, "JPEG")
+    content = buffer.getvalue()
+    frame, scan = content.index(b"\xff\xc0"), content.index(b"\xff\xda")
+    header = content[frame : frame + 9] + b"\x03" + b"".join(bytes([one, 0x11, 0]) for one in (1, 2, 3))
+    header = header[:2] + (17).to_bytes(2) + header[4:]
+    tables = content[frame + 13 : scan]
+    scans = [b"\xff\xda\0\x08\1" + bytes([one]) + content[scan + 6 : -2] for one in (1, 2, 3)]
+    files = {
+        str(count): content[:frame] + header + tables + b"".join(scans[:count]) + b"\xff\xd9" for count in (1, 2, 3)
+    }
+
+    line = ingested(tmp_path, files)
+
+    assert list(line.records()["id"]) == ["3.jpg"] and line.rejected() == {"1.jpg": "broken", "2.jpg": "broken"}
+
+
 def decodes(content: bytes) -> bool:
     try:
         Image.open(io.BytesIO(content)).load()

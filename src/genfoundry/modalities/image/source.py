@@ -12,6 +12,7 @@ from genfoundry.config.specs import FILE, RECORD_COLUMNS
 from genfoundry.core.errors import ConfigError
 from genfoundry.modalities.common import tables as _tables
 from genfoundry.modalities.image import files as _picturefiles
+from genfoundry.modalities.image import scans as _scans
 from genfoundry.modalities.image.pixels import UNREADABLE, failure
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ FACTS = ("width", "height", "mode", "format")
 """Width, height, mode and format as read; once clean, width, height and mode of the pixels."""
 
 Format = Literal["png", "jpeg", "webp", "bmp", "gif", "tiff"]
-
-
-HARMLESS = ("Invalid SOS parameters for sequential JPEG",)
-"""Warnings of libjpeg that say nothing of the data: some encoders leave these parameters 0."""
 
 
 class Ingest(_picturefiles.Source):
@@ -39,8 +36,8 @@ class Ingest(_picturefiles.Source):
     max_pixels: int = Field(default=64 * 10**6, ge=1)
     """Pictures with more pixels are rejected before they are decoded."""
     damaged: Literal["reject", "keep"] = "reject"
-    """JPEGs that decode with a warning of libjpeg (cut, overwritten or padded data): rejected as broken, or kept as far
-    as they decode. Formats without checksums (BMP, plain TIFF, WebP) can't be checked.
+    """JPEGs that decode with a warning of libjpeg (cut, overwritten or padded data) or without all scans: rejected as
+    broken, or kept as far as they decode. Formats without checksums (BMP, plain TIFF, WebP) can't be checked.
     """
 
 
@@ -100,19 +97,22 @@ def _inspect(data: bytes, config: Ingest) -> tuple[Any, ...]:
 
 
 def _warning(data: bytes) -> str:
-    """What libjpeg warns of while it reads a JPEG to its end; empty for a good one. Pillow hides these warnings."""
+    """What libjpeg warns of while it reads a JPEG to its end, or what its scans lack; empty for a good one. Pillow hides
+    these warnings.
+    """
     import simplejpeg
 
+    fixed, lack = _scans.checked(data)
     try:
-        simplejpeg.decode_jpeg_header(data, strict=False)
+        simplejpeg.decode_jpeg_header(fixed, strict=False)
     except ValueError:
-        return ""  # of a kind that TurboJPEG doesn't know: what Pillow says holds
+        return lack  # of a kind that TurboJPEG doesn't know: what Pillow says holds
     try:
         # An eighth of the size: every byte is decoded, few pixels are computed.
-        simplejpeg.decode_jpeg(data, min_height=1, min_width=1, min_factor=8)
+        simplejpeg.decode_jpeg(fixed, min_height=1, min_width=1, min_factor=8)
     except ValueError as error:
-        return "" if str(error) in HARMLESS else str(error)
-    return ""
+        return str(error)
+    return lack
 
 
 def expectations() -> list[dict[str, Any]]:
