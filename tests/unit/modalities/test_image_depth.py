@@ -1,6 +1,8 @@
 """Levels and colours of pictures: the range of a format, never of a content, and sRGB."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,125 @@ def test_deep_grey_may_be_turned_see_through_or_stored_white_first(tmp_path: Pat
     line = cleaned(tmp_path, files)
 
     assert sides(line) == {"turned.png": [0, 255], "clear.png": [255, 117], "white_is_zero.tiff": [255, 138]}
+
+
+def deep_png(levels: np.ndarray, *more: bytes) -> bytes:
+    """PNG of 16 bits of (H, W, C) with 2, 3 or 4 channels, which Pillow does not write; each row as its difference from
+    the pixel before (filter Sub).
+    """
+    height, width, channels = levels.shape
+    rows = np.ascontiguousarray(levels.astype(">u2")).view(np.uint8).reshape(height, width, -1)
+    rows = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1])).reshape(height, -1)
+    rows = np.concatenate([np.ones((height, 1), np.uint8), rows], 1)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    parts = [b"IHDR" + header, *more, b"IDAT" + zlib.compress(rows.tobytes()), b"IEND"]
+    chunks = [struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def plain_tiff(
+    levels: np.ndarray, photometric: int, separate: bool = False, extra: int | None = None, packed: bool = False
+) -> bytes:
+    """TIFF of (H, W, C) in the byte order and with the type of its levels, in one strip."""
+    order = ">" if levels.dtype.byteorder == ">" else "<"
+    (height, width, channels), bits = levels.shape, 8 * levels.dtype.itemsize
+    data = (levels.transpose(2, 0, 1) if separate else levels).tobytes()
+    data, strips = zlib.compress(data) if packed else data, channels if separate else 1
+    form = {"u": 1, "i": 2}[levels.dtype.kind]
+    tags: list[tuple[int, str, list[int]]] = [
+        *[(256, "I", [width]), (257, "I", [height]), (258, "H", [bits] * channels), (259, "H", [8 if packed else 1])],
+        *[(262, "H", [photometric]), (273, "I", [8 + n * len(data) // strips for n in range(strips)])],
+        *[(277, "H", [channels]), (278, "I", [height]), (279, "I", [len(data) // strips] * strips)],
+        *[(284, "H", [2 if separate else 1]), *([(338, "H", [extra])] if extra is not None else [])],
+        (339, "H", [form] * channels),
+    ]
+    start = 8 + len(data)
+    entries, tail, behind = b"", b"", start + 2 + 12 * len(tags) + 4
+    for tag, kind, values in tags:
+        packed = struct.pack(f"{order}{len(values)}{kind}", *values)
+        entries += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[kind], len(values))
+        entries += packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack(f"{order}I", behind + len(tail))
+        tail += packed if len(packed) > 4 else b""
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, start)
+    return head + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + tail
+
+
+def colours(left: int, right: int, channels: int = 3, kind: Any = np.uint16) -> np.ndarray:
+    return np.repeat(halves(left, right, kind)[..., None], channels, -1)
+
+
+def with_alpha(levels: np.ndarray, alpha: int = 65_535) -> np.ndarray:
+    levels[..., -1] = alpha
+    return levels
+
+
+DEEP = {
+    "rgb.png": lambda left, right: deep_png(colours(left, right)),
+    "rgba.png": lambda left, right: deep_png(with_alpha(colours(left, right, 4))),
+    "la.png": lambda left, right: deep_png(with_alpha(colours(left, right, 2))),
+    "little.tiff": lambda left, right: plain_tiff(colours(left, right, 3, "<u2"), 2),
+    "big.tiff": lambda left, right: plain_tiff(colours(left, right, 3, ">u2"), 2),
+    "packed.tiff": lambda left, right: plain_tiff(colours(left, right, 3, ">u2"), 2, packed=True),
+    "rgba.tiff": lambda left, right: plain_tiff(with_alpha(colours(left, right, 4, "<u2")), 2, extra=2),
+    "padded.tiff": lambda left, right: plain_tiff(colours(left, right, 4, "<u2"), 2, extra=0),
+    "grey.png": lambda left, right: png16(halves(left, right, np.uint16)),
+}
+
+
+@pytest.mark.parametrize("white", [0, 4095])
+def test_colours_of_sixteen_bits_go_by_white_as_grey_does(tmp_path: Path, white: int) -> None:
+    """Pillow cuts them to eight bits: level 4095 of white 4095 was 15, and 60,000 was 234 instead of out of range."""
+    files = {name: make(255, 4095) for name, make in DEEP.items()}
+    files |= {f"over {name}": make(0, 60_000) for name, make in DEEP.items()}
+
+    line = cleaned(tmp_path, files, white=white)
+
+    found, top = sides(line), white or 65_535
+    assert all(found[name] == [round(255 * level / top) for level in (255, 4095)] for name in DEEP)
+    if white:
+        assert line.rejected("clean") == {f"over {name}": "out_of_range" for name in sorted(DEEP)}
+    else:
+        assert {found[f"over {name}"][1] for name in DEEP} == {233}
+
+
+def test_colours_of_sixteen_bits_may_be_turned_or_see_through(tmp_path: Path) -> None:
+    turned, tag = np.rot90(colours(0, 4095)).copy(), Image.Exif()
+    tag[0x0112] = 6
+    files = {
+        "turned.png": deep_png(turned, b"eXIf" + tag.tobytes().removeprefix(b"Exif\0\0")),
+        "clear.png": deep_png(colours(300, 2048), b"tRNS" + struct.pack(">HHH", 300, 300, 300)),
+        "hidden.png": deep_png(with_alpha(colours(60_000, 60_000, 4), 0)),
+        "half.png": deep_png(with_alpha(colours(0, 4095, 2), 32_768)),
+    }
+
+    line = cleaned(tmp_path, files, white=4095, mode="RGB")
+
+    assert sides(line) == {
+        "turned.png": [0, 255],
+        "clear.png": [255, 128],
+        "hidden.png": [255, 255],
+        "half.png": [127, 255],
+    }
+
+
+def test_levels_that_pillow_mistakes_are_dropped(tmp_path: Path) -> None:
+    files = {
+        "signed.tiff": plain_tiff(colours(-5, 5, 1, np.int8), 1),
+        "apart.tiff": plain_tiff(colours(0, 4095), 2, separate=True),
+        "ink.tiff": plain_tiff(colours(0, 4095, 4), 5),
+        "premultiplied.tiff": plain_tiff(with_alpha(colours(0, 4095, 4)), 2, extra=1),
+        "good.png": DEEP["rgb.png"](0, 4095),
+    }
+
+    named, unnamed = (cleaned(tmp_path / str(white), files, white=white) for white in (4095, 0))
+
+    assert named.rejected("clean") == {
+        "apart.tiff": "depth",
+        "ink.tiff": "depth",
+        "premultiplied.tiff": "depth",
+        "signed.tiff": "signed",
+    }
+    assert unnamed.rejected("clean") == {"apart.tiff": "depth", "signed.tiff": "signed"}
 
 
 @pytest.mark.parametrize("mode", MODES)

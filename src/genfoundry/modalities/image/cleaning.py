@@ -31,7 +31,7 @@ class Preprocess(_Preprocess):
     white: float = Field(default=0.0, ge=0)
     """Level that becomes white where a channel has more than eight bits; black is 0. With 0 white is the largest number
     of the file's bits (16-bit: 65535), 1 of floating-point numbers, and integers of 32 bits are dropped. Pictures with
-    levels outside are dropped too.
+    levels outside are dropped too, and those whose 16 bits can't be read (CMYK, premultiplied alpha) if it is set.
     """
     profiles: Literal["convert", "ignore"] = "convert"
     """Colours with an ICC profile become sRGB, and pictures whose profile can't be applied are dropped; or profiles are

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genfoundry.core.errors import DataError
+from genfoundry.modalities.image import deep as _deep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,12 @@ UNREADABLE = (
 
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 """Tags of TIFF, and the value of the second that turns black and white."""
+
+PLANES, SEPARATE, SAMPLE_FORMAT, SIGNED = 284, 2, 339, 2
+"""Further tags of TIFF, each with a value: channels one after the other, and integers below 0."""
+
+DEEP_GREY = ("I;16", "I;16B", "I;16L", "I", "F")
+"""Modes of Pillow with more than eight bits."""
 
 SAME = 2
 """Levels by which a profile may move a colour and still count as sRGB, whose pixels stay as they are."""
@@ -69,11 +76,15 @@ def opened(content: bytes, side: int = 0, white: float = 0.0, profiles: bool = T
         image: Picture = Image.open(io.BytesIO(content))
         if side:
             image.draft(None, (side, side))  # type: ignore[no-untyped-call]
+        raw = _deep.raw_mode(image)  # which loading forgets
         image.load()
     profile, tags = image.info.get("icc_profile") if profiles else None, getattr(image, "tag_v2", {})
+    _readable(image, tags)
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+    if image.mode in DEEP_GREY:
         image = _eight_bits(image, white, tags)
+    elif ";16" in raw:
+        image = _eight_bit_colours(content, image, raw, white)
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
@@ -84,6 +95,46 @@ def opened(content: bytes, side: int = 0, white: float = 0.0, profiles: bool = T
     if image.mode in ("YCbCr", "HSV", "P"):
         image = image.convert("RGB")
     return _standard(image, profile) if profile else image
+
+
+def _readable(image: "Picture", tags: Mapping[int, Any]) -> None:
+    """Refuse TIFFs whose levels Pillow mistakes."""
+    if SIGNED in tags.get(SAMPLE_FORMAT, ()) and image.mode != "I":
+        raise Unusable("signed", "signed integers of eight bits, where -5 is read as 251; save them without sign")
+    bits = tags.get(BITS_PER_SAMPLE, ())
+    if len(bits) > 1 and max(bits) > 8 and tags.get(PLANES) == SEPARATE:
+        detail = f"channels of {max(bits)} bits, each stored apart (TIFF's PlanarConfiguration 2)"
+        raise Unusable("depth", f"{detail}, can't be read; save them pixel by pixel or with eight bits")
+
+
+def _eight_bit_colours(content: bytes, image: "Picture", raw: str, white: float) -> "Picture":
+    """Colours of 16 bits scaled to 8 as grey levels are; alpha goes by the whole range."""
+    from PIL import Image
+
+    levels = _deep.levels(content, image, raw)
+    if levels is None:
+        if white:
+            detail = f"channels of 16 bits ({raw}) are read with 8, so that white can't be {white:g}"
+            raise Unusable("depth", f"{detail}; save it as RGB or RGBA, or leave preprocess.white 0")
+        return image
+    colours, top = levels[..., : -1 if levels.shape[-1] in (2, 4) else None], white or 65535.0
+    if levels.shape[-1] in (2, 4):
+        colours = np.where(levels[..., -1:], colours, 0)  # what can't be seen has no level
+    found = int(colours.max(initial=0))
+    if found * (255 / top) > 255.5:
+        detail = f"levels up to {found}, black is 0 and white {top:g}; name another white (preprocess.white)"
+        raise Unusable("out_of_range", detail)
+    eight = _table(top)[colours]
+    if (clear := image.info.get("transparency")) is not None:
+        eight[(levels == clear).all(-1)] = 255
+    if levels.shape[-1] in (2, 4):
+        eight = np.concatenate([eight, _table(65535.0)[levels[..., -1:]]], -1)
+    return Image.fromarray(eight)
+
+
+def _table(top: float) -> np.ndarray:
+    """uint8 (65536,): level of eight bits of each of 16."""
+    return np.clip(np.arange(2**16) * (255 / top) + 0.5, 0, 255).astype(np.uint8)
 
 
 def _eight_bits(image: "Picture", white: float, tags: Mapping[int, Any]) -> "Picture":

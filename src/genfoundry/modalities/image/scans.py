@@ -1,13 +1,13 @@
 """Scans of a JPEG: what libjpeg takes without a warning although a part of the picture never came.
 
-ITU-T T.81, B.2: markers and segments; G.1.1.1: a progressive picture comes in scans of some coefficients (Ss to Se) down
-to some bit (Al).
+ITU-T T.81, B.2: markers and segments; G.1.1.1: a progressive picture comes in scans of some coefficients (Ss to Se)
+down to some bit (Al).
 """
 
 import re
 
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")
-"""One that begins a segment or ends the picture; inside a scan's data FF 00 is a byte and FF D0 to FF D7 are restarts."""
+"""Begins a segment or ends the picture; inside a scan's data FF 00 is a byte, and FF D0 to FF D7 are restarts."""
 
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
 _SOS, _EOI = 0xDA, 0xD9

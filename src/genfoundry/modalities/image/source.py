@@ -97,8 +97,8 @@ def _inspect(data: bytes, config: Ingest) -> tuple[Any, ...]:
 
 
 def _warning(data: bytes) -> str:
-    """What libjpeg warns of while it reads a JPEG to its end, or what its scans lack; empty for a good one. Pillow hides
-    these warnings.
+    """What libjpeg warns of while it reads a JPEG to its end, which Pillow hides, or what its scans lack; empty for a
+    good one.
     """
     import simplejpeg
 
