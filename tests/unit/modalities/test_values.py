@@ -39,9 +39,18 @@ E_ACUTE = "caf\u00e9"
         (Decimal("1E+2"), "100"),
         (2.0**53 - 1, "9007199254740991"),
         (Decimal(f"0.{'1' * 60}0"), f"0.{'1' * 60}"),
-        (True, "True"),
-        (np.True_, "True"),
-        ("7.0", "7.0"),
+        (True, "true"),
+        (np.False_, "false"),
+        *[(truth, truth.lower()) for truth in ("True", "False", "TRUE", "FALSE", "true", "false")],
+        ("7.0", "7"),
+        (f"{'7' * 5000}.0", "7" * 5000),
+        ("-7.00", "-7"),
+        ("-0.0", "0"),
+        ("007.0", "007"),
+        *[(same, same) for same in ("007", "1.10", "7.", "none", "-", "1.0.0", "v1.0", "nan", "tRUE", "\u0667.\u0660")],
+        (np.float32(0.1), "0.1"),
+        (np.float16(0.1), "0.1"),
+        (np.float32(2**24 - 1), "16777215"),
         (b"caf\xc3\xa9", E_ACUTE),
         ("cafe\u0301", E_ACUTE),
         (" x y\u00a0", "x y"),
@@ -49,7 +58,6 @@ E_ACUTE = "caf\u00e9"
         (pd.Timestamp("2024-05-01"), "2024-05-01T00:00:00"),
         (date(2024, 5, 1), "2024-05-01"),
         (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
-        (math.inf, "inf"),
         *[(missing, None) for missing in (None, "", " \n", b"", math.nan, np.float32("nan"), Decimal("NaN"))],
         *[(missing, None) for missing in (pd.NA, pd.NaT, np.datetime64("NaT"))],
     ],
@@ -69,6 +77,11 @@ def test_a_value_has_one_spelling(value: object, text: str | None) -> None:
         ({"a": 1}, "no_value"),
         (np.array([1]), "no_value"),
         (2.0**53, "inexact"),
+        (np.float32(2**24), "inexact"),
+        (np.float16(2**11), "inexact"),
+        (math.inf, "not_finite"),
+        (np.float32(-math.inf), "not_finite"),
+        (Decimal("Infinity"), "not_finite"),
         (-1e18, "inexact"),
     ],
 )
@@ -78,19 +91,10 @@ def test_what_names_nothing_is_odd(value: object, reason: str) -> None:
     assert caught.value.args[0] == reason
 
 
-@pytest.mark.parametrize(
-    ("cell", "text"),
-    [
-        ("7.0", "7"),
-        (f"{'7' * 5000}.0", "7" * 5000),
-        ("-7.00", "-7"),
-        ("-0.0", "0"),
-        *[(same, same) for same in ("007", "007.0", "1.10", "7.", "none", "-")],
-        ("nan", None),
-    ],
-)
-def test_a_cell_without_type_is_read_as_the_number_that_it_writes(cell: str, text: str | None) -> None:
-    assert values.canonical(cell, ("nan",)) == text
+def test_texts_of_a_missing_value_are_no_value() -> None:
+    assert [values.canonical(text, values.MISSING) for text in (*values.MISSING, " nan ")] == [None] * 8
+    for name in ("NA", "NULL", "null", "N/A", "none", "NONE", "Nan"):
+        assert values.canonical(name, values.MISSING) == name
 
 
 def texts(count: int) -> list[str]:
@@ -195,12 +199,88 @@ def test_unknown_authors_are_no_group(tmp_path: Path) -> None:
         Line(tmp_path, "text", raw, ingest={"group_column": "who"}, split={"by": "group"}).ingest().preprocess()
 
 
-def test_the_words_for_a_missing_cell_are_a_setting(tmp_path: Path) -> None:
+@WRITERS
+def test_the_words_for_a_missing_value_are_a_setting(tmp_path: Path, write: Callable[[Path, pd.Series], None]) -> None:
     """``nan`` is also the code of a language, Min Nan, and ``NULL`` what a database writes."""
-    raw = source(tmp_path, as_csv, pd.Series(["nan", "NULL", "<NA>", "de"]))
+    raw = source(tmp_path, write, pd.Series(["nan", "NULL", "<NA>", "de"]))
 
     assert set(read(raw, label_column="who").records()["label"].dropna()) == {"NULL", "de"}
     assert set(read(raw, label_column="who", missing=["NULL", "<NA>"]).records()["label"].dropna()) == {"nan", "de"}
+
+
+SPELLINGS = {
+    "whole numbers as text": (pd.Series(["1.0", "2.0"]), pd.Series(["1", "2"]), {"1", "2"}),
+    "truth": (pd.Series([True, False]), pd.Series([True, False], dtype=object), {"true", "false"}),
+    "gaps as text": (pd.Series([1.0, None]).astype(str), pd.Series(["1", None]).astype(object), {"1"}),
+    "a gap as None": (pd.Series(["a", "None"]), pd.Series(["a", "<NA>"]), {"a"}),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("second", [as_csv, as_jsonl, as_parquet])
+@WRITERS
+def test_readers_agree_on_a_value(
+    tmp_path: Path, write: Callable[[Path, pd.Series], None], second: Callable[[Path, pd.Series], None], spelling: str
+) -> None:
+    (tmp_path / "raw").mkdir()
+    for name, writer, column in zip("ab", (write, second), SPELLINGS[spelling][:2], strict=True):
+        writer(tmp_path / "raw" / name, column)
+
+    table = read(tmp_path / "raw", label_column="who", group_column="who").records()
+
+    for column in ("label", "group"):
+        assert set(table[column].dropna()) == SPELLINGS[spelling][2]
+
+
+def test_json_and_cells_agree_on_truth(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a.csv").write_text("text,who\nfirst,true\nsecond,FALSE\n")
+    write_jsonl(tmp_path / "raw/b.jsonl", [{"text": "third", "who": True}, {"text": "fourth", "who": False}])
+
+    assert list(read(tmp_path / "raw", label_column="who").records()["label"]) == ["true", "false"] * 2
+
+
+@pytest.mark.parametrize(("modality", "content"), [("text", "text"), ("image", "image")])
+def test_floats_of_32_bits_are_the_numbers_of_64(tmp_path: Path, modality: str, content: str) -> None:
+    generator = np.random.default_rng(5)
+    made = {"text": texts(3), "image": [png(smooth(generator)) for _ in range(3)]}
+    (tmp_path / "raw").mkdir()
+    for name, kind in {"a": pa.float16(), "b": pa.float32(), "c": pa.float64()}.items():
+        large = np.inf if kind == pa.float16() else 2**25
+        column = pa.array(np.asarray([0.1, 7, large], kind.to_pandas_dtype()), kind)
+        pq.write_table(pa.table({content: made[content], "label": column}), tmp_path / f"raw/{name}.parquet")
+
+    config = {"label_column": "label", "max_rejected": 1.0}
+    line = Line(tmp_path, modality, tmp_path / "raw", ingest=config).ingest()
+
+    assert list(line.records()["label"]) == ["0.1", "7", "0.1", "7", "0.1", "7", "33554432"]
+    assert line.rejected() == {"a.parquet#3": "not_finite", "b.parquet#3": "inexact"}
+
+
+def test_an_infinite_id_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "raw.jsonl").write_text(
+        '{"text": "a", "id": 1e400}\n{"text": "b", "id": 1}\n{"text": "c", "id": -Infinity}'
+    )
+
+    line = read(tmp_path / "raw.jsonl", id_column="id")
+
+    assert list(line.records()["id"]) == ["1"]
+    assert line.rejected() == {"raw.jsonl#1": "not_finite", "raw.jsonl#3": "not_finite"}
+
+
+def test_missing_texts_in_tables_of_pictures_are_no_label(tmp_path: Path) -> None:
+    generator = np.random.default_rng(5)
+    pictures = [png(smooth(generator)) for _ in range(4)]
+    table = pa.table({"image": pictures, "label": ["nan", "None", "cat", "NA"]})
+    (tmp_path / "raw").mkdir()
+    pq.write_table(table, tmp_path / "raw/a.parquet")
+
+    def labels(**ingest: object) -> list[str]:
+        line = Line(tmp_path, "image", tmp_path / "raw", ingest={"label_column": "label", **ingest}).ingest()
+        return list(line.records()["label"].fillna("-"))
+
+    assert labels() == ["-", "-", "cat", "NA"]
+    assert labels(missing=["NA"]) == ["nan", "None", "cat", "-"]
 
 
 NAMES = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "image": {"_type": "Image"}}}}

@@ -17,7 +17,7 @@ from pydantic import Field
 from genfoundry.core.errors import DataError
 from genfoundry.modalities.common.archives import Files, Found
 from genfoundry.modalities.common.splitcells import SplitCells
-from genfoundry.modalities.common.values import Odd, class_names, rows_of
+from genfoundry.modalities.common.values import MISSING, Odd, class_names, rows_of
 from genfoundry.modalities.common.values import named as with_names
 
 
@@ -49,8 +49,8 @@ class Ingest(Files):
     """Column of a time, kept as ``time`` in its own words (a Parquet time in ISO 8601); empty for none."""
     group_column: str = ""
     """Column of what belongs together (author, book), kept as ``group``; empty for none."""
-    missing: tuple[str, ...] = ("nan", "NaN", "NaT", "<NA>")
-    """Cells of CSV and TSV that stand for no value, besides empty ones, in the columns named above but the text's."""
+    missing: tuple[str, ...] = MISSING
+    """Texts that stand for no value, besides empty ones, in the columns named above but the text's."""
     quoting: bool | None = None
     """Whether ``"`` around a cell quotes it, so that it may hold delimiters and line ends. By default it does in CSV
     (RFC 4180) and does not in TSV (IANA), where a cell that seems quoted over several lines is an error; ``false``

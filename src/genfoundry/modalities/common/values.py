@@ -17,32 +17,56 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 EXACT = 2**53
 """From here on a float64 skips integers: two ids may have become one number."""
 
+MISSING = ("nan", "NaN", "NaT", "<NA>", "None", r"\N", "#N/A")
+"""What programs write as text for a missing value (NumPy and pandas, Python, dumps of databases, spreadsheets) and few
+people call a class. ``NA``, ``NULL`` and ``N/A`` are names too: Namibia, sodium, a surname, an answer.
+"""
+
 _MISSING = ("NAType", "NaTType")
 """Types of pandas' missing values, which need no import of pandas this way."""
 
-_WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0+")
+_WHOLE = re.compile(r"-?\d+\.0+")
+
+_TRUTH = {"True": "true", "False": "false", "TRUE": "true", "FALSE": "false"}
+"""Truth values as Python and pandas, spreadsheets and R write them; as JSON and Arrow do."""
+
+
+class Narrow(float):
+    """The shortest number that a float of 16 or 32 bits is nearest to: 0.1 is 0.1, in 64 bits 0.10000000149011612.
+
+    ``exact`` is what ``EXACT`` is for its bits.
+    """
+
+    exact: int
+
+    def __new__(cls, value: np.floating[Any]) -> "Narrow":
+        """Of a NumPy scalar."""
+        self = super().__new__(cls, str(value))
+        self.exact = 2 ** (np.finfo(value.dtype).nmant + 1)
+        return self
 
 
 class Odd(Exception):
     """A value that names nothing: reason, detail."""
 
 
-def canonical(value: Any, missing: Iterable[str] | None = None) -> str | None:
+def canonical(value: Any, missing: Iterable[str] = ()) -> str | None:
     """A value as text in Unicode NFC, without white space around it; None for a missing one (None, blank, NaN, NaT).
 
-    A number that is whole is written as an integer, whether it came as 7, 7.0 or a decimal: a single gap makes pandas
-    write a column of integers as floats. Bytes are UTF-8. Dates and times are in ISO 8601.
+    A number that is whole is written as an integer, whether it came as 7, 7.0, a decimal or the text ``7.0``: a single
+    gap makes pandas write a column of integers as floats, also where it makes text of them. Truth values are ``true``
+    and ``false``, a float is the shortest number of its bits. Bytes are UTF-8. Dates and times are in ISO 8601.
 
     Args:
         value: As a reader gave it.
-        missing: Of CSV and TSV, whose cells have no types: the texts that stand for a missing value. There ``7.0`` is
-            the number too.
+        missing: The texts that stand for a missing value.
 
     Raises:
-        Odd: A list or a mapping; text or bytes that are no UTF-8; a float from 2**53 on, whose last digits may be lost.
+        Odd: A list or a mapping; text or bytes that are no UTF-8; an infinite number; a float from 2**53 on (2**24 in
+            32 bits), whose last digits may be lost.
     """
-    if missing is None and isinstance(value, str) and value.isascii():
-        return value.strip() or None  # in NFC as it is
+    if isinstance(value, np.floating) and value.itemsize < 8:
+        value = Narrow(value)
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
@@ -51,19 +75,11 @@ def canonical(value: Any, missing: Iterable[str] | None = None) -> str | None:
         except UnicodeDecodeError as error:
             raise Odd("not_utf8", f"byte {error.start} is {value[error.start]:#04x}") from None
     if isinstance(value, str):
-        if found := SURROGATE.search(value):
-            raise Odd("not_utf8", f"character {found.start()} is no UTF-8 text ({ord(found[0]):#06x})")
-        value = value.strip()
-        if missing is not None:
-            if value in missing:
-                return None
-            value = value.partition(".")[0] if _WHOLE.fullmatch(value) else value
-            value = "0" if value == "-0" else value
-        return unicodedata.normalize("NFC", value) or None
+        return _text(value, missing)
     if isinstance(value, float | Decimal):
         return _number(value)
     if value is None or isinstance(value, bool | int):
-        return None if value is None else str(value)
+        return None if value is None else str(value).lower()
     if isinstance(value, date):
         return None if value != value else value.isoformat()
     if isinstance(value, Mapping | list | tuple | set | np.ndarray):
@@ -71,22 +87,36 @@ def canonical(value: Any, missing: Iterable[str] | None = None) -> str | None:
     return None if type(value).__name__ in _MISSING else canonical(str(value))
 
 
+def _text(value: str, missing: Iterable[str]) -> str | None:
+    if not value.isascii():
+        if found := SURROGATE.search(value):
+            raise Odd("not_utf8", f"character {found.start()} is no UTF-8 text ({ord(found[0]):#06x})")
+        value = unicodedata.normalize("NFC", value)
+    value = value.strip()
+    if value in missing:
+        return None
+    if value.isascii() and _WHOLE.fullmatch(value):
+        # Digit by digit: int() refuses more than 4,300 of them.
+        value = value.partition(".")[0]
+    return "0" if value == "-0" else _TRUTH.get(value, value) or None
+
+
 def _number(value: float | Decimal) -> str | None:
     if math.isnan(value):
         return None
     if math.isinf(value):
-        return str(value)
+        raise Odd("not_finite", f"{value} is no number that names anything; leave it out, or write it as text")
     if value == int(value):
-        if isinstance(value, float) and abs(value) >= EXACT:
-            raise Odd("inexact", f"{value!r} is a float from 2**53 on, which may have lost digits; write integers")
+        exact = getattr(value, "exact", EXACT)
+        if isinstance(value, float) and abs(value) >= exact:
+            at = f"2**{exact.bit_length() - 1}"
+            raise Odd("inexact", f"{value!r} is a float from {at} on, which may have lost digits; write integers")
         return str(int(value))
     # Not Decimal.normalize: it rounds to 28 digits, and Parquet's have up to 76.
     return format(value, "f").rstrip("0") if isinstance(value, Decimal) else str(value)
 
 
-def canonicals(
-    values: Mapping[str, Any], columns: Iterable[str], missing: Iterable[str] | None = None
-) -> list[str | None]:
+def canonicals(values: Mapping[str, Any], columns: Iterable[str], missing: Iterable[str] = ()) -> list[str | None]:
     """The canonical value of each column; None where the column is not named or missing.
 
     Raises:
@@ -132,10 +162,11 @@ class Kinds:
         self.found: dict[str, dict[str, list[str]]] = {}
         """By column and file: the kinds that occur."""
 
-    def note(self, file: str, values: Mapping[str, Any], columns: Iterable[str]) -> None:
-        """Note the columns of a record."""
+    def note(self, file: str, values: Mapping[str, Any], columns: Iterable[str], missing: Iterable[str] = ()) -> None:
+        """Note the columns of a record; a text that stands for a missing value is of no kind."""
         for column in columns:
-            if column and (one := kind(values.get(column))):
+            value = values.get(column) if column else None
+            if not (isinstance(value, str) and value.strip() in missing) and (one := kind(value)):
                 self._add(column, file, one)
 
     def merge(self, found: Mapping[str, Mapping[str, Iterable[str]]]) -> None:
@@ -163,11 +194,23 @@ class Kinds:
 
 
 def rows_of(batch: Any) -> "list[dict[str, Any] | Odd]":
-    """The rows of an Arrow batch; Odd in place of one with a value that Python can't hold, such as bad UTF-8."""
+    """The rows of an Arrow batch, floats of fewer than 64 bits as ``Narrow``; Odd in place of a row with a value that
+    Python can't hold, such as bad UTF-8.
+    """
     try:
-        return batch.to_pylist()  # type: ignore[no-any-return]
+        rows = batch.to_pylist()
     except (ValueError, OverflowError):
-        return [_row(batch, number) for number in range(batch.num_rows)]
+        rows = [_row(batch, number) for number in range(batch.num_rows)]
+    narrow = {field.name: _NARROW[str(field.type)] for field in batch.schema if str(field.type) in _NARROW}
+    for row in rows if narrow else []:
+        for column, of in narrow.items():
+            if not isinstance(row, Odd) and row[column] is not None:
+                row[column] = Narrow(of(row[column]))
+    return rows  # type: ignore[no-any-return]
+
+
+_NARROW: dict[str, Any] = {"halffloat": np.float16, "float": np.float32}
+"""By Arrow's name of a type."""
 
 
 def _row(batch: Any, number: int) -> dict[str, Any] | Odd:

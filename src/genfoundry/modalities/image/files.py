@@ -34,6 +34,8 @@ class Source(_archives.Files):
     """Further Parquet columns to keep with each picture, texts or numbers: captions, for example, of which
     ``encode.conditions`` makes conditions.
     """
+    missing: tuple[str, ...] = _values.MISSING
+    """Texts that stand for no value, besides empty ones, in the columns of label, split and id."""
     max_bytes: int = Field(default=256 * 2**20, ge=1)
     """Larger files are rejected unread."""
     max_row_group: int = Field(default=2**30, ge=1)
@@ -140,7 +142,7 @@ def _limited_row(
     place, columns = f"{found.name}#{number}", (config.id_column, config.label_column, config.split_column)
     try:
         row = _values.named(values, names)
-        name, label, given = _values.canonicals(row, columns)
+        name, label, given = _values.canonicals(row, columns, config.missing)
     except _values.Odd as error:
         return Row(place, None, None, b"", *error.args)
     if config.id_column and not name:

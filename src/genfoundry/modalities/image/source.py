@@ -57,7 +57,7 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
         elif row.id in seen:
             tables.reject(row.id, "duplicate_id", f"again in {config.id_column}")
         else:
-            tables.kinds.note(row.file, row.raw, row.raw)
+            tables.kinds.note(row.file, row.raw, row.raw, config.missing)
             place = [row.file] if file else []
             tables.add(row.id, row.label, row.split, row.content, *facts, *(row.facts or none), *place)
             # Paths can't come twice; ids that a column gives can.

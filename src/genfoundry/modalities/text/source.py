@@ -31,7 +31,6 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
     tables, seen = _tables.Tables(FACTS, (*extra, *([FILE] if config.id_column else []))), set()
     columns = (config.id_column, config.label_column, config.split_column, *extra.values())
     for found in _archives.members(source, config):
-        missing = config.missing if found.ending in _textfiles.UNTYPED else None
         reader = _textfiles.READERS.get(found.ending)
         if found.reason:
             tables.reject(found.name, found.reason, found.detail)
@@ -39,7 +38,7 @@ def read(source: Path | _tables.Part, config: Ingest) -> "Iterator[tuple[pd.Data
             tables.reject(found.name, "unknown_format", f"needs one of {', '.join(_textfiles.READERS)}")
         else:
             for row in reader(found, config):
-                _add(tables, row, found, config, seen, columns, missing)
+                _add(tables, row, found, config, seen, columns)
                 if tables.full:
                     yield tables.take()
         if tables.full:
@@ -57,7 +56,6 @@ def _add(
     config: Ingest,
     seen: set[str],
     columns: tuple[str, ...],
-    missing: tuple[str, ...] | None,
 ) -> None:
     if row.reason:
         tables.reject(row.id, row.reason, row.detail)
@@ -70,7 +68,7 @@ def _add(
     if isinstance(several := values.get(config.license_column), list):
         values = {**values, config.license_column: ", ".join(map(str, several))}
     try:
-        name, label, given, *more = _values.canonicals(values, columns, missing)
+        name, label, given, *more = _values.canonicals(values, columns, config.missing)
     except _values.Odd as error:
         tables.reject(row.id, *error.args)
         return
@@ -89,8 +87,9 @@ def _add(
         return
     if config.id_column:
         seen.add(name)
-    if missing is None:
-        tables.kinds.note(found.name, row.values, (*columns[:3], config.source_column, config.group_column))
+    if found.ending not in _textfiles.UNTYPED:
+        named = (*columns[:3], config.source_column, config.group_column)
+        tables.kinds.note(found.name, row.values, named, config.missing)
     place = [found.name] if config.id_column else []
     tables.add(name, label, split, text, *_documents.facts(text), *more, *place)
 
