@@ -53,8 +53,8 @@ class Ingest(Files):
     """Texts that stand for no value, besides empty ones, in the columns named above but the text's."""
     quoting: bool | None = None
     """Whether ``"`` around a cell quotes it, so that it may hold delimiters and line ends. By default it does in CSV
-    (RFC 4180) and does not in TSV (IANA), where a cell that may be quoted over several lines, or doubles the quotes
-    inside, is an error; ``false`` takes it as it stands, ``true`` is for TSV that pandas or a spreadsheet wrote.
+    (RFC 4180) and does not in TSV (IANA), where a cell that seems quoted over several lines is an error; ``false``
+    takes it as it stands, ``true`` is for TSV that pandas or a spreadsheet wrote.
     """
     chunk: int = Field(default=0, ge=0)
     """Characters at which a plain file is cut, at a paragraph or line end; 0 makes each file one document."""
@@ -278,7 +278,7 @@ def delimited(found: Found, config: Ingest) -> Iterator[Row]:
             for cells in reader:
                 place, before = f"{found.name}#{before + 1}", reader.line_num
                 if watch:
-                    watch.row(before, cells)
+                    watch.row(before, cells, len(header))
                 if cells and len(cells) != len(header):
                     yield Row(place, {}, "bad_row", f"{len(cells)} cells under {len(header)} columns")
                 elif cells:
@@ -288,6 +288,8 @@ def delimited(found: Found, config: Ingest) -> Iterator[Row]:
                 f"{found.name}: the row at line {before + 1} can't be read as CSV ({error}); mend its quotes, or raise "
                 f"ingest.max_bytes (now {config.max_bytes})"
             ) from None
+    if watch:
+        watch.check()
 
 
 def _short(file: io.TextIOWrapper, limit: int) -> Iterator[str]:
