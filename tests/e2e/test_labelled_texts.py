@@ -84,7 +84,8 @@ def test_a_model_writes_and_scores_by_label(project: Project) -> None:
     documents, labels = read_documents(arrays, "test"), np.load(arrays / "test_labels.npy")
     model = load_model(folder / "model").model
     right, wrong = (
-        document_nats(model, documents._replace(conditions={"label": each}), Plan(64, 32), 8) for each in (labels, 1 - labels)
+        document_nats(model, documents._replace(conditions={"label": each}), Plan(64, 32), 8)
+        for each in (labels, 1 - labels)
     )
     np.testing.assert_allclose(table["nats"], right, rtol=1e-4)
     assert (right < wrong).mean() > 0.9 and set(labels) == {0, 1}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,28 @@ def test_a_key_that_no_object_of_a_file_has_is_refused(tmp_path: Path, key: str)
     with pytest.raises(DataError, match=rf"b\.jsonl: has no column 'typo' among 'text', 'label', .*{key}_column"):
         read(source.parent, **{f"{key}_column": "typo"})
     assert len(read(source.parent, **{f"{key}_column": key}).records()) == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"text;label\na b;x\n", "its cells are separated by ';': save it with commas as .csv"),
+        ("text,label\na b,x\n".encode("utf-16"), "it is UTF-16, as a spreadsheet writes it: save it as UTF-8"),
+        (b"texd,label\na b,x\n", "has no column 'text' among 'texd', 'label'; name the right one"),
+    ],
+)
+def test_what_a_spreadsheet_wrote_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "raw.csv").write_bytes(content)
+
+    with pytest.raises(DataError, match=re.escape(said)):
+        read(tmp_path / "raw.csv")
+
+
+def test_a_byte_of_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "raw.csv").write_bytes("text\nschön ist es hier\n".encode("cp1252"))
+
+    with pytest.raises(DataError, match=r"character 3 is the byte 0xf6, no UTF-8 text; save the file as UTF-8"):
+        read(tmp_path / "raw.csv")
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:

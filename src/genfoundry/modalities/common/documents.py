@@ -36,7 +36,7 @@ def fault(text: Any) -> tuple[str, str] | None:
     if "\0" in text:
         return "nul", f"character {text.index(chr(0))} is NUL: a binary file?"
     if found := _values.SURROGATE.search(text):
-        return "not_utf8", f"character {found.start()} is no UTF-8 text ({ord(found[0]):#06x})"
+        return "not_utf8", _values.not_utf8(found)
     return None
 
 

@@ -253,12 +253,18 @@ def columns(name: str, found: list[str], wanted: list[str]) -> None:
 
 
 def _missing(name: str, found: list[str], absent: list[str]) -> None:
-    hint = "; its cells are quoted: set ingest.quoting to true" if f'"{absent[0]}"' in found else ""
-    raise DataError(
-        f"{name}: has no column {', '.join(map(repr, absent))} among {', '.join(map(repr, found[:KEYS])) or 'none'}; "
+    remedy = (
         "name the right one with ingest.text_column, label_column, split_column or id_column (or license_column, "
-        f"source_column, time_column, group_column){hint}"
+        "source_column, time_column, group_column)"
     )
+    if "\0" in "".join(found):
+        remedy = "it is UTF-16, as a spreadsheet writes it: save it as UTF-8"
+    elif len(found) == 1 and (separator := next((one for one in ";\t|" if one in found[0]), "")):
+        remedy = f"its cells are separated by {separator!r}: save it with commas as .csv, or with tabs as .tsv"
+    elif f'"{absent[0]}"' in found:
+        remedy += "; its cells are quoted: set ingest.quoting to true"
+    names = ", ".join(map(repr, found[:KEYS])) or "none"
+    raise DataError(f"{name}: has no column {', '.join(map(repr, absent))} among {names}; {remedy}")
 
 
 def delimited(found: Found, config: Ingest) -> Iterator[Row]:

@@ -87,10 +87,18 @@ def canonical(value: Any, missing: Iterable[str] = ()) -> str | None:
     return None if type(value).__name__ in _MISSING else canonical(str(value))
 
 
+def not_utf8(found: re.Match[str]) -> str:
+    """What a surrogate stands for: a byte that is no UTF-8, or a lone half of a pair of JSON."""
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"character {found.start()} is the byte {code - 0xDC00:#04x}, no UTF-8 text; save the file as UTF-8"
+    return f"character {found.start()} is no UTF-8 text ({code:#06x})"
+
+
 def _text(value: str, missing: Iterable[str]) -> str | None:
     if not value.isascii():
         if found := SURROGATE.search(value):
-            raise Odd("not_utf8", f"character {found.start()} is no UTF-8 text ({ord(found[0]):#06x})")
+            raise Odd("not_utf8", not_utf8(found))
         value = unicodedata.normalize("NFC", value)
     value = value.strip()
     if value in missing:
