@@ -126,7 +126,7 @@ def per_unit(influence: np.ndarray, strata: np.ndarray | None = None) -> np.ndar
 def strata_of(metric: str, labels: Any, count: int) -> np.ndarray | None:
     """Number of each row's stratum, int64 (N,): rows of one label, as many of each as were asked for.
 
-    Labels with fewer than four rows, of which each half needs two, are one stratum. None where nothing is divided.
+    Labels with one row, whose variance can't be known, are one stratum. None where nothing is divided.
 
     Args:
         metric: Name for errors.
@@ -138,16 +138,46 @@ def strata_of(metric: str, labels: Any, count: int) -> np.ndarray | None:
     """
     if labels is None:
         return None
+    found, size = _numbered(metric, labels, count)
+    few = size < 2
+    if few.any():
+        if few.sum() < 2:
+            few[np.argsort(size, kind="stable")[:2]] = True
+        found = np.unique(np.where(few[found], -1, found), return_inverse=True)[1]
+    return found.reshape(count) if found.max() else None
+
+
+def balanced(metric: str, labels: Any, count: int) -> Any:
+    """The labels (N,) of real records, where there are about as many of each; else None.
+
+    Whether so many of each were chosen, as in published test sets, or records were drawn as they came, shows in their
+    numbers: chosen are those that differ by at most 1, most rows not alone, or from 5 on by less than chance would in
+    95 of 100 draws (chi-squared). Below, labels that happen to have no row would make drawn numbers look chosen.
+    """
+    from scipy.special import chdtr
+
+    if labels is None:
+        return None
+    size = _numbered(metric, labels, count)[1]
+    expected = count / len(size)
+    even = size.max() - size.min() <= 1 and 2 * size[size > 1].sum() >= count
+    if not even and expected >= 5:
+        even = chdtr(len(size) - 1, ((size - expected) ** 2).sum() / expected) < 0.05
+    return labels if even else None
+
+
+def label_numbers(metric: str, labels: Any, count: int) -> np.ndarray | None:
+    """Number of each row's label, int64 (N,), or None without labels; arguments and errors as ``strata_of``."""
+    return None if labels is None else _numbered(metric, labels, count)[0].reshape(count)
+
+
+def _numbered(metric: str, labels: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Number of each row's label, and rows of each label."""
     values = np.asarray(labels)
     if values.shape != (count,):
         raise DataError(f"{metric}: labels have shape {values.shape} for {count} rows; give one label for each row")
     _, found, size = np.unique(values, return_inverse=True, return_counts=True)
-    few = size < 4
-    if few.any():
-        if size[few].sum() < 4:
-            few[np.argsort(size, kind="stable")[: few.sum() + 1]] = True
-        found = np.unique(np.where(few[found], -1, found), return_inverse=True)[1]
-    return found.reshape(count) if found.max() else None
+    return found, size
 
 
 def jackknifed(without: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The scoring that distances between two sets of features share, and their paired differences: only features differ."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,38 +20,56 @@ from genfoundry.metrics._paired import (
 SIDES = "features", "reference_features"
 
 
-def frechet_score(metric: str, features: Any, reference_features: Any, labels: Any = None) -> Score:
+def frechet_score(
+    metric: str, features: Any, reference_features: Any, labels: Any = None, reference_labels: Any = None
+) -> Score:
     """Frechet distance with its bias and standard error; ``relative_to_spread`` has no unit.
 
-    Below ten rows a feature the bias is not known, and there is no error bar.
+    Below ten rows a feature, or where most labels have one row, the bias is not known, and there is no error bar.
 
     Args:
         metric: Name for errors.
         features: (N, D) of the generated samples.
         reference_features: (M, D) of held-out real records, by the same network.
         labels: (N,) that were asked for; the error bar is then that within labels.
+        reference_labels: (M,) of the real records; the same where there are about as many of each.
 
     Raises:
         DataError: Fewer than two rows on a side, unequal D, or a value that is not finite.
     """
     x, y = two_sets(metric, features, reference_features, SIDES)
     extra: dict[str, float] = {"n_reference": len(y)}
+    value, se, bias, influence = math.nan, math.nan, 0.0, dict[str, np.ndarray]()
     if min(len(x), len(y)) < least_rows(x.shape[1]):
         plain = frechet(x, y)
-        value, se, bias, spread = plain.distance, math.nan, 0.0, plain.spread
-        influence: dict[str, np.ndarray] = {}
+        value, spread = plain.distance, plain.spread
     else:
-        found = frechet_extrapolated(x, y, labels)
-        value, se, bias, spread = found.raw, found.se, found.raw - found.distance, found.spread
-        influence = {"sample": found.influence, "test": found.reference_influence}
+        found = frechet_extrapolated(x, y, labels, reference_labels)
+        value, se, spread = found.raw, found.se, found.spread
+        if not math.isnan(se):
+            bias, influence = value - found.distance, {"sample": found.influence, "test": found.reference_influence}
     if spread > 0:
         extra["relative_to_spread"] = value / spread
     return Score(value, len(x), se, extra, influence, bias)
 
 
-def frechet_difference(a: Any, b: Any, reference: Any, labels_a: Any = None, labels_b: Any = None) -> Difference:
-    """Frechet distance of ``a`` (N, D) less that of ``b``, without bias, paired where both have as many samples."""
-    return paired_frechet_difference(a, b, reference, paired=len(a) == len(b), labels_a=labels_a, labels_b=labels_b)
+def frechet_difference(a: Mapping[str, Any], b: Mapping[str, Any], features: str) -> Difference:
+    """Frechet distance of ``a`` less that of ``b``, without bias, paired where both have as many samples.
+
+    Args:
+        a: Evidence about the first model, by name; its reference is that of both.
+        b: About the second.
+        features: Name of the samples' features (N, D).
+    """
+    return paired_frechet_difference(
+        a[features],
+        b[features],
+        a[f"reference_{features}"],
+        paired=len(a[features]) == len(b[features]),
+        labels_a=a.get("sample_labels"),
+        labels_b=b.get("sample_labels"),
+        reference_labels=a.get("reference_labels"),
+    )
 
 
 def kernel_score(x: np.ndarray, y: np.ndarray, labels: Any = None) -> Score:

@@ -8,17 +8,38 @@ Rows are centred in two passes, so that a common offset costs no digit, and are 
 squares of 1e-200 or 1e150 don't leave float64; ``_bures.py`` does the rest.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from genfoundry.core.errors import DataError
 from genfoundry.metrics import _bures
-from genfoundry.metrics._checks import as_float64, per_unit, representable, rows, strata_of, two_sets, unit_of
+from genfoundry.metrics._checks import (
+    as_float64,
+    balanced,
+    label_numbers,
+    per_unit,
+    representable,
+    rows,
+    strata_of,
+    two_sets,
+    unit_of,
+)
 from genfoundry.metrics._moments import Moments
 
 ASYMMETRY = 1e-6
 """Largest asymmetry, and largest negative eigenvalue, taken for rounding: float32 statistics have 1e-7."""
+
+LEAST_PAIRED = 0.5
+"""Least share of rows in pairs of one label, for a bias and an error bar within labels."""
+
+ENOUGH_PAIRED = 0.95
+"""Share of rows in such pairs above which labels with an odd number of rows are divided as they come."""
+
+DRAWS = 4
+"""Draws of such pairs to average, where rows are left out or both sides have labels."""
 
 
 class Frechet(NamedTuple):
@@ -46,6 +67,7 @@ class Extrapolated(NamedTuple):
     distance: float
     """At least 0."""
     se: float
+    """NaN below ``LEAST_PAIRED``: most labels have one row, and the bias isn't known."""
     raw: float
     """The distance as it stands, at n."""
     unclipped: float
@@ -199,18 +221,60 @@ def _exact_maps(parts: _Centred) -> tuple[float, np.ndarray, np.ndarray]:
     return found.distance, carried_x, carried_y
 
 
-def halves(count: int, strata: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Two fixed random halves of the row numbers below ``count``, with half of each stratum int64 (N,) in both.
+def _ordered(count: int, labels: np.ndarray | None, seed: int = 0) -> np.ndarray:
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(count)
+    return order if labels is None else order[np.argsort(labels[order], kind="stable")]
+
+
+def halves(count: int, labels: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Two fixed random halves of the row numbers below ``count``, with half of each label int64 (N,) in both.
 
     Every other row would do for rows in random order, but samples stand in the order of their labels, often in turn.
     """
-    order = np.random.Generator(np.random.PCG64(0)).permutation(count)
-    if strata is not None:
-        order = order[np.argsort(strata[order], kind="stable")]
+    order = _ordered(count, labels)
     return np.sort(order[0::2]), np.sort(order[1::2])
 
 
-def frechet_extrapolated(x: Any, y: Any, labels: Any = None) -> Extrapolated:
+def _pairs(count: int, labels: np.ndarray | None, seed: int) -> np.ndarray:
+    """As many fixed random pairs of rows of one label as there are, int64 (P, 2), in random order."""
+    order = _ordered(count, labels, seed)
+    kinds = np.zeros(count) if labels is None else labels[order]
+    start = np.flatnonzero(np.diff(kinds, prepend=-1))
+    rank = np.arange(count) - np.repeat(start, np.diff(start, append=count))
+    first = np.flatnonzero((rank[:-1] % 2 == 0) & (kinds[:-1] == kinds[1:]))
+    return np.random.Generator(np.random.PCG64(seed)).permutation(np.stack([order[first], order[first + 1]], axis=1))
+
+
+def _bias(x: np.ndarray, y: np.ndarray, whole: float, *labels: np.ndarray | None) -> float:
+    """a/n + b/m: the mean distance of both halves less that of all rows; NaN below ``LEAST_PAIRED``.
+
+    A label with an odd number of rows can't be halved: its spread from the others would be taken for bias. A few of
+    them do no harm; else one row of each is left out of the halves and of what they are compared with. The mean of
+    several draws then, and where y has labels too: what is left of the noise is small, and one draw's would show.
+    """
+    sizes = len(x), len(y)
+
+    def halved(chosen: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+        return sum(frechet_distance(x[one], y[other]) for one, other in zip(*chosen, strict=True)) / 2
+
+    def paired(seed: int) -> list[np.ndarray]:
+        return [_pairs(n, part, seed) for n, part in zip(sizes, labels, strict=True)]
+
+    share = min(2 * len(found) / n for found, n in zip(paired(0), sizes, strict=True))
+    if share < LEAST_PAIRED:
+        return math.nan
+    if share > ENOUGH_PAIRED and labels[1] is None:
+        return halved([halves(n, part) for n, part in zip(sizes, labels, strict=True)]) - whole
+    gaps = []
+    for seed in range(DRAWS):
+        # As large a part of both sides, so that both parts of the bias grow alike.
+        chosen = [found[: int(share * n / 2)].T for found, n in zip(paired(seed), sizes, strict=True)]
+        both = [np.sort(rows, axis=None) for rows in chosen]
+        gaps.append(halved(chosen) - (whole if share == 1 else frechet_distance(x[both[0]], y[both[1]])))
+    return share * float(np.mean(gaps))
+
+
+def frechet_extrapolated(x: Any, y: Any, labels: Any = None, reference_labels: Any = None) -> Extrapolated:
     """The distance less its bias, which is a/n + b/m: ``2 F(n, m) - mean F(n/2, m/2)`` over fixed halves.
 
     Bias by Chong and Forsyth 2020 (arXiv:1911.07023); two sizes instead of their line through fifteen. Below about 10 D
@@ -222,18 +286,25 @@ def frechet_extrapolated(x: Any, y: Any, labels: Any = None) -> Extrapolated:
         x: (N, D) features of samples.
         y: (M, D) of held-out real records.
         labels: (N,) of x where so many of each were asked for: its error bar is then that within labels.
+        reference_labels: (M,) of y: the same where there are about as many of each (``balanced``), else not looked at.
 
     Raises:
         DataError: As ``frechet_distance``, fewer than four rows on a side, or another number of labels than rows.
     """
-    x, y = two_sets("frechet_extrapolated", x, y, least=4)
-    strata = strata_of("frechet_extrapolated", labels, len(x))
+    name = "frechet_extrapolated"
+    x, y = two_sets(name, x, y, least=4)
+    reference_labels = balanced(name, reference_labels, len(y))
+    strata, reference_strata = strata_of(name, labels, len(x)), strata_of(name, reference_labels, len(y))
     whole = frechet(x, y)
-    parts = zip(halves(len(x), strata), halves(len(y)), strict=True)
-    found = 2 * whole.distance - sum(frechet_distance(x[rows_x], y[rows_y]) for rows_x, rows_y in parts) / 2
-    own, other = per_unit(whole.influence, strata), per_unit(whole.reference_influence)
+    numbers = label_numbers(name, labels, len(x)), label_numbers(name, reference_labels, len(y))
+    bias = _bias(x, y, whole.distance, *numbers)
+    own, other = per_unit(whole.influence, strata), per_unit(whole.reference_influence, reference_strata)
     se = float(np.hypot(root_of_squares(own), root_of_squares(other)))
-    representable("frechet_extrapolated", np.array([found, se]))
+    if math.isnan(bias):
+        bias, se = 0.0, math.nan
+    else:
+        representable(name, np.array([bias, se]))
+    found = whole.distance - bias
     return Extrapolated(max(found, 0.0), se, whole.distance, found, own, other, whole.spread)
 
 

@@ -13,8 +13,9 @@ Near equality the first order cancels and the second decides, which the delta me
 (Efron and Stein 1981, doi:10.1214/aos/1176345462). Both distances are compared without bias, ``2 F(n) - mean F(n/2)``
 over random halves: the bias depends on the model, so that of two equally distant ones the narrower would win. That
 statistic has the doubled second order in truth, so the delta method's variance is the right one. Halves, and the
-Frechet distance's variances, are within labels, of which there are equally many by design: in halves of every other row
-each would lack every other label.
+Frechet distance's variances, are within labels where the number of each is fixed, of samples by design, of real records
+where they are about equally many: else the spread between labels, which is no chance then, is taken for bias, as it
+would be in halves of every other row, which lack every other label.
 """
 
 import math
@@ -27,8 +28,8 @@ import numpy as np
 from genfoundry.config.specs import Score
 from genfoundry.core.errors import DataError, TooFewError
 from genfoundry.metrics import _kernel
-from genfoundry.metrics._checks import counts, per_unit, rows, same_length, same_width, strata_of
-from genfoundry.metrics._frechet import frechet_extrapolated, halves
+from genfoundry.metrics._checks import counts, label_numbers, per_unit, rows, same_length, same_width
+from genfoundry.metrics._frechet import LEAST_PAIRED, frechet_extrapolated, halves
 from genfoundry.metrics._tails import NO_TAIL, Tail, tail
 
 LEAST_DOCUMENTS = 50
@@ -133,6 +134,7 @@ def paired_frechet_difference(
     paired: bool = True,
     labels_a: Any = None,
     labels_b: Any = None,
+    reference_labels: Any = None,
 ) -> Difference:
     """Frechet distance of ``a`` less that of ``b``, both without bias, by the influence of every row.
 
@@ -144,9 +146,11 @@ def paired_frechet_difference(
         paired: Whether rows belong together; without, the numbers of samples may differ.
         labels_a: (N,) labels that ``a`` was asked for, where the number of each was fixed.
         labels_b: The same for ``b``.
+        reference_labels: (M,) of ``reference_a``, and of ``reference_b`` where it is not given: looked at where there
+            are about as many of each.
 
     Raises:
-        TooFewError: Fewer than 10 rows per feature, or than 4 rows, on a side.
+        TooFewError: Fewer than 10 rows per feature, or than 4 rows, on a side, or too many labels with one row.
         DataError: Unequal D, numbers that can't be paired, or a value that is not finite.
     """
     name = "paired_frechet_difference"
@@ -162,7 +166,13 @@ def paired_frechet_difference(
             f"{name}: {least} rows of {width} features; below {least_rows(width)} no error bar holds: draw more "
             "samples, hold more records out, or use fewer features"
         )
-    first, second = frechet_extrapolated(x, r, labels_a), frechet_extrapolated(y, q, labels_b)
+    first = frechet_extrapolated(x, r, labels_a, reference_labels)
+    second = frechet_extrapolated(y, q, labels_b, reference_labels if reference_b is None else None)
+    if math.isnan(first.se + second.se):
+        raise TooFewError(
+            f"{name}: most of the {least} rows are the only one of their label; below {LEAST_PAIRED:.0%} in pairs of "
+            "one label no error bar holds: draw more samples, or of fewer labels"
+        )
     parts = [
         _joint(first.influence, second.influence, paired),
         _joint(first.reference_influence, second.reference_influence, reference_b is None),
@@ -224,9 +234,8 @@ def paired_kernel_difference(
     _pairable(name, x, y, paired)
 
     def found(samples: np.ndarray, labels: Any) -> tuple[float, np.ndarray, np.ndarray]:
-        strata = strata_of(name, labels, len(samples))
         value, own, shared = _kernel_parts(samples, r)
-        parts = zip(halves(len(samples), strata), halves(len(r)), strict=True)
+        parts = zip(halves(len(samples), label_numbers(name, labels, len(samples))), halves(len(r)), strict=True)
         half = sum(_kernel_parts(samples[one], r[other])[0] for one, other in parts) / 2
         # Over all rows, not within labels: with few rows of each that comes out too small (7 % promoted at 160 rows).
         return 2 * value - half, per_unit(own - own.mean()), per_unit(shared - shared.mean())

@@ -39,6 +39,7 @@ def score(
     name: str = "fd_network",
     *,
     sample_labels: Any = None,
+    reference_labels: Any = None,
 ) -> Score:
     """Squared distance, at least 0, in squared units of the features; ``relative_to_spread`` has no unit.
 
@@ -52,19 +53,14 @@ def score(
         config: Nothing to set.
         name: Of the score, for errors.
         sample_labels: (N,) classes that were asked for, where there are any.
+        reference_labels: (M,) classes of the held-out records, where they have any.
 
     Raises:
         DataError: Fewer than two rows on a side, unequal width, or a value that is not finite.
     """
-    return frechet_score(name, network_features, reference_network_features, sample_labels)
+    return frechet_score(name, network_features, reference_network_features, sample_labels, reference_labels)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
     """Of both without bias, by the influence of every row."""
-    return frechet_difference(
-        a["network_features"],
-        b["network_features"],
-        a["reference_network_features"],
-        a.get("sample_labels"),
-        b.get("sample_labels"),
-    )
+    return frechet_difference(a, b, "network_features")

@@ -29,7 +29,14 @@ class Config(Section):
     """No settings: all features, all rows."""
 
 
-def score(features: Any, reference_features: Any, config: Config, *, sample_labels: Any = None) -> Score:
+def score(
+    features: Any,
+    reference_features: Any,
+    config: Config,
+    *,
+    sample_labels: Any = None,
+    reference_labels: Any = None,
+) -> Score:
     """Squared distance, at least 0, in squared units of the features; ``relative_to_spread`` has no unit.
 
     The interval stands around the value less its ``bias``, where the distance of infinitely many rows is expected; the
@@ -41,15 +48,14 @@ def score(features: Any, reference_features: Any, config: Config, *, sample_labe
         reference_features: (M, D) of held-out real records, by the same network.
         config: Nothing to set.
         sample_labels: (N,) classes that were asked for, where there are any.
+        reference_labels: (M,) classes of the held-out records, where they have any.
 
     Raises:
         DataError: Fewer than two rows on a side, unequal D, or a value that is not finite.
     """
-    return frechet_score("fid_domain", features, reference_features, sample_labels)
+    return frechet_score("fid_domain", features, reference_features, sample_labels, reference_labels)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
     """Of both without bias, by the influence of every row."""
-    return frechet_difference(
-        a["features"], b["features"], a["reference_features"], a.get("sample_labels"), b.get("sample_labels")
-    )
+    return frechet_difference(a, b, "features")

@@ -35,7 +35,14 @@ class Config(Section):
     """No settings: all features, all rows, fixed halves."""
 
 
-def score(features: Any, reference_features: Any, config: Config, *, sample_labels: Any = None) -> Score:
+def score(
+    features: Any,
+    reference_features: Any,
+    config: Config,
+    *,
+    sample_labels: Any = None,
+    reference_labels: Any = None,
+) -> Score:
     """Extrapolated squared distance, at least 0, in squared units of the features.
 
     ``unclipped`` is the extrapolation as it came out, ``rows_per_feature`` the smaller side's; ``extrapolated`` is 0
@@ -47,6 +54,7 @@ def score(features: Any, reference_features: Any, config: Config, *, sample_labe
         reference_features: (M, D) of held-out real records, by the same network.
         config: Nothing to set.
         sample_labels: (N,) classes that were asked for, where there are any.
+        reference_labels: (M,) classes of the held-out records, where they have any.
 
     Raises:
         DataError: Fewer than two rows on a side, unequal D, or a value that is not finite.
@@ -56,7 +64,7 @@ def score(features: Any, reference_features: Any, config: Config, *, sample_labe
     extra: dict[str, float] = {"n_reference": len(y), "rows_per_feature": least / width}
     if least < LEAST_ROWS:
         return Score(frechet_distance(x, y), len(x), extra={**extra, "extrapolated": 0})
-    found = frechet_extrapolated(x, y, sample_labels)
+    found = frechet_extrapolated(x, y, sample_labels, reference_labels)
     extra |= {"extrapolated": 1, "unclipped": found.unclipped}
     if least < least_rows(width):
         return Score(found.distance, len(x), extra=extra)
@@ -66,6 +74,4 @@ def score(features: Any, reference_features: Any, config: Config, *, sample_labe
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any], config: Config) -> Difference:
     """Before either is raised to 0, by the influence of every row."""
-    return frechet_difference(
-        a["features"], b["features"], a["reference_features"], a.get("sample_labels"), b.get("sample_labels")
-    )
+    return frechet_difference(a, b, "features")

@@ -38,7 +38,7 @@ def test_labels_reach_the_metrics_that_divide_by_them_and_are_optional() -> None
     generator, labels = np.random.default_rng(0), np.arange(120) % 3
     rows, other, real = generator.standard_normal((3, 120, 4))
     metric = load_metric("fid_domain")
-    assert metric.asks == ("features", "reference_features") and metric.also == ("sample_labels",)
+    assert metric.asks == ("features", "reference_features") and metric.also == ("sample_labels", "reference_labels")
 
     def found(**more: np.ndarray) -> float:
         a, b = ({"features": x + 5 * np.eye(3, 4)[labels], "reference_features": real, **more} for x in (rows, other))

@@ -168,6 +168,22 @@ def test_of_two_equally_distant_models_the_narrower_does_not_win() -> None:
     assert narrow < 0.08 and wide < 0.08
 
 
+@pytest.mark.parametrize(("labels", "in_turn"), [(10, True), (160, False), (107, True)])
+def test_nor_does_the_wider_where_labels_are_far_apart(labels: int, in_turn: bool) -> None:
+    """As many real records of each label, or two or three samples of each: their spread is no bias of either model."""
+    generator, turn = np.random.default_rng(0), np.arange(321) % labels
+    centres, values = 3 * np.random.default_rng(1).standard_normal((labels, 32)), []
+    for _ in range(20):
+        real = turn if in_turn else generator.integers(0, labels, 321)
+        a, b, r = (
+            width * (centres[of] + generator.standard_normal((321, 32)))
+            for width, of in ((0.8, turn), (1.2, turn), (1.0, real))
+        )
+        found = paired_frechet_difference(a, b, r, labels_a=turn, labels_b=turn, reference_labels=real)
+        values.append(found.value / found.se)
+    assert abs(np.mean(values)) < 0.5
+
+
 @pytest.mark.parametrize("law", ["worse with length", "skewed", "Pareto"])
 def test_a_long_tail_of_documents_promotes_no_equal_model(law: str) -> None:
     """Student's t promotes 17, 14 and 50 % here."""
@@ -223,6 +239,8 @@ def test_what_is_refused_is_named() -> None:
         paired_ratio_difference(few, few, few)
     with pytest.raises(TooFewError, match="39 rows of 4 features; below 40"):
         paired_frechet_difference(rows(0, 39), rows(1, 39), rows(2))
+    with pytest.raises(TooFewError, match="most of the 400 rows are the only one of their label"):
+        paired_frechet_difference(rows(0), rows(1), rows(2), labels_a=np.arange(400))
     with pytest.raises(DataError, match="labels have shape"):
         paired_frechet_difference(rows(0), rows(1), rows(2), labels_a=np.zeros(3))
     with pytest.raises(DataError, match="0 units"):

@@ -32,7 +32,7 @@ from genfoundry.metrics import (
     perplexity,
     precision_domain,
 )
-from genfoundry.metrics._checks import strata_of
+from genfoundry.metrics._checks import balanced, strata_of
 from genfoundry.metrics._frechet import halves
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -324,16 +324,56 @@ def test_labels_that_were_asked_for_narrow_the_interval(module: Any) -> None:
     assert within == pytest.approx(np.std(spread), rel=0.35)
 
 
-def test_labels_are_strata_where_each_half_has_two_of_them() -> None:
+def test_labels_with_two_rows_are_strata() -> None:
     assert strata_of("m", None, 8) is None
     assert strata_of("m", list("abababab"), 8).tolist() == [0, 1] * 4
-    # Rare labels are one stratum, with the next larger one where they are too few themselves.
-    assert strata_of("m", list("aaaabbcc"), 8).tolist() == [1] * 4 + [0] * 4
-    assert strata_of("m", list("aaaaabbbbc"), 10).tolist() == [1] * 5 + [0] * 5
+    # Labels with one row are one stratum, with the next larger one where it is alone.
+    assert strata_of("m", list("aabbcd"), 6).tolist() == [1, 1, 2, 2, 0, 0]
+    assert strata_of("m", list("aaabbc"), 6).tolist() == [1, 1, 1, 0, 0, 0]
     assert strata_of("m", list("abcdefgh"), 8) is None
     first, second = halves(10, np.array([0, 1] * 5))
     assert sorted([*first, *second]) == list(range(10))
     assert abs(int((first % 2).sum()) - int((second % 2).sum())) <= 1
+
+
+def test_real_records_are_divided_by_label_only_where_there_are_equally_many() -> None:
+    generator = np.random.default_rng(0)
+    assert balanced("m", None, 8) is None
+    assert balanced("m", [0, 1, 0, 1, 1], 5) == [0, 1, 0, 1, 1]
+    # One record lost to the deduplication; as drawn; each label once, which says nothing; few of many labels, as drawn.
+    assert balanced("m", np.delete(np.arange(1000) % 10, [3, 13, 500]), 997) is not None
+    assert balanced("m", generator.integers(0, 10, 1000), 1000) is None
+    assert balanced("m", np.arange(8), 8) is None
+    assert balanced("m", generator.integers(0, 320, 640), 640) is None
+    with pytest.raises(DataError, match="labels have shape"):
+        metrics.frechet_extrapolated(ROWS, ROWS, reference_labels=[0])
+
+
+@pytest.mark.parametrize(("n", "labels"), [(320, 10), (320, 160), (321, 107), (325, 165)])
+def test_labels_of_fixed_number_are_no_bias(n: int, labels: int) -> None:
+    """Far apart on both sides, of two, three or many rows, odd or even: the distance without bias is the true one."""
+    generator, turn = np.random.default_rng(0), np.arange(n) % labels
+    centres, held = 3 * np.random.default_rng(1).normal(size=(labels, 32)), 0
+    for _ in range(20):
+        x, y = (width * (centres[turn] + generator.normal(size=(n, 32))) for width in (1.1, 1.0))
+        score = fid_domain.score(x, y, fid_domain.Config(), sample_labels=turn, reference_labels=turn)
+        true = 0.01 * ((centres[turn] ** 2).mean(axis=0).sum() + 32)
+        low, high = score.interval
+        held += low <= true <= high
+    assert held >= 17
+
+
+def test_rows_that_are_the_only_one_of_their_label_give_no_error_bar() -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 60, 4))
+    mostly, rarely = (
+        np.arange(60) // 2 * 2 + np.arange(60) % 2 * (np.arange(60) < 40),
+        np.r_[np.zeros(50), np.arange(10)],
+    )
+
+    alone, few = (fid_domain.score(x, y, fid_domain.Config(), sample_labels=labels) for labels in (mostly, rarely))
+
+    assert math.isnan(alone.se) and alone.bias == 0 and not alone.influence
+    assert np.isfinite(few.se) and few.bias > 0
 
 
 def test_a_constant_unit_is_left_out_of_the_kernel_distance() -> None:
