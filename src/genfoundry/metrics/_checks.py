@@ -154,14 +154,14 @@ def balanced(metric: str, labels: Any, count: int) -> Any:
     numbers: chosen are those that differ by at most 1, most rows not alone, or from 5 on by less than chance would in
     95 of 100 draws (chi-squared). Below, labels that happen to have no row would make drawn numbers look chosen.
     """
-    from scipy.special import chdtr
-
     if labels is None:
         return None
     size = _numbered(metric, labels, count)[1]
     expected = count / len(size)
     even = size.max() - size.min() <= 1 and 2 * size[size > 1].sum() >= count
     if not even and expected >= 5:
+        from scipy.special import chdtr
+
         even = chdtr(len(size) - 1, ((size - expected) ** 2).sum() / expected) < 0.05
     return labels if even else None
 
