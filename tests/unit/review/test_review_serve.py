@@ -189,7 +189,11 @@ def test_answers_that_are_none_are_refused_with_the_reason(server: ReviewServer)
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "", "99999999999999999999"])
 def test_a_false_length_is_refused(server: ReviewServer, length: str) -> None:
-    assert post(server, an_answer(server), Content_Length=length).status in (400, 413)
+    # At once: a server that has refused the head may close before a body that comes after it.
+    body = json.dumps(an_answer(server)).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as raw:
+        raw.sendall(head(server, f"Content-Length: {length}") + body)
+        assert raw.makefile("rb").read().startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 413 "))
     assert not server.answers.exists()
 
 
