@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -52,6 +53,16 @@ def stages() -> list[int]:
     return found
 
 
+def training(finished: Project, folder: Path, step: int) -> tuple[Project, subprocess.Popen[bytes]]:
+    """A project, and its stage on both nodes with a checkpoint of this step or a later one."""
+    project = settle(finished.copy(folder), TOKENS, {**SLOW, "steps": 10**6}, {**NODES, "checkpoint_every": 0.05})
+    stage = started(project, TOKENS)
+    deadline = time.monotonic() + 200
+    while checkpoint_step(project) < step and time.monotonic() < deadline and stage.poll() is None:
+        time.sleep(0.5)
+    return project, stage
+
+
 def test_two_nodes_train_as_one_process(
     finished: Project, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,14 +80,8 @@ def test_sigterm_saves_and_ends_every_node(
     finished: Project, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_group: bool
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    project = settle(
-        finished.copy(tmp_path / "project"), TOKENS, {**SLOW, "steps": 10**6}, {**NODES, "checkpoint_every": 0.05}
-    )
     before = set(stages())
-    stage = started(project, TOKENS)
-    deadline = time.monotonic() + 200
-    while checkpoint_step(project) < 3 and time.monotonic() < deadline and stage.poll() is None:
-        time.sleep(0.5)
+    project, stage = training(finished, tmp_path / "project", step=3)
     assert set(stages()) - before, "it never trained"
 
     reached = checkpoint_step(project)
@@ -92,14 +97,8 @@ def test_a_killed_driver_leaves_no_node_training(
     finished: Project, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    project = settle(
-        finished.copy(tmp_path / "project"), TOKENS, {**SLOW, "steps": 10**6}, {**NODES, "checkpoint_every": 0.05}
-    )
     before = set(stages())
-    stage = started(project, TOKENS)
-    deadline = time.monotonic() + 200
-    while checkpoint_step(project) < 1 and time.monotonic() < deadline and stage.poll() is None:
-        time.sleep(0.5)
+    _, stage = training(finished, tmp_path / "project", step=1)
 
     os.kill(stage.pid, signal.SIGKILL)
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from genfoundry.retraining.line.preflight import enough_space
 from genfoundry.retraining.line.real import RealLine
 from genfoundry.retraining.line.snapshots import POINTER
 from genfoundry.retraining.protocol import Snapshot
-from genfoundry.state.checkout import has_remote
+from genfoundry.state.checkout import environment_in, has_remote
 from genfoundry.upkeep.dvccache import cache_folder, needed, object_path
 
 Contents = Callable[[Path], list[str]]
@@ -29,7 +28,7 @@ def foreseen(line: RealLine, snapshot: Snapshot, contents: Contents) -> Iterator
         ("preflight", lambda: enough_space(line.state, line.options.free_gib)),
         ("data", lambda: _data(line, snapshot)),
         ("contracts", lambda: _contracts(line, snapshot, contents)),
-        ("commit", lambda: line.branch_is_free(snapshot.key)),
+        ("commit", lambda: line.branch_is_free(snapshot.key, line.options.push)),
         ("push", lambda: _push(line)),
     )
     for name, step in steps:
@@ -41,7 +40,7 @@ def foreseen(line: RealLine, snapshot: Snapshot, contents: Contents) -> Iterator
 
 def _update(line: RealLine) -> None:
     command = line.options.update[:1]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    path = environment_in(line.root, line.state)["PATH"]
     if command and os.sep not in command[0] and not shutil.which(command[0], path=path):
         raise ConfigError(f"{command[0]}: no such command (retraining.update)")
 

@@ -112,7 +112,7 @@ class RealLine:
     def preflight(self, work: Work) -> Facts:
         from genfoundry.retraining.line.preflight import preflight
 
-        self.branch_is_free(work.key)
+        self.branch_is_free(work.key, self.options.push)
         return preflight(self.state, self.project, work.snapshot.models, self.options.free_gib)
 
     def checkout(self, work: Work) -> Checkout:
@@ -208,11 +208,11 @@ class RealLine:
         git("update-ref", f"refs/heads/{branch}", made)
         return {"branch": branch, "commit": made}
 
-    def branch_is_free(self, key: str) -> None:
-        """Raise where the branch of a retrain can't be written: see ``check_branch``."""
+    def branch_is_free(self, key: str, remote: str = "") -> None:
+        """Raise where the branch of a retrain can't be written, here or at the remote: see ``check_branch``."""
         from genfoundry.retraining.line.preflight import check_branch
 
-        check_branch(self.git, f"{PREFIX}{key}", self.options.push)
+        check_branch(self.git, f"{PREFIX}{key}", remote)
 
     def push(self, work: Work) -> Facts:
         project, log, pushed = self.checkout(work).project, work.folder / "push.log", []
